@@ -2,4 +2,4 @@
 
 from flask_sqlalchemy import SQLAlchemy
 
-db = SQLAlchemy(disable_autonaming=True)
+db = SQLAlchemy()

@@ -1,0 +1,34 @@
+"""Fixtures that several subjects share: one PostgreSQL server for the run, a fresh database for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgresql import PostgresServer
+
+
+@pytest.fixture(scope='session')
+def postgresql() -> Iterator[PostgresServer]:
+    """Give a running PostgreSQL server; tests that stop or freeze a server make one of their own."""
+    server = PostgresServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresServer) -> str:
+    """Give the URL of an empty PostgreSQL database."""
+    return postgresql.create_database()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of an SQLite database that does not exist yet."""
+    return f'sqlite:///{tmp_path / "visitors.sqlite3"}'
+
+
+@pytest.fixture(params=['postgresql', 'sqlite'])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of an empty database, once on PostgreSQL and once on SQLite."""
+    return str(request.getfixturevalue(f'{request.param}_url'))
