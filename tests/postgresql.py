@@ -105,14 +105,14 @@ def execute(url: str, statement: str, parameters: Sequence[object] = ()) -> None
     """Run one statement outside any transaction."""
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
-        connection.cursor().execute(statement, parameters)
+        connection.cursor().execute(statement, parameters or None)
 
 
 def rows(url: str, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
     """Return what a query answers."""
     with closing(psycopg2.connect(url)) as connection:
         cursor = connection.cursor()
-        cursor.execute(query, parameters)
+        cursor.execute(query, parameters or None)
         return list(cursor.fetchall())
 
 
