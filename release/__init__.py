@@ -1,0 +1,1 @@
+"""The tool that releases this application; it knows nothing of Flask."""

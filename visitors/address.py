@@ -1,0 +1,57 @@
+"""Whom a request comes from: the address behind the proxies, and the keyed hash that stands for it."""
+
+from hashlib import blake2b
+from ipaddress import ip_address, IPv4Address, IPv6Address
+import re
+
+HASH_BYTES = 16
+IPV6_VISITOR_BYTES = 8  # a household or a host gets a /64 and changes its address within it at will
+BRACKETED = re.compile(r'\[([^\]]*)\](?::[0-9]*)?')
+IPV4_WITH_PORT = re.compile(r'([0-9.]+):[0-9]*')
+
+
+def visitor_id(key: bytes, network: bytes) -> bytes:
+    """Return the 16 bytes that stand for a visitor; without the key they lead back to no address."""
+    return blake2b(network, digest_size=HASH_BYTES, key=key).digest()
+
+
+def client_network(peer: str, forwarded_for: str, trusted_proxies: int) -> bytes | None:
+    """Return the visitor's IPv4 address or IPv6 /64 as bytes, or None where not even the peer has an address.
+
+    What the trusted proxies cannot vouch for (too few entries, junk) never becomes a visitor: the peer counts then.
+    """
+    entry = _entry_of_outermost_proxy(forwarded_for, trusted_proxies)
+    address = parse_address(entry) or parse_address(peer)
+    return network_of(address) if address else None
+
+
+def _entry_of_outermost_proxy(forwarded_for: str, trusted_proxies: int) -> str:
+    # Split at every comma, quoted or not. A parser that honours quotes (werkzeug's ProxyFix does) takes
+    # `"x, 192.0.2.1` for one entry, so a client could hide the entry that the balancer appends behind it.
+    if not trusted_proxies:
+        return ''
+
+    entries = forwarded_for.split(',')
+    return entries[-trusted_proxies] if len(entries) >= trusted_proxies else ''
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a proxy wrote, without port, brackets, quotes or zone; None if it is none."""
+    text = text.strip().strip('"').strip()
+    bracketed = BRACKETED.fullmatch(text)
+    with_port = IPV4_WITH_PORT.fullmatch(text)
+    if bracketed:
+        text = bracketed[1]
+    elif with_port:
+        text = with_port[1]
+
+    try:
+        address = ip_address(text.partition('%')[0])
+    except ValueError:
+        return None
+    return getattr(address, 'ipv4_mapped', None) or address
+
+
+def network_of(address: IPv4Address | IPv6Address) -> bytes:
+    """Return the part of an address that makes one visitor: all of IPv4, the first 64 bits of IPv6."""
+    return address.packed if address.version == 4 else address.packed[:IPV6_VISITOR_BYTES]

@@ -1,0 +1,32 @@
+"""Which requests are served but not counted, by what the client says of itself."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+import re
+
+# Browsers introduce themselves with one of these; nearly everything else is a program that says so.
+BROWSER_OPENINGS = ('Mozilla/5.0 (', 'Opera/')
+# Words by which crawlers, monitors and previews that open like a browser give themselves away. "compatible;"
+# is theirs too, but for Internet Explorer. Recall and false positives: docs/decisions/0002-who-is-a-visitor.md.
+DECLARED_PROGRAM = re.compile(
+    r'bot|crawl|spider|https?:|www\.|@|headless|preview|scan|monitor|compatible;(?! msie)', re.IGNORECASE)
+PREFETCH_HEADERS = ('HTTP_SEC_PURPOSE', 'HTTP_PURPOSE', 'HTTP_X_MOZ')
+
+
+def reason_not_to_count(environ: Mapping[str, str]) -> str | None:
+    """Return why a WSGI request is not a visit: head, prefetch, gpc, dnt or bot; None if it is one."""
+    if environ['REQUEST_METHOD'] == 'HEAD':
+        return 'head'
+    if any('prefetch' in environ.get(name, '').lower() for name in PREFETCH_HEADERS):
+        return 'prefetch'
+    if environ.get('HTTP_SEC_GPC', '').strip() == '1':
+        return 'gpc'
+    if environ.get('HTTP_DNT', '').strip() == '1':
+        return 'dnt'
+    return 'bot' if is_program(environ.get('HTTP_USER_AGENT', '')) else None
+
+
+@lru_cache(maxsize=1024)
+def is_program(user_agent: str) -> bool:
+    """Return whether a User-Agent declares a program (crawler, health checker, tool) instead of a browser."""
+    return not user_agent.startswith(BROWSER_OPENINGS) or bool(DECLARED_PROGRAM.search(user_agent))

@@ -1,0 +1,34 @@
+"""Which version this is, found beside the code and not in the working directory."""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+
+from visitors.settings import ROOT
+
+UNKNOWN = 'unknown'
+
+
+@dataclass(frozen=True)
+class Version:
+    """The version of this code, `1.0.2+build.41`, and the commit and moment it was built from."""
+
+    version: str
+    commit: str = UNKNOWN
+    build_time: str = UNKNOWN
+
+
+def read_version(root: Path = ROOT) -> Version:
+    """Return what the build has written into build.json, or version.txt's number where there was no build.
+
+    A build.json of another MAJOR.MINOR.PATCH than version.txt was left over by an earlier build and counts for nothing.
+    """
+    number = (root / 'version.txt').read_text(encoding='utf-8').strip()
+    try:
+        build = json.loads((root / 'build.json').read_text(encoding='utf-8'))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return Version(number)
+
+    if str(build['version']).partition('+')[0] != number:
+        return Version(number)
+    return Version(build['version'], build['commit'], build['build_time'])
