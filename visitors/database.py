@@ -1,5 +1,190 @@
 """The application's connections: made with time limits, checked before use, given up when the database is away."""
 
+from collections.abc import Callable
+import select
+import sqlite3
+import threading
+import time
+from typing import Any, TypeVar
+
 from flask_sqlalchemy import SQLAlchemy
+import psycopg2
+from psycopg2 import extensions
+from sqlalchemy import create_engine, Engine, event, exc, NullPool
+
+from visitors.settings import is_embedded, Settings
+
+# A request may spend this long on the database in all: connecting, waiting for a connection, running statements.
+# With it an answer comes within 3 seconds whatever the database does.
+REQUEST_SECONDS = 2.0
+COMMAND_SECONDS = 600
+# While the database is away only one request in this time tries it; the others are refused at once. Otherwise
+# requests would queue for threads that all wait for the same silent server.
+RETRY_SECONDS = 1.0
+BUSY_SECONDS = {'request': 2.5, 'command': 30}  # SQLite: how long to wait for another process's write
+# libpq's own rescue for a server that vanished, should a connection ever be used without a deadline.
+KEEPALIVES = {'keepalives': 1, 'keepalives_idle': 10, 'keepalives_interval': 5, 'keepalives_count': 3,
+              'tcp_user_timeout': 20000}
+# What says that the database is away, from the drivers and from SQLAlchemy. Anything else is a defect and flies.
+AWAY_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError,
+               psycopg2.errors.UndefinedTable, sqlite3.OperationalError,
+               exc.TimeoutError, exc.OperationalError, exc.InterfaceError, exc.InternalError)
+Result = TypeVar('Result')
 
 db = SQLAlchemy()
+
+
+class DatabaseAway(Exception):
+    """The database cannot be used now: it refuses, is silent or busy, or its schema is not there yet."""
+
+
+class _Deadline(threading.local):
+    """The moment until which this thread may wait for the database; None for ever."""
+
+    at: float | None = None
+
+
+_deadline = _Deadline()
+
+
+def wait_until_deadline(connection: Any) -> None:
+    """Wait for PostgreSQL's answer, but not longer than the thread's deadline.
+
+    The server's statement_timeout cannot help when the server itself is silent, and libpq has no limit of its own.
+    """
+    while True:
+        state = connection.poll()
+        if state == extensions.POLL_OK:
+            return
+
+        _wait_for(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+
+
+def _wait_for(descriptor: int, readiness: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, readiness)
+    milliseconds = None if _deadline.at is None else max(0.0, (_deadline.at - time.monotonic()) * 1000)
+    if not poll.poll(milliseconds):
+        raise psycopg2.OperationalError('the database did not answer in time')
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """Return what the pool and its connections need, as arguments of SQLAlchemy's create_engine."""
+    if is_embedded(settings.database_url):
+        return {'connect_args': {'timeout': BUSY_SECONDS['request'], 'isolation_level': None},
+                'pool_size': settings.threads + 1, 'max_overflow': 0, 'pool_reset_on_return': None}
+    return {
+        'connect_args': _libpq_arguments(settings, 'visitors', REQUEST_SECONDS),
+        # One connection for each thread and one for the health check: a thread never waits for a connection.
+        'pool_size': settings.threads + 1, 'max_overflow': 0, 'pool_timeout': REQUEST_SECONDS / 2,
+        # The application commits each statement by itself, so there is nothing to reset: a round trip saved.
+        'pool_reset_on_return': None, 'pool_use_lifo': True,
+        'isolation_level': 'AUTOCOMMIT',
+    }
+
+
+def prepare_engine(engine: Engine, settings: Settings) -> None:
+    """Make an engine's connections obey time limits, read the password file, and be checked before use."""
+    if is_embedded(settings.database_url):
+        event.listen(engine, 'connect', _set_up_sqlite)
+        return
+
+    event.listen(engine, 'do_connect', _obey_deadlines)
+    event.listen(engine, 'checkout', _refuse_stale)
+    _read_password_file(engine, settings)
+
+
+def command_engine(settings: Settings) -> Engine:
+    """Return an engine for commands, which may take their time and hold one connection."""
+    embedded = is_embedded(settings.database_url)
+    arguments = {'timeout': BUSY_SECONDS['command'], 'isolation_level': None} if embedded else _libpq_arguments(
+        settings, 'visitors-command', COMMAND_SECONDS)
+    engine = create_engine(settings.database_url, connect_args=arguments, poolclass=NullPool)
+    if embedded:
+        event.listen(engine, 'connect', _set_up_sqlite)
+        # The driver's own way of opening transactions begins them late; a writer must have the lock when it reads.
+        event.listen(engine, 'begin', lambda connection: connection.exec_driver_sql('BEGIN IMMEDIATE'))
+    else:
+        _read_password_file(engine, settings)
+    return engine
+
+
+def _libpq_arguments(settings: Settings, role: str, statement_seconds: float) -> dict[str, Any]:
+    name = f'{role}-{settings.instance_id}'[:63]
+    options = f'-c statement_timeout={int(statement_seconds * 1000)}ms -c idle_in_transaction_session_timeout=1min'
+    return {'application_name': name, 'connect_timeout': 5, 'options': options, **KEEPALIVES}
+
+
+def _obey_deadlines(_dialect: Any, _record: Any, _arguments: Any, _parameters: Any) -> None:
+    # The callback is the whole process's. It is set by the first connection of a server, not on import, so that
+    # commands and migrations, which have no deadline, stay with libpq's own waiting and its connect_timeout.
+    extensions.set_wait_callback(wait_until_deadline)
+
+
+def _read_password_file(engine: Engine, settings: Settings) -> None:
+    path = settings.database_password_file
+    if not path:
+        return
+
+    @event.listens_for(engine, 'do_connect')
+    def read_password(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        # At each new connection, because the file changes when the password is rotated or a token renewed.
+        try:
+            parameters['password'] = path.read_text(encoding='utf-8').strip()
+        except OSError as error:
+            raise psycopg2.OperationalError(f'DATABASE_PASSWORD_FILE={path}: {error.strerror}') from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.execute('PRAGMA journal_mode=WAL')
+    connection.execute('PRAGMA synchronous=NORMAL')
+
+
+def _refuse_stale(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Throw away idle connections that the server has closed, before a visit is lost on one.
+
+    An idle connection has nothing to read; if there is something, it is the server's farewell.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise exc.InvalidatePoolError('the server has closed idle connections')
+
+
+class Breaker:
+    def __init__(self) -> None:
+        """Remember whether the database is away, and let one caller at a time find out whether it is back."""
+        self._away_until = 0.0
+        self._trying = threading.Lock()
+
+    def call(self, act: Callable[[], Result]) -> Result:
+        """Return what an act on the database returns; raise DatabaseAway when it fails or would have to wait."""
+        if not self._away_until:
+            return self._watched(act)
+
+        if time.monotonic() < self._away_until or not self._trying.acquire(blocking=False):
+            raise DatabaseAway('the database did not answer a moment ago')
+        try:
+            return self._watched(act)
+        finally:
+            self._trying.release()
+
+    def _watched(self, act: Callable[[], Result]) -> Result:
+        _deadline.at = time.monotonic() + REQUEST_SECONDS
+        try:
+            result = act()
+        except AWAY_ERRORS as error:
+            self._away_until = time.monotonic() + RETRY_SECONDS
+            raise DatabaseAway(describe(error)) from error
+        finally:
+            _deadline.at = None
+        self._away_until = 0.0
+        return result
+
+
+def describe(error: Exception) -> str:
+    """Return an error's kind, SQLSTATE and first line; a statement's parameters (a visitor's hash) stay out."""
+    cause = getattr(error, 'orig', None) or error
+    code = getattr(cause, 'pgcode', None)
+    first_line = (str(cause).strip().splitlines() or [''])[0]
+    return f'{type(cause).__name__}{f" {code}" if code else ""}: {first_line}'

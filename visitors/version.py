@@ -21,7 +21,7 @@ class Version:
 def read_version(root: Path = ROOT) -> Version:
     """Return what the build has written into build.json, or version.txt's number where there was no build.
 
-    A build.json of another MAJOR.MINOR.PATCH than version.txt was left over by an earlier build and counts for nothing.
+    A build.json of another MAJOR.MINOR.PATCH than version.txt is an earlier build's and does not count.
     """
     number = (root / 'version.txt').read_text(encoding='utf-8').strip()
     try:

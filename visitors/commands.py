@@ -1,0 +1,122 @@
+"""Commands for the people who run the service: retention, the check of the counts, the original's import."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+import sys
+import time
+
+import click
+from flask import current_app, Flask
+from flask.cli import with_appcontext
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from visitors.counting import CHART_DAYS, forget_batch, today
+from visitors.database import command_engine, describe
+from visitors.invariants import differences
+from visitors.original import import_original
+from visitors.settings import is_embedded
+
+PROGRESS_SECONDS = 5.0
+DATABASE_FAILED = 3
+
+
+def init_app(app: Flask) -> None:
+    """Give an application its commands."""
+    for command in (purge, check_counts, import_original_visitors):
+        app.cli.add_command(command)
+
+
+class Progress:
+    def __init__(self, what: str) -> None:
+        """Tell on stderr how far a long command is: in place on a terminal, else a line every few seconds."""
+        self._what = what
+        self._started = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Tell that so many are done."""
+        terminal = sys.stderr.isatty()
+        if not terminal and time.monotonic() - self._told < PROGRESS_SECONDS:
+            return
+
+        self._told = time.monotonic()
+        of = f' of {total}' if total is not None else ''
+        click.echo(f'{self._what}: {done}{of} after {self._told - self._started:.0f} s', err=True, nl=not terminal)
+        if terminal:
+            click.echo('\r', err=True, nl=False)
+
+
+@click.command('purge')
+@click.option('--older-than', 'days', type=click.IntRange(min=CHART_DAYS), required=True, metavar='DAYS',
+              help=f'forget visitors who have not come for so many days, {CHART_DAYS} at least')
+@click.option('--batch', type=click.IntRange(1, 100_000), default=5000, show_default=True, metavar='VISITORS',
+              help='how many visitors one transaction looks at')
+@with_appcontext
+def purge(days: int, batch: int) -> None:
+    """Forget visitors who have not come for a while; all totals and the chart stay as they are.
+
+    Who is forgotten and comes again is a new visitor.
+    """
+    horizon = today() - timedelta(days)
+    progress, forgotten, after = Progress('forgotten'), 0, None
+    with _database() as engine, engine.connect() as connection:
+        while True:
+            with connection.begin():
+                number, after = forget_batch(connection, after, horizon, batch)
+            forgotten += number
+            progress(forgotten)
+            if after is None:
+                break
+    click.echo(f'forgot {forgotten} visitors who had not come since {horizon}')
+
+
+@click.command('check-counts')
+@with_appcontext
+def check_counts() -> None:
+    """Check that all counts agree with each other; exit 1 and say where they differ. Nothing is changed."""
+    with _database() as engine, engine.connect() as connection:
+        found = differences(_at_one_moment(connection))
+    for sentence in found:
+        click.echo(sentence)
+    if found:
+        sys.exit(1)
+    click.echo('the counts agree')
+
+
+@click.command('import-original')
+@click.option('--batch', type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar='ROWS',
+              help='how many rows one transaction moves')
+@with_appcontext
+def import_original_visitors(batch: int) -> None:
+    """Move over what the replaced application has counted in its table `visitor`.
+
+    Each visit is moved once, however often the command is run or killed, and also while that application still counts.
+    """
+    key = current_app.config['VISITOR_KEY']
+    with _database() as engine:
+        report = import_original(engine, key, Progress('rows read'), batch)
+    click.echo(f'read {report.rows} rows, moved {report.moved_visits} visits of {report.moved_rows} rows')
+    if report.without_address:
+        click.echo(f'left {report.without_address} rows with {report.visits_without_address} visits, '
+                   'because what they hold is not an address')
+
+
+@contextmanager
+def _database() -> Iterator[Engine]:
+    settings = current_app.config['SETTINGS']
+    engine = command_engine(settings)
+    try:
+        yield engine
+    except DBAPIError as error:
+        click.echo(f'the database failed: {describe(error)}', err=True)
+        if 'UndefinedTable' in describe(error) or 'no such table' in describe(error):
+            click.echo('bring its schema up first: flask schema ready', err=True)
+        sys.exit(DATABASE_FAILED)
+
+
+def _at_one_moment(connection: Connection) -> Connection:
+    """Make a connection's next queries see one moment; SQLite's transactions do by themselves."""
+    if is_embedded(connection.engine.url):
+        return connection
+    return connection.execution_options(isolation_level='REPEATABLE READ', postgresql_readonly=True)

@@ -1,0 +1,194 @@
+"""Counting: one statement for a visit, exact statistics at a cost that does not grow, and every write to visitors.
+
+The model: docs/decisions/0001-count-by-latest-day.md.
+"""
+
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+import threading
+import time
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from visitors.statistics import Day, Statistics
+
+NEVER = date(1, 1, 1)  # the day that newcomers come from: its bucket holds minus the number of visitors
+FORGOTTEN = date(1, 1, 2)  # the day that purged visitors are moved to, so that the buckets go on adding up
+IMPORTED = date(1970, 1, 1)  # the latest day of visitors whose day the replaced application did not write down
+CHART_DAYS = 30
+WEEK_DAYS = 7
+STATISTICS_SECONDS = 1.0
+
+# The sub-select sees the counters as they were before this statement; a visit that is the first adds one to them.
+VISIT = """
+INSERT INTO visitors (id, last_day) VALUES ({id}, {day})
+ON CONFLICT (id) DO UPDATE SET
+    visits = visitors.visits + 1,
+    last_day = CASE WHEN excluded.last_day > visitors.last_day THEN excluded.last_day ELSE visitors.last_day END
+RETURNING visits, (SELECT CAST(coalesce(-sum(latest), 0) AS bigint) FROM days WHERE day = '0001-01-01')
+"""
+STATISTICS = """
+SELECT CAST(day AS text), CAST(sum(visitors) AS bigint), CAST(sum(newcomers) AS bigint), CAST(sum(latest) AS bigint)
+FROM days WHERE day > {day} OR day = '0001-01-01' GROUP BY day ORDER BY day
+"""
+BATCH_END = text('SELECT id FROM visitors WHERE id > :after ORDER BY id LIMIT 1 OFFSET :size')
+FORGET = text('DELETE FROM visitors WHERE id > :after AND id <= :until AND last_day < :horizon RETURNING last_day')
+FORGET_REST = text('DELETE FROM visitors WHERE id > :after AND last_day < :horizon RETURNING last_day')
+MOVE = """
+INSERT INTO days (day, shard, latest) VALUES (:day, {shard}, :moved)
+ON CONFLICT (day, shard) DO UPDATE SET latest = days.latest + excluded.latest
+"""
+ADD = text("""
+INSERT INTO visitors (id, visits, last_day) VALUES (:id, :visits, :day)
+ON CONFLICT (id) DO UPDATE SET visits = visitors.visits + excluded.visits
+""")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a database writes what differs between PostgreSQL and SQLite."""
+
+    prepare: str | None
+    visit: str
+    statistics: str
+    move: str
+    key: Callable[[bytes], Any]
+
+
+POSTGRESQL = Dialect(
+    # Planning takes longer than the visit itself; psycopg2 does not prepare, so the connection does, once.
+    prepare=f'PREPARE visit (uuid, date) AS {VISIT.format(id="$1", day="$2")}',
+    visit='EXECUTE visit (%s, %s)',
+    statistics=STATISTICS.format(day='%s'),
+    move=MOVE.format(shard='pg_backend_pid() % 16'),
+    key=bytes.hex,
+)
+SQLITE = Dialect(
+    prepare=None,
+    visit=VISIT.format(id='?', day='?'),
+    statistics=STATISTICS.format(day='?'),
+    move=MOVE.format(shard='0'),
+    key=bytes,
+)
+
+
+class Visit(NamedTuple):
+    """The how manieth visit of this visitor it was, and how many visitors there are, this one included."""
+
+    visits: int
+    total: int
+
+
+def dialect_of(bind: Engine | Connection) -> Dialect:
+    """Return the dialect of an engine's or a connection's database."""
+    return SQLITE if bind.dialect.name == 'sqlite' else POSTGRESQL
+
+
+def today() -> date:
+    """Return the day it is, in UTC; all days that are counted come from here."""
+    return datetime.now(timezone.utc).date()
+
+
+class Counter:
+    def __init__(self, engine: Engine, clock: Callable[[], date] = today) -> None:
+        """Count on this engine's database, whose connections commit each statement by themselves."""
+        self._engine = engine
+        self._clock = clock
+        self._dialect = dialect_of(engine)
+        self._statistics: Statistics | None = None
+        self._loaded_at = 0.0
+        self._loading = threading.Lock()
+
+    def visit(self, visitor: bytes) -> Visit:
+        """Count one visit, now, in one round trip."""
+        dialect = self._dialect
+        return Visit(*self._fetch(dialect.visit, (dialect.key(visitor), self._clock().isoformat()))[0])
+
+    def statistics(self) -> Statistics:
+        """Return the numbers for the tiles and the chart, at most a second old; one caller at a time loads them."""
+        known = self._statistics
+        if known and time.monotonic() - self._loaded_at < STATISTICS_SECONDS:
+            return known
+
+        # Whoever comes while they are loaded takes the known ones; only where there are none everybody waits.
+        if not self._loading.acquire(blocking=known is None):
+            assert known
+            return known
+        try:
+            return self._load()
+        finally:
+            self._loading.release()
+
+    def _load(self) -> Statistics:
+        if self._statistics and time.monotonic() - self._loaded_at < STATISTICS_SECONDS:
+            return self._statistics
+
+        day = self._clock()
+        rows = self._fetch(self._dialect.statistics, ((day - timedelta(CHART_DAYS)).isoformat(),))
+        self._statistics = statistics_of(day, rows)
+        self._loaded_at = time.monotonic()
+        return self._statistics
+
+    def _fetch(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        connection = self._engine.raw_connection()
+        try:
+            if self._dialect.prepare and 'prepared' not in connection.info:
+                connection.cursor().execute(self._dialect.prepare)
+                connection.info['prepared'] = True
+            cursor = connection.cursor()
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+        except BaseException:
+            # Whatever happened, nobody shall get a connection in an unknown state.
+            connection.invalidate()
+            raise
+        finally:
+            connection.close()
+
+
+def statistics_of(day: date, rows: Iterable[tuple[str, int, int, int]]) -> Statistics:
+    """Return the statistics of a day from rows of (day, visitors, newcomers, latest), days without visits left out.
+
+    A visitor belongs to the period in which its latest day lies, so periods add up over `latest`, never over days.
+    """
+    known = {date.fromisoformat(text): numbers for text, *numbers in rows}
+    latest = {each: numbers[2] for each, numbers in known.items() if each != NEVER}
+    chart = [day - timedelta(back) for back in reversed(range(CHART_DAYS))]
+    days = tuple(Day(each, *known.get(each, (0, 0, 0))[:2]) for each in chart)
+    return Statistics(
+        today=days[-1].visitors,
+        week=sum(number for each, number in latest.items() if each > day - timedelta(WEEK_DAYS)),
+        month=sum(latest.values()),
+        total=-known.get(NEVER, (0, 0, 0))[2],
+        days=days,
+    )
+
+
+def add_visits(connection: Connection, visits: dict[bytes, int]) -> None:
+    """Add visits of the past, given by visitor, in the open transaction; who is not known yet came on no known day."""
+    key = dialect_of(connection).key
+    # In the order of the keys: two imports at once must not wait for each other crosswise.
+    parameters = [{'id': key(visitor), 'visits': number, 'day': IMPORTED.isoformat()}
+                  for visitor, number in sorted(visits.items())]
+    if parameters:
+        connection.execute(ADD, parameters)
+
+
+def forget_batch(connection: Connection, after: Any, horizon: date, size: int) -> tuple[int, Any]:
+    """Delete, in the open transaction, who among the next visitors in key order has not come since the horizon.
+
+    Starts after a key, or with the first visitor where that is None. Returns how many were deleted and the key after
+    which the next batch starts, None behind the last. Totals stay: the visitors move to a bucket of their own.
+    """
+    dialect = dialect_of(connection)
+    after = dialect.key(bytes(16)) if after is None else after
+    until = connection.execute(BATCH_END, {'after': after, 'size': size - 1}).scalar()
+    bounds = {'after': after, 'horizon': horizon.isoformat()}
+    gone = connection.execute(FORGET, {**bounds, 'until': until}) if until else connection.execute(FORGET_REST, bounds)
+    days = Counts(str(last_day) for last_day, in gone)
+    for day, moved in sorted({FORGOTTEN.isoformat(): days.total(), **{day: -days[day] for day in days}}.items()):
+        connection.execute(text(dialect.move), {'day': day, 'moved': moved})
+    return days.total(), until

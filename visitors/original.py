@@ -1,0 +1,82 @@
+"""Moving over what the replaced application has counted, while its instances may still be writing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from visitors.address import network_of, parse_address, visitor_id
+from visitors.counting import add_visits
+
+BATCH = 1000
+
+# Two imports at once would both read the same rows as not yet imported; SQLite's write transaction excludes them.
+EXCLUDE_OTHERS = text('LOCK TABLE imported_originals IN SHARE ROW EXCLUSIVE MODE')
+# A visit count below 1 (the original's column may be null) is one visit all the same: the row exists.
+PENDING = text("""
+SELECT visitor.id, visitor.ip, coalesce(visitor.visits, 1), coalesce(imported_originals.visits, 0)
+FROM visitor LEFT JOIN imported_originals ON imported_originals.id = visitor.id
+WHERE visitor.id > :after ORDER BY visitor.id LIMIT :size
+""")
+REMEMBER = text("""
+INSERT INTO imported_originals (id, visits) VALUES (:id, :visits)
+ON CONFLICT (id) DO UPDATE SET visits = excluded.visits
+""")
+ROWS = text('SELECT count(*) FROM visitor')
+
+
+@dataclass
+class Report:
+    """What an import has done: rows read, rows and visits moved over by it, rows whose address cannot be read."""
+
+    rows: int = 0
+    moved_rows: int = 0
+    moved_visits: int = 0
+    without_address: int = 0
+    visits_without_address: int = 0
+
+
+def import_original(engine: Engine, key: bytes, progress: Callable[[int, int], None], batch: int = BATCH) -> Report:
+    """Move the original's visits over in batches and return what was done; progress gets (rows read, rows in all).
+
+    Each batch is one transaction that moves the visits and remembers by row how many. So a visit is moved exactly once,
+    whether the import is killed, repeated, or run while old instances still count.
+    """
+    report = Report()
+    with engine.connect() as connection:
+        total = int(connection.execute(ROWS).scalar_one())
+        connection.rollback()
+        last: int | None = 0
+        while last is not None:
+            with connection.begin():
+                last = _import_batch(connection, key, last, batch, report)
+            progress(report.rows, max(total, report.rows))
+    return report
+
+
+def _import_batch(connection: Connection, key: bytes, after: int, size: int, report: Report) -> int | None:
+    if connection.dialect.name == 'postgresql':
+        connection.execute(EXCLUDE_OTHERS)
+    rows = connection.execute(PENDING, {'after': after, 'size': size}).all()
+    visits: dict[bytes, int] = {}
+    remembered: list[dict[str, Any]] = []
+    for number, ip, counted, imported in rows:
+        address = parse_address(ip or '')
+        if not address:
+            report.without_address += 1
+            report.visits_without_address += max(counted, 1)
+            continue
+
+        missing = max(counted, 1) - imported
+        if missing > 0:
+            visitor = visitor_id(key, network_of(address))
+            visits[visitor] = visits.get(visitor, 0) + missing
+            remembered.append({'id': number, 'visits': max(counted, 1)})
+    add_visits(connection, visits)
+    if remembered:
+        connection.execute(REMEMBER, remembered)
+    report.rows += len(rows)
+    report.moved_rows += len(remembered)
+    report.moved_visits += sum(visits.values())
+    return int(rows[-1][0]) if len(rows) == size else None
