@@ -1,20 +1,42 @@
 """Composition root: settings become an application."""
 
-import os
-
 from flask import Flask
 from flask_migrate import Migrate
 
-from visitors.database import db
-from visitors.settings import Settings
+from visitors import commands, health, pages, responses
+from visitors.counting import Counter
+from visitors.database import Breaker, db, engine_options, prepare_engine
+from visitors.key import visitor_key
+from visitors.settings import load_or_exit, Settings
+from visitors.version import read_version
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the application for these settings, or for those of the environment; the network is not touched."""
-    settings = settings or Settings.from_environ(os.environ)
+    settings = settings or load_or_exit()
     app = Flask(__name__)
-    app.config['SETTINGS'] = settings
-    app.config['SQLALCHEMY_DATABASE_URI'] = settings.database_url
+    app.config.update(
+        SETTINGS=settings,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
+    )
     db.init_app(app)
     Migrate(app, db)
+    with app.app_context():
+        engine = db.engine
+    prepare_engine(engine, settings)
+
+    breaker, counter, version = Breaker(), Counter(engine), read_version()
+    readiness = health.Readiness(engine, settings)
+    page = pages.Page(settings, visitor_key(settings), counter, breaker, version)
+    app.extensions.update(breaker=breaker, counter=counter, version=version, readiness=readiness, page=page)
+    app.register_blueprint(health.health)
+    app.register_blueprint(pages.pages)
+    responses.init_app(app)
+    commands.init_app(app)
     return app
+
+
+if __name__ == '__main__':
+    loaded = load_or_exit()
+    create_app(loaded).run(loaded.host, loaded.port)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from visitors.counting import CHART_DAYS, forget_batch, today
 from visitors.database import command_engine, describe
 from visitors.invariants import differences
+from visitors.key import visitor_key
 from visitors.original import import_original
 from visitors.settings import is_embedded
 
@@ -93,7 +94,7 @@ def import_original_visitors(batch: int) -> None:
 
     Each visit is moved once, however often the command is run or killed, and also while that application still counts.
     """
-    key = current_app.config['VISITOR_KEY']
+    key = visitor_key(current_app.config['SETTINGS'])
     with _database() as engine:
         report = import_original(engine, key, Progress('rows read'), batch)
     click.echo(f'read {report.rows} rows, moved {report.moved_visits} visits of {report.moved_rows} rows')
@@ -118,5 +119,5 @@ def _database() -> Iterator[Engine]:
 def _at_one_moment(connection: Connection) -> Connection:
     """Make a connection's next queries see one moment; SQLite's transactions do by themselves."""
     if is_embedded(connection.engine.url):
-        return connection
+        return connection.execution_options(reads_only=True)
     return connection.execution_options(isolation_level='REPEATABLE READ', postgresql_readonly=True)

@@ -1,6 +1,7 @@
 """The application's connections: made with time limits, checked before use, given up when the database is away."""
 
 from collections.abc import Callable
+import logging
 import select
 import sqlite3
 import threading
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from flask_sqlalchemy import SQLAlchemy
 import psycopg2
 from psycopg2 import extensions
-from sqlalchemy import create_engine, Engine, event, exc, NullPool
+from sqlalchemy import Connection, create_engine, Engine, event, exc, NullPool
 
 from visitors.settings import is_embedded, Settings
 
@@ -102,8 +103,7 @@ def command_engine(settings: Settings) -> Engine:
     engine = create_engine(settings.database_url, connect_args=arguments, poolclass=NullPool)
     if embedded:
         event.listen(engine, 'connect', _set_up_sqlite)
-        # The driver's own way of opening transactions begins them late; a writer must have the lock when it reads.
-        event.listen(engine, 'begin', lambda connection: connection.exec_driver_sql('BEGIN IMMEDIATE'))
+        event.listen(engine, 'begin', _begin_sqlite)
     else:
         _read_password_file(engine, settings)
     return engine
@@ -140,6 +140,12 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute('PRAGMA synchronous=NORMAL')
 
 
+def _begin_sqlite(connection: Connection) -> None:
+    # The driver's own way of opening transactions begins them late; a writer must have the lock when it reads.
+    reads_only = connection.get_execution_options().get('reads_only')
+    connection.exec_driver_sql('BEGIN' if reads_only else 'BEGIN IMMEDIATE')
+
+
 def _refuse_stale(connection: Any, _record: Any, _proxy: Any) -> None:
     """Throw away idle connections that the server has closed, before a visit is lost on one.
 
@@ -156,6 +162,7 @@ class Breaker:
         """Remember whether the database is away, and let one caller at a time find out whether it is back."""
         self._away_until = 0.0
         self._trying = threading.Lock()
+        self._log = logging.getLogger(__name__)
 
     def call(self, act: Callable[[], Result]) -> Result:
         """Return what an act on the database returns; raise DatabaseAway when it fails or would have to wait."""
@@ -174,12 +181,23 @@ class Breaker:
         try:
             result = act()
         except AWAY_ERRORS as error:
-            self._away_until = time.monotonic() + RETRY_SECONDS
+            self._note_failure(error)
             raise DatabaseAway(describe(error)) from error
         finally:
             _deadline.at = None
-        self._away_until = 0.0
+        self._note_success()
         return result
+
+    def _note_failure(self, error: Exception) -> None:
+        # Logged once an outage and not for each visitor that it turns away.
+        if not self._away_until:
+            self._log.error('the database is away: %s', describe(error))
+        self._away_until = time.monotonic() + RETRY_SECONDS
+
+    def _note_success(self) -> None:
+        if self._away_until:
+            self._log.warning('the database is back')
+            self._away_until = 0.0
 
 
 def describe(error: Exception) -> str:

@@ -40,8 +40,8 @@ class Report:
 def import_original(engine: Engine, key: bytes, progress: Callable[[int, int], None], batch: int = BATCH) -> Report:
     """Move the original's visits over in batches and return what was done; progress gets (rows read, rows in all).
 
-    Each batch is one transaction that moves the visits and remembers by row how many. So a visit is moved exactly once,
-    whether the import is killed, repeated, or run while old instances still count.
+    Each batch is one transaction that moves the visits and remembers by row how many. So a visit is moved exactly
+    once, whether the import is killed, repeated, or run while old instances still count.
     """
     report = Report()
     with engine.connect() as connection:

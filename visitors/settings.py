@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 import re
 import socket
+import sys
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from sqlalchemy.engine import make_url, URL
 from sqlalchemy.exc import ArgumentError
 
@@ -35,7 +37,7 @@ class Settings:
     migration_database_url: URL
     migration_database_password_file: Path | None
     visitor_key: bytes | None = field(repr=False)
-    visitor_key_file: Path
+    kept_key_file: Path
     trusted_proxies: int
     user_name: str
     user_url: str | None
@@ -45,6 +47,12 @@ class Settings:
     threads: int
     deploy_id: str | None
     instance_id: str
+
+    @classmethod
+    def load(cls, root: Path = ROOT) -> 'Settings':
+        """Return the settings of this process: its environment's, and below them those of a file .env by the code."""
+        written = {} if os.environ.get('FLASK_SKIP_DOTENV') else dotenv_values(root / '.env')
+        return cls.from_environ({**{name: value or '' for name, value in written.items()}, **os.environ}, root)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], root: Path = ROOT) -> 'Settings':
@@ -61,7 +69,7 @@ class Settings:
             migration_database_url=_migration_url(given, database_url),
             migration_database_password_file=migration_password_file if migrates_apart else password_file,
             visitor_key=_visitor_key(given, embedded),
-            visitor_key_file=_default_key_file(database_url, root),
+            kept_key_file=_kept_key_file(database_url, root),
             trusted_proxies=_integer(given, 'TRUSTED_PROXIES', 0, range(0, 11)),
             user_name=given.get('USER_NAME', ''),
             user_url=_user_url(given),
@@ -72,6 +80,14 @@ class Settings:
             deploy_id=_label(given, 'DEPLOY_ID'),
             instance_id=_label(given, 'INSTANCE_ID') or socket.gethostname(),
         )
+
+
+def load_or_exit() -> Settings:
+    """Return the settings of this process, or end it with exit code 1 and a line that says which one is bad."""
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        sys.exit(f'bad setting: {error}')
 
 
 def is_embedded(url: URL) -> bool:
@@ -158,7 +174,7 @@ def checked_key(name: str, text: str) -> bytes:
     return key
 
 
-def _default_key_file(database_url: URL, root: Path) -> Path:
+def _kept_key_file(database_url: URL, root: Path) -> Path:
     if is_embedded(database_url):
         return Path(database_url.database or '').with_name('visitor.key')
     return root / 'instance' / 'visitor.key'

@@ -1,0 +1,114 @@
+# The verbs of this project. People, CI and the documents call the same ones; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -o errexit -o nounset -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+BIN := .venv/bin
+FLASK := $(BIN)/flask --app app
+PYTEST := $(BIN)/python -m pytest
+
+##@ Start
+
+.PHONY: help
+help: ## list these verbs
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' \
+		$(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: $(BIN)/.installed build.json ## serve the application, on an embedded SQLite file unless DATABASE_URL says else
+	@$(FLASK) schema ready
+	@exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
+
+.PHONY: version
+version: ## print the version of a build made now
+	@$(PYTHON) -m release version
+
+##@ Test
+
+.PHONY: test
+test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
+	@tests/install-packages tests/packages.txt
+	@$(PYTEST) -m 'not container' $(TESTS)
+
+.PHONY: test-container
+test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
+	@tests/install-packages tests/packages.txt
+	@tests/install-packages tests/packages.container.txt
+	@$(PYTEST) -m container $(TESTS)
+
+.PHONY: check
+check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations and secrets
+	@$(BIN)/flake8 .
+	@$(BIN)/mypy .
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
+	@$(BIN)/shellcheck .ci/run tests/install-packages
+	@FLASK_SKIP_DOTENV=1 $(FLASK) schema check
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+.PHONY: coverage
+coverage: $(BIN)/.installed-tests ## run the tests and report which branches of visitors/ they take; writes build/coverage.xml
+	@tests/install-packages tests/packages.txt
+	@rm --force .coverage .coverage.*
+	@mkdir --parents build
+	@$(BIN)/coverage run -m pytest -m 'not container' --junit-xml build/junit.xml
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage xml --quiet -o build/coverage.xml
+	@$(BIN)/coverage report --fail-under 95
+
+.PHONY: mutation
+mutation: $(BIN)/.installed-tests ## change the counting, address and decision code and see whether tests notice
+	@tests/install-packages tests/packages.txt
+	@$(BIN)/python -m tests.mutation
+
+.PHONY: benchmark
+benchmark: $(BIN)/.installed-tests ## measure ratios against named baselines; ROWS=10000000 adds the largest size
+	@tests/install-packages tests/packages.benchmark.txt
+	@$(BIN)/python -m benchmarks
+
+##@ Ship
+
+.PHONY: image
+image: ## build the container image, tagged with its version
+	@$(PYTHON) -m release version --json > build.json
+	docker build --tag "visitors:$$($(PYTHON) -m release version --tag)" .
+
+##@ Maintain
+
+.PHONY: requirements
+requirements: $(BIN)/.installed-tests ## pin the newest versions of what requirements.in and requirements.test.in name
+	@$(BIN)/pip-compile $(COMPILE) --output-file requirements.txt requirements.in
+	@$(BIN)/pip-compile $(COMPILE) --allow-unsafe --output-file requirements.test.txt requirements.test.in
+
+COMPILE := --quiet --upgrade --generate-hashes --strip-extras --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.PHONY: clean
+clean: ## remove what make has made, but not the embedded database
+	@rm --recursive --force .venv build build.json mutants .mypy_cache .pytest_cache .hypothesis .coverage*
+
+# What stands below is made by the verbs above and not called by hand.
+
+build.json: .FORCE
+	@$(PYTHON) -m release version --json > $@ || { rm --force $@; echo 'so the version has no build number'; }
+
+.PHONY: .FORCE
+.FORCE:
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	@$(PYTHON) -m venv .venv || { echo 'no venv module: apt-get install python3-venv'; rm -rf .venv; exit 1; }
+
+$(BIN)/.installed: requirements.txt | $(BIN)/python
+	@echo 'installing the application into .venv'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@touch $@
+
+$(BIN)/.installed-tests: requirements.test.txt $(BIN)/.installed
+	@echo 'installing the tools of tests and checks into .venv'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.test.txt
+	@touch $@

@@ -1,0 +1,38 @@
+"""How gunicorn serves the application: behind a load balancer, as a container's first process, or by make run."""
+
+from pathlib import Path
+
+from gunicorn.arbiter import Arbiter
+
+from visitors.logs import ServerLogger
+from visitors.settings import load_or_exit
+
+settings = load_or_exit()
+
+bind = f'{settings.host}:{settings.port}'
+workers = settings.workers
+threads = settings.threads
+# Only this worker class keeps idle connections open, which a load balancer wants.
+worker_class = 'gthread'
+# Longer than the balancer's idle time-out (60 s), or it would send requests into connections that are just closing.
+keepalive = 75
+# The slowest answer takes 3 s. A worker silent for `timeout` is replaced; one that is told to stop has
+# `graceful_timeout` to finish its answers, which lies within the 10 s that Docker gives a container by default.
+timeout = 30
+graceful_timeout = 8
+# A request that needs more is none of ours.
+limit_request_line = 2048
+limit_request_fields = 64
+limit_request_field_size = 8190
+# The heartbeat file belongs into memory: a slow disk must not look like a hung worker.
+worker_tmp_dir = '/dev/shm' if Path('/dev/shm').is_dir() else None
+# Nobody manages a container by a socket in it, and a read-only file system has no place for one.
+control_socket_disable = True
+logger_class = ServerLogger
+accesslog = '-'
+
+
+def when_ready(server: Arbiter) -> None:
+    """Tell where the application can be found; with PORT=0 nobody else knows."""
+    for listener in server.LISTENERS:
+        server.log.info('serving on %s', listener)

@@ -1,0 +1,138 @@
+"""The real application in processes of its own, as gunicorn or the flask command starts it."""
+
+from collections.abc import Mapping
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from types import TracebackType
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY = 'a-key-for-tests-only-of-32-bytes-and-more'
+BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
+START_SECONDS = 20
+KEPT = ('PATH', 'HOME', 'LANG', 'TZ')
+KEPT_PREFIXES = ('COVERAGE_', 'MUTANT_')
+
+
+def environment(url: str, **settings: str) -> dict[str, str]:
+    """Return an environment for the application on a database, free of what the caller's own happens to hold."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
+    return {**kept, 'FLASK_SKIP_DOTENV': '1', 'PYTHONUNBUFFERED': '1', 'DATABASE_URL': url, 'VISITOR_KEY': KEY,
+            'WORKERS': '2', 'THREADS': '4', **settings}
+
+
+def flask(url: str, *arguments: str, timeout: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Return what a flask command of the application ended with."""
+    return subprocess.run(flask_command(*arguments), env=environment(url, **settings), cwd=ROOT, text=True,
+                          capture_output=True, timeout=timeout, check=False)
+
+
+def flask_command(*arguments: str) -> list[str]:
+    """Return the command line of a flask command of the application."""
+    return [sys.executable, '-m', 'flask', '--app', 'app', *arguments]
+
+
+def bring_up(url: str) -> str:
+    """Return a database's URL when its schema is the newest."""
+    done = flask(url, 'schema', 'ready')
+    assert done.returncode == 0, done.stderr
+    return url
+
+
+class Server:
+    def __init__(self, url: str, prefix: tuple[str, ...] = (), **settings: str) -> None:
+        """Start gunicorn with the application on a database and a free port, and wait until it answers.
+
+        The prefix is put before the command line, as in ('faketime', '-f', '@2026-01-01 23:59:58').
+        """
+        self.folder = tempfile.TemporaryDirectory(prefix='visitors-server-')
+        command = [*prefix, sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', 'app:create_app()']
+        with open(self._path('stdout'), 'wb') as stdout, open(self._path('stderr'), 'wb') as stderr:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, start_new_session=True,
+                                            env=environment(url, PORT='0', **settings))
+        self.address = self._wait_for_address()
+        self.http = requests.Session()
+        self.http.headers['User-Agent'] = BROWSER
+
+    def __enter__(self) -> 'Server':
+        """Return the running server."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """End the server and all its processes."""
+        self.http.close()
+        self.end()
+        self.folder.cleanup()
+
+    def get(self, path: str = '/', **headers: str) -> requests.Response:
+        """Return the answer to a GET; header names are given with underscores for hyphens."""
+        named = {name.replace('_', '-'): value for name, value in headers.items()}
+        return self.http.get(self.address + path, headers=named, timeout=10)
+
+    def visits(self, **headers: str) -> int:
+        """Visit the page and return the how manieth visit it says this was."""
+        answer = self.get('/', **headers)
+        assert answer.status_code == 200, answer.text
+        found = re.search(r'You have visited this page (\d+) time', answer.text)
+        assert found, answer.text
+        return int(found[1])
+
+    def statistics(self) -> dict[str, Any]:
+        """Return /stats.json, when what it is made from is newer than this call."""
+        time.sleep(1.1)
+        return dict(self.get('/stats.json').json())
+
+    def stdout(self) -> str:
+        """Return what the server has written to stdout: its access log."""
+        return self._path('stdout').read_text(encoding='utf-8')
+
+    def stderr(self) -> str:
+        """Return what the server has written to stderr."""
+        return self._path('stderr').read_text(encoding='utf-8')
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 15) -> int:
+        """Send the first process a signal and return the exit code it ends with."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout)
+        finally:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    def _path(self, name: str) -> Path:
+        return Path(self.folder.name) / name
+
+    def _wait_for_address(self) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            for line in self.stderr().splitlines():
+                found = re.search(r'serving on (http://[0-9.:]+)', line)
+                if found:
+                    return found[1]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        self._kill_group()
+        raise RuntimeError(f'the server did not start: {self.stderr()}')
+
+
+def json_lines(text: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a log of JSON lines."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith('{')]
