@@ -1,0 +1,8 @@
+"""The schema and how it comes up at boot: one leader migrates under a lock, everybody else waits or goes on."""
+
+from visitors.schema.decision import State
+from visitors.schema.errors import Exit
+from visitors.schema.fitness import Fitness
+from visitors.schema.revisions import CodeRevisions
+
+__all__ = ['CodeRevisions', 'Exit', 'Fitness', 'State']

@@ -1,0 +1,71 @@
+"""What can go wrong while the schema is brought up, and the exit code that tells the machine what to do about it."""
+
+from enum import Enum, IntEnum
+from typing import Any
+
+from sqlalchemy import exc
+
+# How the server or a pooler between says that it does not pass a connection's settings on.
+POOLER_WORDS = ('unsupported startup parameter', 'command-line options')
+LOCK_TIMEOUT, DEADLOCK, CANCELLED = '55P03', '40P01', '57014'
+# What a reader meets while the leader makes the tables that it reads.
+RACES = ('42P01', '42P07', '23505')
+
+
+class Exit(IntEnum):
+    """How bringing the schema up ended; 1 is left to what nobody foresaw."""
+
+    FITS = 0
+    FAILED = 20
+    TIMED_OUT = 21
+    DOES_NOT_FIT = 22
+    UNSAFE_CONNECTION = 24
+
+
+class Kind(Enum):
+    """What an error means for whoever leads or waits."""
+
+    LOST = 'the connection or the server is gone'
+    RETRY = 'a lock is held by somebody else'
+    RACE = 'the leader is making the tables that were read'
+    UNSAFE = 'a pooler is in between'
+    FINAL = 'trying again would end the same'
+
+
+class SchemaError(Exception):
+    """The schema cannot be brought up, and trying again does not help."""
+
+
+class NotOneHead(SchemaError):
+    """The code has no single newest revision."""
+
+
+class UnsafeConnection(SchemaError):
+    """What is connected to is not one session of a PostgreSQL server, so a lock there protects nothing."""
+
+
+class FenceBroken(SchemaError):
+    """A revision was about to commit on another session than the one that holds the leader lock."""
+
+
+def kind_of(error: BaseException) -> Kind:
+    """Return what an error means, from SQLAlchemy or from the driver below it."""
+    cause: Any = getattr(error, 'orig', None) or error
+    if isinstance(error, UnsafeConnection) or any(words in str(cause) for words in POOLER_WORDS):
+        return Kind.UNSAFE
+    if not isinstance(error, exc.DBAPIError):
+        return Kind.FINAL
+
+    code = getattr(cause, 'pgcode', None)
+    if error.connection_invalidated or _is_loss(error, code):
+        return Kind.LOST
+    if code in (LOCK_TIMEOUT, DEADLOCK):
+        return Kind.RETRY
+    return Kind.RACE if code in RACES else Kind.FINAL
+
+
+def _is_loss(error: exc.DBAPIError, code: str | None) -> bool:
+    # Without a code only an operational error is one; else a mistake in a call of the driver would poll for ever.
+    if code is None:
+        return isinstance(error, exc.OperationalError)
+    return code.startswith('08') or (code.startswith('57') and code != CANCELLED)
