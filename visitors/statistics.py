@@ -1,4 +1,4 @@
-"""What the page and /stats.json tell: unique visitors of some periods, and day by day."""  # noqa: A005 (nobody imports it by its last name)
+"""What the page and /stats.json tell: unique visitors of some periods, and day by day."""  # noqa: A005
 
 from dataclasses import dataclass
 from datetime import date
