@@ -27,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     prepare_engine(engine, settings)
 
     breaker, counter, version = Breaker(), Counter(engine), read_version()
-    readiness = health.Readiness(engine, settings)
+    readiness = health.Readiness(engine, breaker)
     page = pages.Page(settings, visitor_key(settings), counter, breaker, version)
     app.extensions.update(breaker=breaker, counter=counter, version=version, readiness=readiness, page=page)
     app.register_blueprint(health.health)

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 import threading
 import time
-from typing import Any
 
 from flask import Blueprint, current_app, jsonify, Response
 from sqlalchemy import Engine
 
 from visitors.database import Breaker, DatabaseAway
 from visitors.responses import uncached
-from visitors.schema import bring_up, CodeRevisions, Fitness
-from visitors.settings import is_embedded, Settings
+from visitors.schema import CodeRevisions, Fitness
 
 health = Blueprint('health', __name__)
 
@@ -20,7 +18,7 @@ FRESH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether visitors can be served, and why not."""
+    """Whether visitors can be served, why or why not, and how the schema stands to the code if that is known."""
 
     ready: bool
     reason: str
@@ -28,10 +26,9 @@ class Verdict:
 
 
 class Readiness:
-    def __init__(self, engine: Engine, settings: Settings, breaker: Breaker) -> None:
+    def __init__(self, engine: Engine, breaker: Breaker) -> None:
         """Tell whether the database can be reached and its schema fits this code."""
         self._engine = engine
-        self._settings = settings
         self._breaker = breaker
         self._code = CodeRevisions.load()
         self._verdict: Verdict | None = None
@@ -44,7 +41,10 @@ class Readiness:
         return self._code.head
 
     def verdict(self) -> Verdict:
-        """Return the verdict, at most a second old; many callers at once share one check."""
+        """Return the verdict, a second old at most; whoever asks while a check runs shares its result.
+
+        The check takes no longer than the time limit of a request, and the database sees at most one a second.
+        """
         with self._checking:
             if not self._verdict or time.monotonic() - self._checked_at >= FRESH_SECONDS:
                 self._verdict = self._check()
@@ -55,5 +55,23 @@ class Readiness:
         try:
             fitness = self._breaker.call(self._read)
         except DatabaseAway as error:
-            return Verdict(False, f'database: {error}')
+            return Verdict(False, f'the database is away: {error}')
         return Verdict(fitness.fits, fitness.reason, fitness.state.name)
+
+    def _read(self) -> Fitness:
+        with self._engine.connect() as connection:
+            return Fitness.read(connection, self._code)
+
+
+@health.get('/livez')
+def live() -> Response:
+    """Answer, and touch nothing else: a database that is away must not make anybody kill this process."""
+    return uncached(jsonify(alive=True))
+
+
+@health.get('/readyz')
+def ready() -> tuple[Response, int]:
+    """Tell whether visitors can be served, and why not."""
+    verdict: Verdict = current_app.extensions['readiness'].verdict()
+    answer = jsonify(ready=verdict.ready, reason=verdict.reason, schema=verdict.schema)
+    return uncached(answer), 200 if verdict.ready else 503

@@ -7,7 +7,7 @@ from flask import Blueprint, current_app, jsonify, render_template, request, Res
 
 from visitors.address import client_network, visitor_id
 from visitors.agents import reason_not_to_count
-from visitors.chart import draw
+from visitors.chart import lay_out
 from visitors.counting import Counter, Visit
 from visitors.database import Breaker
 from visitors.responses import context_of, uncached
@@ -67,7 +67,7 @@ class Page:
 
     def _render(self, statistics: Statistics, reason: str | None) -> str:
         return render_template(
-            'page.html', statistics=statistics, chart=draw(statistics.days), counted=reason,
+            'page.html', statistics=statistics, chart=lay_out(statistics.days), counted=reason,
             visit_sentence=VISIT_MARK, total_sentence=SENTENCE_MARK, total_number=NUMBER_MARK, **self._context)
 
 
