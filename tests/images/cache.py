@@ -1,0 +1,44 @@
+"""Files that take a minute to make, kept outside the tree under the hash of what they were made from."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import fcntl
+from hashlib import sha256
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return the folder that such files are kept in; deleting it costs time and nothing else."""
+    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    folder = Path(base) / 'visitors'
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def kept(name: str, inputs: str, make: Callable[[Path], None]) -> Path:
+    """Return the file that `make` writes for these inputs: made once, also when several runs ask for it at a time."""
+    folder = cache_folder()
+    path = folder / f'{name}-{short_hash(inputs)}'
+    with locked(folder / f'{name}.lock'):
+        if not path.exists():
+            partial = folder / f'{name}.partial'
+            make(partial)
+            for outdated in folder.glob(f'{name}-' + '[0-9a-f]' * 12):
+                outdated.unlink()
+            # Only now has it its name: whoever was killed half-way leaves nothing that looks finished.
+            partial.replace(path)
+    return path
+
+
+def short_hash(text: str) -> str:
+    """Return twelve hexadecimal digits that stand for a text."""
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the kernel gives back even when this process is killed."""
+    with path.open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,58 @@
+"""Root file systems of Debian 13, made by mmdebstrap from wherever this machine's apt gets its packages."""
+
+from collections.abc import Sequence
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+from tests.images.cache import kept
+
+SUITE = 'trixie'
+ESSENTIALS = ('--variant=essential', '--format=tar')
+# Documentation and translations are half of the packages and nobody reads them in a container.
+LEAVE_OUT = tuple(f'--dpkgopt=path-exclude=/usr/share/{name}/*' for name in ('doc', 'info', 'locale', 'man'))
+# The machine's package sources may hold its credentials; what is made here has to be free of both.
+TIDY = ('rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap '
+        '"$1"/var/lib/apt/lists/* "$1"/var/cache/*/* "$1"/var/log/*')
+
+
+def root_filesystem(name: str, packages: Sequence[str], hooks: Sequence[str] = (),
+                    options: Sequence[str] = ESSENTIALS) -> Path:
+    """Return a tar archive of Debian 13 with these packages, changed by hooks: shell lines, the root as $1."""
+    arguments = [*options, *LEAVE_OUT, f'--include={",".join(packages)}',
+                 *(f'--customize-hook={hook}' for hook in (*hooks, TIDY))]
+    return kept(f'{name}-{SUITE}.tar', '\n'.join(arguments), lambda path: _bootstrap(path, arguments))
+
+
+def _bootstrap(path: Path, arguments: Sequence[str]) -> None:
+    if not shutil.which('mmdebstrap'):
+        pytest.fail('no mmdebstrap, which makes base images: apt-get install mmdebstrap, or let `make test` do it',
+                    pytrace=False)
+    with tempfile.NamedTemporaryFile('w', suffix='.conf') as settings:
+        settings.write(_apt_settings())
+        settings.flush()
+        command = ['mmdebstrap', '--quiet', f'--aptopt={settings.name}', *arguments, SUITE, str(path), *_sources()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f'mmdebstrap ended with {done.returncode}:\n{done.stderr}', pytrace=False)
+
+
+def _apt_settings() -> str:
+    """Return this machine's settings of how apt fetches, such as a proxy; mmdebstrap reads none by itself."""
+    settings = subprocess.run(['apt-config', 'dump'], capture_output=True, text=True, check=True).stdout
+    return ''.join(line for line in settings.splitlines(keepends=True)
+                   if re.match('Acquire::(Check|http|https|Retries)', line))
+
+
+def _sources() -> list[str]:
+    """Return this machine's own sources of Debian with the suite changed; without any mmdebstrap knows public ones."""
+    form = 'deb [check-valid-until=no] $(REPO_URI) $(RELEASE) $(COMPONENT)|$(ORIGIN)'
+    listed = subprocess.run(['apt-get', 'indextargets', '--format', form, 'Created-By: Packages'],
+                            capture_output=True, text=True, check=True).stdout
+    codename = re.search('^VERSION_CODENAME=(.*)$', Path('/etc/os-release').read_text(encoding='utf-8'), re.MULTILINE)
+    ours = [line.removesuffix('|Debian') for line in listed.splitlines() if line.endswith('|Debian')]
+    return sorted({re.sub(rf' {codename[1]}\b', f' {SUITE}', line) for line in ours}) if codename else []
