@@ -3,10 +3,11 @@
 from flask import Flask
 from flask_migrate import Migrate
 
-from visitors import commands, health, pages, responses
+from visitors import commands, health, responses, views
 from visitors.counting import Counter
 from visitors.database import Breaker, db, engine_options, prepare_engine
 from visitors.key import visitor_key
+from visitors.page import Page, Shortcut
 from visitors.settings import load_or_exit, Settings
 from visitors.version import read_version
 
@@ -28,12 +29,13 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     breaker, counter, version = Breaker(), Counter(engine), read_version()
     readiness = health.Readiness(engine, breaker)
-    page = pages.Page(settings, visitor_key(settings), counter, breaker, version)
+    page = Page(settings, visitor_key(settings), counter, breaker, version)
     app.extensions.update(breaker=breaker, counter=counter, version=version, readiness=readiness, page=page)
     app.register_blueprint(health.health)
-    app.register_blueprint(pages.pages)
+    app.register_blueprint(views.views)
     responses.init_app(app)
     commands.init_app(app)
+    app.wsgi_app = Shortcut(app.wsgi_app, page)  # type: ignore[method-assign]
     return app
 
 

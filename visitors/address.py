@@ -38,6 +38,9 @@ def _entry_of_outermost_proxy(forwarded_for: str, trusted_proxies: int) -> str:
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     """Return the address that a proxy wrote, without port, brackets, quotes or zone; None if it is none."""
     text = text.strip().strip('"').strip()
+    if not text:
+        return None
+
     bracketed = BRACKETED.fullmatch(text)
     with_port = IPV4_WITH_PORT.fullmatch(text)
     if bracketed:

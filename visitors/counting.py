@@ -99,7 +99,7 @@ class Counter:
         self._clock = clock
         self._dialect = dialect_of(engine)
         self._statistics: Statistics | None = None
-        self._loaded_at = 0.0
+        self._loaded_at = float('-inf')
         self._loading = threading.Lock()
 
     def visit(self, visitor: bytes) -> Visit:
@@ -109,23 +109,25 @@ class Counter:
 
     def statistics(self) -> Statistics:
         """Return the numbers for the tiles and the chart, at most a second old; one caller at a time loads them."""
-        known = self._statistics
-        if known and time.monotonic() - self._loaded_at < STATISTICS_SECONDS:
-            return known
+        fresh = self.fresh_statistics()
+        if fresh:
+            return fresh
 
         # Whoever comes while they are loaded takes the known ones; only where there are none everybody waits.
+        known = self._statistics
         if not self._loading.acquire(blocking=known is None):
             assert known
             return known
         try:
-            return self._load()
+            return self.fresh_statistics() or self._load()
         finally:
             self._loading.release()
 
-    def _load(self) -> Statistics:
-        if self._statistics and time.monotonic() - self._loaded_at < STATISTICS_SECONDS:
-            return self._statistics
+    def fresh_statistics(self) -> Statistics | None:
+        """Return the statistics that are at hand, if they are not older than a second."""
+        return self._statistics if time.monotonic() - self._loaded_at < STATISTICS_SECONDS else None
 
+    def _load(self) -> Statistics:
         day = self._clock()
         rows = self._fetch(self._dialect.statistics, ((day - timedelta(CHART_DAYS)).isoformat(),))
         self._statistics = statistics_of(day, rows)

@@ -20,6 +20,8 @@ SECURITY_HEADERS = {
     'Cross-Origin-Opener-Policy': 'same-origin',
     'Cross-Origin-Resource-Policy': 'same-origin',
 }
+# A page that a cache answers is a visit that nobody counts.
+NOT_CACHED = ('Cache-Control', 'no-store')
 CACHED_FOR_EVER = 'public, max-age=31536000, immutable'
 RETRY_AFTER_SECONDS = 2
 AWAY = 'The database cannot be reached, so this visit was not counted. Please try again in a moment.'
@@ -38,8 +40,8 @@ def context_of(settings: Settings, version: Version) -> dict[str, Any]:
 
 
 def uncached(response: Response) -> Response:
-    """Return a response that no cache keeps: a page answered by a cache is a visit that nobody counts."""
-    response.headers['Cache-Control'] = 'no-store'
+    """Return a response that no cache keeps."""
+    response.headers.set(*NOT_CACHED)
     return response
 
 

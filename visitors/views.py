@@ -1,0 +1,47 @@
+"""The addresses a visitor or a visitor's program asks: the page, its numbers as JSON, and the version."""
+
+from typing import Any
+
+from flask import Blueprint, current_app, jsonify, request, Response
+
+from visitors.page import FAILURE
+from visitors.responses import uncached
+from visitors.statistics import Statistics
+from visitors.version import Version
+
+views = Blueprint('views', __name__)
+
+
+@views.get('/')
+def index() -> Response:
+    """Show the page and count the visit."""
+    if FAILURE in request.environ:
+        raise request.environ[FAILURE]
+    return uncached(Response(current_app.extensions['page'].view(request.environ), mimetype='text/html'))
+
+
+@views.get('/stats.json')
+def stats() -> Response:
+    """Tell the page's numbers; nothing is counted."""
+    breaker, counter = current_app.extensions['breaker'], current_app.extensions['counter']
+    return uncached(jsonify(numbers_of(breaker.call(counter.statistics))))
+
+
+def numbers_of(statistics: Statistics) -> dict[str, Any]:
+    """Return statistics by the keys that /stats.json promises: README.md lists them."""
+    return {
+        'today': statistics.today,
+        'last_7_days': statistics.week,
+        'last_30_days': statistics.month,
+        'total': statistics.total,
+        'days': [{'day': day.day.isoformat(), 'visitors': day.visitors, 'newcomers': day.newcomers}
+                 for day in statistics.days],
+    }
+
+
+@views.get('/version')
+def version() -> Response:
+    """Tell the version that runs, what it was built from, and the newest schema revision that it knows."""
+    known: Version = current_app.extensions['version']
+    return uncached(jsonify(version=known.version, commit=known.commit, build_time=known.build_time,
+                            schema=current_app.extensions['readiness'].code_head))
