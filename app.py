@@ -3,7 +3,7 @@
 from flask import Flask
 from flask_migrate import Migrate
 
-from visitors import commands, health, responses, views
+from visitors import commands, health, responses, schema, views
 from visitors.counting import Counter
 from visitors.database import Breaker, db, engine_options, prepare_engine
 from visitors.key import visitor_key
@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(views.views)
     responses.init_app(app)
     commands.init_app(app)
+    schema.init_app(app)
     app.wsgi_app = Shortcut(app.wsgi_app, page)  # type: ignore[method-assign]
     return app
 

@@ -1,14 +1,16 @@
 """What the database remembers of its schema: where it stands, every revision it had, and how each deploy went."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import (
-    BigInteger, Boolean, Column, Connection, DateTime, false, func, Integer, MetaData, PrimaryKeyConstraint, select,
-    String, Table, Text, text, true, union_all,
+    BigInteger, Boolean, Column, Connection, DateTime, delete, false, func, insert, Integer, MetaData,
+    PrimaryKeyConstraint, select, String, Table, Text, text, true, union_all, update,
 )
 
 from visitors.schema.decision import Found
+from visitors.schema.errors import SchemaError
 
 RUNNING, SUCCEEDED, FAILED = 'running', 'succeeded', 'failed'
 SEED = 'seed'
@@ -96,3 +98,54 @@ def found_among(connection: Connection, tables: frozenset[str]) -> Found:
         log={line.revision: line.retired for line in lines if not line.is_head},
         has_tables=bool(tables - STATE_TABLES),
     )
+
+
+def make_tables(connection: Connection) -> None:
+    """Make the tables that remember the schema's state, where they are missing."""
+    metadata.create_all(connection)
+
+
+def read_attempt(connection: Connection, deploy_id: str) -> Attempt | None:
+    """Return how a deploy's migration went, or None where it has not begun."""
+    found = connection.execute(select(attempts).where(attempts.c.deploy_id == deploy_id)).one_or_none()
+    return Attempt(**found._mapping) if found else None
+
+
+def read_last_attempts(connection: Connection, number: int) -> list[Attempt]:
+    """Return how the last deploys' migrations went, the latest first."""
+    query = select(attempts).order_by(attempts.c.started_at.desc()).limit(number)
+    return [Attempt(**found._mapping) for found in connection.execute(query)]
+
+
+def write_attempt(connection: Connection, attempt: Attempt) -> None:
+    """Write how a deploy's migration goes, in place of what was written before."""
+    connection.execute(delete(attempts).where(attempts.c.deploy_id == attempt.deploy_id))
+    connection.execute(insert(attempts).values(asdict(attempt)))
+
+
+def seed_log(connection: Connection, revisions: Sequence[str]) -> None:
+    """Write revisions that are older than the log itself into it, if it is empty."""
+    if connection.scalar(select(func.count()).select_from(log)) or not revisions:
+        return
+    connection.execute(insert(log), [{'revision': revision, 'seq': number, 'deploy_id': SEED}
+                                     for number, revision in enumerate(revisions, 1)])
+
+
+def log_revision(connection: Connection, revision: str, deploy_id: str) -> None:
+    """Write that a revision was applied, after all others."""
+    forget_revision(connection, revision)
+    following = select(func.coalesce(func.max(log.c.seq), 0) + 1).scalar_subquery()
+    connection.execute(insert(log).values(revision=revision, seq=following, deploy_id=deploy_id))
+
+
+def forget_revision(connection: Connection, revision: str) -> None:
+    """Write that a revision was taken back."""
+    connection.execute(delete(log).where(log.c.revision == revision))
+
+
+def retire_before(connection: Connection, floor: str) -> None:
+    """Write that code whose newest revision is older than this one may no longer run."""
+    seq = connection.scalar(select(log.c.seq).where(log.c.revision == floor))
+    if seq is None:
+        raise SchemaError(f'min_code_revision = {floor!r} was never applied here')
+    connection.execute(update(log).where(log.c.seq < seq).values(retired=True))

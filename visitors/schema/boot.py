@@ -1,0 +1,134 @@
+"""What a booting instance does before it serves: go on, refuse, lead, or wait for whoever leads."""
+
+import logging
+import random
+import time
+from uuid import uuid4
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from visitors.database import describe
+from visitors.schema import embedded, lock, roles, state
+from visitors.schema.connection import session_name, Sessions
+from visitors.schema.decision import decide, Found, State
+from visitors.schema.errors import Exit, Kind, kind_of, NotOneHead, UnsafeConnection
+from visitors.schema.leader import Deploy, Leader, LeaderLost
+from visitors.schema.options import Options
+from visitors.schema.revisions import CodeRevisions
+from visitors.settings import is_embedded, Settings
+
+logger = logging.getLogger(__name__)
+
+
+def bring_up(settings: Settings, options: Options | None = None) -> Exit:
+    """Bring the schema up together with all other instances, and return whether this code may serve."""
+    options = options or Options()
+    revisions = CodeRevisions.load(options.directory)
+    try:
+        deploy = Deploy(deploy_name(settings), revisions, settings, options)
+        if is_embedded(settings.migration_database_url):
+            return embedded.bring_up(deploy)
+        return Boot(deploy).run()
+    except NotOneHead as error:
+        logger.error('%s', error)
+        return Exit.DOES_NOT_FIT
+
+
+def tell_on_stderr() -> None:
+    """Write what happens as plain lines to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s schema: %(message)s'))
+    package = logging.getLogger('visitors.schema')
+    package.handlers, package.propagate = [handler], False
+    package.setLevel(logging.INFO)
+
+
+def deploy_name(settings: Settings) -> str:
+    """Return the name under which verdicts are kept: the deploy's, or one of this start's own where there is none."""
+    return settings.deploy_id or f'{settings.instance_id}/{uuid4()}'
+
+
+class Boot:
+    def __init__(self, deploy: Deploy) -> None:
+        """Boot one instance of a deploy on PostgreSQL."""
+        self._deploy = deploy
+        self._code = deploy.revisions.code
+        self._sessions = Sessions(deploy.settings, deploy.options.idle_limit)
+        self._told = ''
+
+    def run(self) -> Exit:
+        """Return how it ended: this code fits, it never will, its deploy has failed, or the time is over."""
+        deadline = time.monotonic() + self._deploy.options.timeout
+        while True:
+            outcome = self._look()
+            if outcome is not None:
+                return outcome
+            if time.monotonic() >= deadline:
+                logger.error('timed out after %.0f s', self._deploy.options.timeout)
+                return Exit.TIMED_OUT
+            # Not all at the same moment.
+            time.sleep(self._deploy.options.poll * random.uniform(0.5, 1.5))
+
+    def _look(self) -> Exit | None:
+        """Look once on a connection of its own; return nothing where it has to be looked again."""
+        try:
+            with self._sessions.open() as connection:
+                return self._answer(connection)
+        except LeaderLost as error:
+            self._tell(f'lost the lead: {error}')
+        except (UnsafeConnection, DBAPIError) as error:
+            if kind_of(error) is Kind.UNSAFE:
+                logger.error('%s', describe(error))
+                return Exit.UNSAFE_CONNECTION
+            if kind_of(error) is Kind.FINAL:
+                raise
+            self._tell(f'waiting for the database: {describe(error)}')
+        return None
+
+    def _answer(self, connection: Connection) -> Exit | None:
+        tables = state.table_names(connection)
+        found = state.found_among(connection, tables)
+        answer = decide(self._code, found)
+        if answer.fits and self._role_is_fit(connection):
+            self._tell(f'{answer.value}: {self._standing(found)}')
+            return Exit.FITS
+        if answer is State.BEHIND and state.attempts.name in tables and self._has_failed(connection):
+            return Exit.FAILED
+
+        if lock.try_lock(connection):
+            return self._lead(connection)
+        self._tell_holder(connection, answer, found)
+        return None
+
+    def _lead(self, connection: Connection) -> Exit:
+        name = session_name('leader', self._deploy.settings.instance_id)
+        connection.exec_driver_sql('SELECT set_config(%s, %s, false)', ('application_name', name))
+        self._told = ''
+        return Leader(connection, self._deploy).lead()
+
+    def _has_failed(self, connection: Connection) -> bool:
+        attempt = state.read_attempt(connection, self._deploy.name)
+        if not attempt or attempt.status != state.FAILED:
+            return False
+        logger.error('deploy %s has failed on %s: %s', attempt.deploy_id, attempt.instance_id, attempt.error)
+        return True
+
+    def _role_is_fit(self, connection: Connection) -> bool:
+        settings = self._deploy.settings
+        return not roles.are_apart(settings) or roles.is_fit(connection, settings)
+
+    def _tell_holder(self, connection: Connection, answer: State, found: Found) -> None:
+        holder = lock.read_holder(connection)
+        # The age is another one each time, so it is left out where the line is told apart from the last one.
+        self._tell(f'{answer.value}: {self._standing(found)}; waiting for {holder or "whoever had the lock"}',
+                   f'{answer} {found.heads} {holder and holder.pid}')
+
+    def _standing(self, found: Found) -> str:
+        return f'database at {", ".join(sorted(found.heads)) or "nothing"}, code at {self._code.head}'
+
+    def _tell(self, line: str, key: str | None = None) -> None:
+        """Write a line, unless the last one said the same."""
+        if (key or line) != self._told:
+            logger.info('%s', line)
+        self._told = key or line

@@ -1,0 +1,85 @@
+"""The commands `flask schema ...`: bring the schema up, tell how it stands, check the revisions."""
+
+from dataclasses import asdict
+import json
+from pathlib import Path
+import sys
+
+import click
+from flask import current_app, Flask
+from flask.cli import with_appcontext
+
+from visitors.schema.boot import bring_up, tell_on_stderr
+from visitors.schema.check import findings
+from visitors.schema.options import Options
+from visitors.schema.revisions import MIGRATIONS
+from visitors.schema.status import read_status, Status
+
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+def init_app(app: Flask) -> None:
+    """Give an application the commands that bring its schema up and tell about it."""
+    app.cli.add_command(schema)
+
+
+@click.group('schema')
+@click.option('--directory', type=DIRECTORY, default=MIGRATIONS, help='where the revisions are, if not in migrations/')
+@click.pass_context
+def schema(context: click.Context, directory: Path) -> None:
+    """Bring the database's schema up, tell how it stands, check its revisions."""
+    context.obj = directory
+
+
+@schema.command('ready')
+@click.option('--timeout', type=click.FloatRange(min=0), default=Options.timeout, show_default=True, metavar='SECONDS',
+              help='how long to wait for another instance that migrates')
+@click.option('--poll', type=click.FloatRange(min=0.01), default=Options.poll, show_default=True, metavar='SECONDS',
+              help='how often to look meanwhile')
+@click.option('--one-transaction', is_flag=True,
+              help='apply all revisions in one transaction, which keeps all their locks to the end')
+@click.option('--idle-limit', type=click.FloatRange(min=0.1), default=Options.idle_limit, show_default=True,
+              metavar='SECONDS', help='when the server ends the session of a leader that does nothing')
+@click.pass_obj
+@with_appcontext
+def ready(directory: Path, timeout: float, poll: float, one_transaction: bool, idle_limit: float) -> None:
+    """Return when this code can serve on the database's schema; migrate it, if no other instance does.
+
+    Exits with 0 when the schema fits; 20 when this deploy's migration has failed; 21 when waiting took too long; 22
+    when this code does not fit the schema and migrating does not help; 24 when a pooler is in between.
+    """
+    tell_on_stderr()
+    options = Options(timeout, poll, directory, one_transaction, idle_limit)
+    sys.exit(bring_up(current_app.config['SETTINGS'], options))
+
+
+@schema.command('status')
+@click.option('--json', 'as_json', is_flag=True, help='for programs')
+@click.pass_obj
+@with_appcontext
+def status(directory: Path, as_json: bool) -> None:
+    """Tell how schema and code stand to each other, who migrates, and how the last deploys went; changes nothing."""
+    found = read_status(current_app.config['SETTINGS'], directory)
+    click.echo(json.dumps(asdict(found), default=str, indent=2) if as_json else described(found))
+
+
+@schema.command('check')
+@click.pass_obj
+def check(directory: Path) -> None:
+    """Check the revisions: one head, no gap, contracts with a floor, and SQL that a running service survives."""
+    found = findings(directory)
+    for sentence in found:
+        click.echo(sentence, err=True)
+    if found:
+        sys.exit(1)
+    click.echo('the revisions are in order')
+
+
+def described(status: Status) -> str:
+    """Return a status as people read it."""
+    lines = [f'{status.state}: {status.reason}', f'leader: {status.leader or "nobody"}']
+    for attempt in status.attempts:
+        error = f', {attempt.error}' if attempt.error else ''
+        lines.append(f'deploy {attempt.deploy_id}: {attempt.status}, attempt {attempt.attempt} by '
+                     f'{attempt.instance_id} at {attempt.started_at:%Y-%m-%d %H:%M:%S}{error}')
+    return '\n'.join(lines)
