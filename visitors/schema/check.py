@@ -24,7 +24,6 @@ CONTRACTS = frozenset({'ban-drop-column', 'ban-drop-table', 'ban-drop-database',
 
 # Rules of squawk that are not ours, each with the reason; all others hold.
 EXCLUDED = {
-    'prefer-robust-stmts': 'a revision is one transaction with its version row: it is never half applied',
     'prefer-identity': 'Alembic writes SERIAL for an integer key, and only the original application has such a table',
     'prefer-text-field': 'the original application has a varchar(40); what is ours is text',
     'prefer-bigint-over-int': 'for what a day can hold of visitors an integer is enough, and rows stay small',

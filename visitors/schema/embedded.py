@@ -73,7 +73,10 @@ def _attempt(connection: Connection, deploy: Deploy, found: Found) -> Exit:
         state.make_tables(connection)
     state.write_attempt(connection, end(attempt, error))
     connection.commit()
-    return Exit.FAILED if error else Exit.FITS
+    if error:
+        return Exit.FAILED
+    logger.info('deploy %s has brought the schema to %s', deploy.name, deploy.revisions.head)
+    return Exit.FITS
 
 
 def _upgrade(connection: Connection, deploy: Deploy, found: Found) -> str | None:

@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.util import CommandError
 import click
 from flask import current_app, has_app_context
-from sqlalchemy import Connection, create_engine, func, make_url, NullPool, select
+from sqlalchemy import Connection, create_engine, func, NullPool, select
 
 from visitors import models
 from visitors.schema import state
@@ -166,15 +166,18 @@ def _hand_over_or_refuse() -> NoReturn:
 def _read_only() -> None:
     settings = _settings()
     url = settings.migration_database_url
+    if is_embedded(url) and not Path(str(url.database)).exists():
+        raise CommandError(f'{url.database} is not there yet: use `{ADVICE}`')
+
     arguments: dict[str, Any] = {} if is_embedded(url) else dict(CLIENT_SETTINGS)
     if settings.migration_database_password_file:
         arguments['password'] = read_password(settings.migration_database_password_file)
-    engine = create_engine(make_url(url), connect_args=arguments, poolclass=NullPool)
+    engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
     with engine.connect() as connection:
         if not is_embedded(url):
             connection.execution_options(postgresql_readonly=True)
-        context.configure(connection=connection, dont_mutate=True, target_metadata=models.visitors.metadata, compare_type=True,
-                          include_name=is_compared, render_as_batch=True,
+        context.configure(connection=connection, target_metadata=models.visitors.metadata, compare_type=True,
+                          include_name=is_compared, render_as_batch=True, dont_mutate=True,
                           process_revision_directives=_drop_empty_revision)
         context.run_migrations()
 

@@ -1,0 +1,59 @@
+"""What a revision may do that PostgreSQL allows in no transaction."""
+
+from alembic import op
+from sqlalchemy import text
+
+from visitors.schema.environment import RUN
+from visitors.schema.errors import SchemaError
+
+IS_VALID = text('SELECT (SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(quote_ident(:name)))')
+# Building waits for all transactions that were open before. With the limits of every other statement it would be
+# given up each time, and leave an index that is no use and costs each write.
+PATIENCE = {'lock_timeout': '10min', 'statement_timeout': '0'}
+
+
+def create_index(name: str, table: str, columns: list[str], unique: bool = False) -> None:
+    """Make an index while the table is written to; it must be the only statement of its revision.
+
+    What the revision did before is committed, so that it begins anew when it was stopped half-way: an index that is
+    complete stays, one that is not is replaced.
+    """
+    context = op.get_context()
+    if context.dialect.name != 'postgresql':
+        op.create_index(name, table, columns, unique=unique)
+        return
+
+    run = context.config.attributes.get(RUN) if context.config else None
+    if run and run.in_one_transaction:
+        raise SchemaError(f'the index {name} cannot be made within one transaction for all revisions')
+    with context.autocommit_block():
+        _create_patiently(name, table, columns, unique)
+
+
+def _create_patiently(name: str, table: str, columns: list[str], unique: bool) -> None:
+    offline = op.get_context().as_sql
+    valid = None if offline else _is_valid(name)
+    if valid:
+        return
+
+    for setting, value in PATIENCE.items():
+        op.execute(f"SET {setting} = '{value}'")
+    try:
+        if valid is not None:  # IF NOT EXISTS would keep it
+            op.drop_index(name, table, postgresql_concurrently=True)
+        op.create_index(name, table, columns, unique=unique, postgresql_concurrently=True, if_not_exists=offline)
+        if not offline and not _is_valid(name):
+            raise SchemaError(f'the index {name} was made and is not valid')
+    finally:
+        _be_impatient_again()
+
+
+def _is_valid(name: str) -> bool | None:
+    """Return whether an index is complete, or nothing where there is none."""
+    valid: bool | None = op.get_bind().scalar(IS_VALID, {'name': name})
+    return valid
+
+
+def _be_impatient_again() -> None:
+    for setting in PATIENCE:
+        op.execute(f'RESET {setting}')
