@@ -49,11 +49,12 @@ def bring_up(url: str) -> str:
 
 
 class Server:
-    def __init__(self, url: str, prefix: tuple[str, ...] = (), **settings: str) -> None:
+    def __init__(self, url: str, /, *prefix: str, **settings: str) -> None:
         """Start gunicorn with the application on a database and a free port, and wait until it answers.
 
-        The prefix is put before the command line, as in ('faketime', '-f', '@2026-01-01 23:59:58').
+        The prefix is put before the command line, as in 'faketime', '-f', '@2026-01-01 23:59:58'.
         """
+        self.url = url
         self.folder = tempfile.TemporaryDirectory(prefix='visitors-server-')
         command = [*prefix, sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', 'app:create_app()']
         with open(self._path('stdout'), 'wb') as stdout, open(self._path('stderr'), 'wb') as stderr:

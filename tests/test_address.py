@@ -94,7 +94,9 @@ def test_fewer_entries_than_trusted_proxies_mean_the_peer(entries: list[IPv4Addr
     assert client_network(PEER, ','.join(map(str, entries)), len(entries) + 1) == PEER_NETWORK
 
 
-@pytest.mark.parametrize('header', ['', ' ', ',', 'unknown', '198.51.100.7,', '198.51.100.7, unknown', '203.0.113.300'])
+@pytest.mark.parametrize('header', [
+    '', ' ', ',', 'unknown', '198.51.100.7,', '198.51.100.7, unknown', '203.0.113.300',
+])
 def test_an_entry_that_is_not_an_address_means_the_peer(header: str) -> None:
     assert client_network(PEER, header, 1) == PEER_NETWORK
 

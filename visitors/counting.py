@@ -105,7 +105,8 @@ class Counter:
     def visit(self, visitor: bytes) -> Visit:
         """Count one visit, now, in one round trip."""
         dialect = self._dialect
-        return Visit(*self._fetch(dialect.visit, (dialect.key(visitor), self._clock().isoformat()))[0])
+        ((visits, known),) = self._fetch(dialect.visit, (dialect.key(visitor), self._clock().isoformat()))
+        return Visit(visits, known + (visits == 1))
 
     def statistics(self) -> Statistics:
         """Return the numbers for the tiles and the chart, at most a second old; one caller at a time loads them."""

@@ -1,0 +1,268 @@
+"""What is served, what is counted, and what every answer carries; on PostgreSQL and on SQLite."""
+
+from collections.abc import Iterator
+import re
+import socket
+from typing import Any
+
+import pytest
+
+from tests.server import bring_up, BROWSER, json_lines, Server
+
+ADDRESSES = (f'198.51.100.{number}' for number in range(1, 255))
+FIREFOX, GOOGLEBOT = BROWSER, 'Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)'
+PATHS = ['/', '/stats.json', '/version', '/livez', '/readyz', '/nothing']
+
+
+@pytest.fixture(scope='module', params=['postgresql', 'sqlite'])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server behind one proxy, so that a test is whoever it likes to be."""
+    if request.param == 'postgresql':
+        url = request.getfixturevalue('postgresql').create_database()
+    else:
+        url = f'sqlite:///{tmp_path_factory.mktemp("page") / "visitors.sqlite3"}'
+    owner = {'USER_NAME': 'Ada <L>', 'USER_URL': 'https://example.org/?a&b'}
+    with Server(bring_up(url), TRUSTED_PROXIES='1', **owner) as running:
+        yield running
+
+
+@pytest.fixture
+def somebody() -> dict[str, str]:
+    """Give the header of a visitor who has never come before."""
+    return {'X_Forwarded_For': next(ADDRESSES)}
+
+
+def total(server: Server) -> int:
+    found = re.search(r'Total visitors: (\d+)', server.get('/', DNT='1').text)
+    assert found
+    return int(found[1])
+
+
+def test_each_visit_is_counted_and_worded_in_the_right_number(server: Server, somebody: dict[str, str]) -> None:
+    first, second, third = (server.get('/', **somebody).text for _ in range(3))
+    assert 'You have visited this page 1 time<' in first
+    assert 'You have visited this page 2 times<' in second
+    assert 'You have visited this page 3 times<' in third
+
+
+def test_the_total_rises_by_one_with_a_visitor_and_not_with_a_visit(server: Server) -> None:
+    totals = []
+    for header in [{'X_Forwarded_For': next(ADDRESSES)} for _ in range(2)]:
+        for _ in range(2):
+            found = re.search(r'Total visitors: (\d+)', server.get('/', **header).text)
+            assert found
+            totals.append(int(found[1]))
+    start = totals[0]
+    assert totals == [start, start, start + 1, start + 1]
+
+
+def test_tiles_and_chart_tell_a_new_visitor(server: Server, somebody: dict[str, str]) -> None:
+    before = server.statistics()
+    server.visits(**somebody)
+    after = server.statistics()
+    for key in ('today', 'last_7_days', 'last_30_days', 'total'):
+        assert after[key] == before[key] + 1, key
+    assert after['days'][-1]['newcomers'] == before['days'][-1]['newcomers'] + 1
+    assert re.search(rf'<dt>Today</dt><dd>{after["today"]:,}</dd>', server.get('/', DNT='1').text)
+
+
+@pytest.mark.parametrize(('headers', 'says'), [
+    ({'DNT': '1'}, 'Do Not Track'),
+    ({'Sec_GPC': '1'}, 'Global Privacy Control'),
+    ({'User_Agent': GOOGLEBOT}, 'a program'),
+    ({'User_Agent': 'ELB-HealthChecker/2.0'}, 'a program'),
+    ({'User_Agent': 'Amazon-Route53-Health-Check-Service (ref 3b1d4c5e-1111-2222-3333-444455556666)'}, 'a program'),
+    ({'User_Agent': 'kube-probe/1.31'}, 'a program'),
+    ({'User_Agent': 'curl/8.5.0'}, 'a program'),
+    ({'User_Agent': ''}, 'a program'),
+    ({'Sec_Purpose': 'prefetch;prerender'}, 'in advance'),
+    ({'Purpose': 'prefetch'}, 'in advance'),
+    ({'X_Moz': 'prefetch'}, 'in advance'),
+])
+def test_who_is_not_a_visitor_is_served_the_totals_and_told_why(
+        server: Server, somebody: dict[str, str], headers: dict[str, str], says: str) -> None:
+    server.visits(**somebody)
+    answer = server.get('/', **somebody, **headers)
+    assert answer.status_code == 200
+    assert 'This visit is not counted' in answer.text
+    assert says in answer.text
+    assert re.search(r'Total visitors: [1-9]', answer.text)
+    assert server.visits(**somebody) == 2
+
+
+@pytest.mark.parametrize('headers', [{'DNT': '0'}, {'Sec_GPC': '0'}, {'Purpose': 'navigate'}, {'Sec_Purpose': ''}])
+def test_a_header_that_asks_for_nothing_does_not_keep_a_visit_from_counting(
+        server: Server, somebody: dict[str, str], headers: dict[str, str]) -> None:
+    assert [server.visits(**somebody, **headers) for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize('agent', [
+    FIREFOX,
+    'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36',
+    'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 '
+    'Mobile/15E148 Safari/604.1',
+    'Mozilla/5.0 (compatible; MSIE 10.0; Windows NT 6.2; Trident/6.0)',
+    'Opera/9.80 (Windows NT 6.1; U; en) Presto/2.8.131 Version/11.11',
+])
+def test_a_browser_is_a_visitor(server: Server, somebody: dict[str, str], agent: str) -> None:
+    assert server.visits(**somebody, User_Agent=agent) == 1
+
+
+def test_a_head_request_is_answered_and_not_counted(server: Server, somebody: dict[str, str]) -> None:
+    headers = {'X-Forwarded-For': somebody['X_Forwarded_For'], 'User-Agent': BROWSER}
+    for _ in range(2):
+        answer = server.http.head(server.address, headers=headers, timeout=10)
+        assert (answer.status_code, answer.content) == (200, b'')
+    assert server.visits(**somebody) == 1
+
+
+@pytest.mark.parametrize('path', PATHS[1:])
+def test_other_addresses_count_nothing(server: Server, somebody: dict[str, str], path: str) -> None:
+    server.visits(**somebody)
+    server.get(path, **somebody)
+    assert server.visits(**somebody) == 2
+
+
+def test_all_addresses_of_an_ipv6_64_are_one_visitor(server: Server) -> None:
+    assert server.visits(X_Forwarded_For='2001:db8:7:7::1') == 1
+    assert server.visits(X_Forwarded_For='[2001:db8:7:7:ffff::9]:4711') == 2
+    assert server.visits(X_Forwarded_For='2001:db8:7:8::1') == 1
+
+
+def test_a_forged_entry_left_of_the_balancers_does_not_count(server: Server) -> None:
+    mine = next(ADDRESSES)
+    assert server.visits(X_Forwarded_For=mine) == 1
+    assert server.visits(X_Forwarded_For=f'203.0.113.5, {mine}') == 2
+    assert server.visits(X_Forwarded_For=f'"203.0.113.5, {mine}') == 3
+
+
+def test_an_ipv4_address_counts_alike_in_every_form(server: Server) -> None:
+    mine = next(ADDRESSES)
+    forms = [mine, f'{mine}:80', f'"{mine}"', f'::ffff:{mine}', f'[::ffff:{mine}]:80', f'203.0.113.5 ,  {mine}']
+    assert [server.visits(X_Forwarded_For=form) for form in forms] == [1, 2, 3, 4, 5, 6]
+
+
+def test_junk_in_the_header_counts_the_peer_and_not_one_visitor_for_all(server: Server) -> None:
+    first = server.visits(X_Forwarded_For='unknown')
+    assert server.visits(X_Forwarded_For='') == first + 1
+    assert server.visits() == first + 2
+
+
+def test_without_a_trusted_proxy_the_header_is_nothing(sqlite_url: str) -> None:
+    with Server(bring_up(sqlite_url)) as direct:
+        assert direct.visits(X_Forwarded_For='203.0.113.1') == 1
+        assert direct.visits(X_Forwarded_For='203.0.113.2') == 2
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_every_answer_carries_the_security_headers_once(server: Server, path: str) -> None:
+    headers = server.get(path).headers
+    assert headers['Content-Security-Policy'].startswith("default-src 'none'; style-src 'self';")
+    assert "frame-ancestors 'none'" in headers['Content-Security-Policy']
+    assert headers['X-Content-Type-Options'] == 'nosniff'
+    assert headers['X-Frame-Options'] == 'DENY'
+    assert headers['Referrer-Policy'] == 'no-referrer'
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_no_cache_may_keep_an_answer(server: Server, path: str) -> None:
+    assert server.get(path).headers['Cache-Control'] == 'no-store'
+
+
+def test_a_page_of_the_shortcut_and_one_of_the_framework_have_the_same_headers(
+        server: Server, somebody: dict[str, str]) -> None:
+    server.statistics()
+    slow = server.get('/', **somebody).headers
+    fast = server.get('/', **somebody).headers
+    left_out = {'Date', 'Content-Length'}
+    assert {name: slow[name] for name in slow if name not in left_out} == {
+        name: fast[name] for name in fast if name not in left_out}
+
+
+def test_the_static_files_of_a_version_may_be_kept_for_ever(server: Server) -> None:
+    found = re.search(r'href="(/static/style\.css\?v=[^"]+)"', server.get('/', DNT='1').text)
+    assert found
+    answer = server.get(found[1])
+    assert answer.status_code == 200
+    assert answer.headers['Cache-Control'] == 'public, max-age=31536000, immutable'
+    assert 'immutable' not in server.get('/static/style.css').headers['Cache-Control']
+
+
+def test_the_owner_is_named_and_linked_and_cannot_inject_markup(server: Server) -> None:
+    assert '<a href="https://example.org/?a&amp;b">Ada &lt;L&gt;</a>' in server.get('/', DNT='1').text
+
+
+def test_an_owner_without_an_http_address_is_not_a_link(sqlite_url: str) -> None:
+    with Server(bring_up(sqlite_url), USER_NAME='Ada', USER_URL='javascript:alert(1)') as running:
+        page = running.get('/', DNT='1').text
+    assert '>Ada<' in page
+    assert 'javascript' not in page
+
+
+def test_statistics_have_the_promised_keys(server: Server) -> None:
+    answer = server.get('/stats.json')
+    numbers: dict[str, Any] = answer.json()
+    assert answer.headers['Content-Type'] == 'application/json'
+    assert set(numbers) == {'today', 'last_7_days', 'last_30_days', 'total', 'days'}
+    assert len(numbers['days']) == 30
+    assert all(set(day) == {'day', 'visitors', 'newcomers'} for day in numbers['days'])
+    assert [day['day'] for day in numbers['days']] == sorted(day['day'] for day in numbers['days'])
+
+
+def test_the_version_is_told_with_its_origin_and_schema(server: Server) -> None:
+    assert set(server.get('/version').json()) == {'version', 'commit', 'build_time', 'schema'}
+
+
+def test_a_running_server_lives_and_is_ready(server: Server) -> None:
+    assert server.get('/livez').json() == {'alive': True}
+    answer = server.get('/readyz')
+    assert (answer.status_code, answer.json()['ready'], answer.json()['schema']) == (200, True, 'READY')
+
+
+def test_an_unknown_address_is_a_small_page(server: Server) -> None:
+    answer = server.get('/nothing/here')
+    assert answer.status_code == 404
+    assert '<title>Not Found' in answer.text
+    assert len(answer.content) < 3000
+
+
+def test_an_unknown_address_of_json_is_json(server: Server) -> None:
+    answer = server.get('/nothing.json')
+    assert (answer.status_code, answer.json()['error']) == (404, 'Not Found')
+
+
+@pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'PATCH'])
+def test_another_method_is_refused_and_told_which_would_do(server: Server, method: str) -> None:
+    answer = server.http.request(method, server.address + '/', data=b'x', timeout=10)
+    assert answer.status_code == 405
+    assert {'GET', 'HEAD'} <= set(answer.headers['Allow'].split(', '))
+    assert '<title>Method Not Allowed' in answer.text
+
+
+@pytest.mark.parametrize('request_head', [
+    b'GET /' + b'x' * 3000 + b' HTTP/1.1\r\nHost: a\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: a\r\nX-Long: ' + b'x' * 9000 + b'\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: a\r\n' + b''.join(b'X-%d: 1\r\n' % number for number in range(80)) + b'\r\n',
+], ids=['a long line', 'a long header', 'many headers'])
+def test_an_oversized_request_is_refused(server: Server, request_head: bytes) -> None:
+    host, _, port = server.address.removeprefix('http://').partition(':')
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(request_head)
+        status = connection.recv(100).split(b'\r\n')[0]
+    assert re.match(rb'HTTP/1.1 4(00|14|31) ', status), status
+
+
+def test_page_and_logs_show_no_visitors_address(server: Server) -> None:
+    mine = next(ADDRESSES)
+    server.visits(X_Forwarded_For=mine)
+    for path in PATHS:
+        assert mine not in server.get(path, X_Forwarded_For=mine).text
+    assert mine not in server.stdout() + server.stderr()
+
+
+def test_the_access_log_is_json_without_query_and_agent(server: Server) -> None:
+    server.get('/version?secret=word')
+    line = json_lines(server.stdout())[-1]
+    assert set(line) == {'time', 'method', 'path', 'status', 'bytes', 'milliseconds'}
+    assert (line['method'], line['path'], line['status']) == ('GET', '/version', 200)
+    assert 'word' not in server.stdout()
