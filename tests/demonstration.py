@@ -1,0 +1,97 @@
+"""A database that looks as if people had come for months, and the README's pictures of the page made from it.
+
+Take the pictures again, into docs/, with: .venv/bin/python -m tests.demonstration
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+import random
+import shutil
+import tempfile
+
+from playwright.sync_api import Browser, sync_playwright, ViewportSize
+from sqlalchemy import Engine
+
+from app import create_app
+from tests.server import bring_up, BROWSER, environment, ROOT, Server
+from visitors.counting import Counter, today
+from visitors.database import db
+from visitors.settings import Settings
+
+PICTURES = {'light': ROOT / 'docs' / 'screenshot.png', 'dark': ROOT / 'docs' / 'screenshot-dark.png'}
+WINDOW: ViewportSize = {'width': 1400, 'height': 900}
+DAYS = 120
+WEEKEND = 5
+CHROMIUM_FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+                  '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+
+def fill(url: str, last: date) -> None:
+    """Let visitors come to an application's empty database, on each of the days up to the last, always the same ones.
+
+    Each is counted by the application itself; only the calendar is not the real one.
+    """
+    app = create_app(Settings.from_environ(environment(url)))
+    with app.app_context():
+        for day, visitors in _visitors_by_day(last):
+            _count(db.engine, day, visitors)
+        db.engine.dispose()
+
+
+def _count(engine: Engine, day: date, visitors: Iterable[bytes]) -> None:
+    counter = Counter(engine, clock=lambda: day)
+    for visitor in visitors:
+        counter.visit(visitor)
+
+
+def _visitors_by_day(last: date) -> Iterator[tuple[date, list[bytes]]]:
+    chance = random.Random(1815)
+    known: list[bytes] = []
+    for index in range(DAYS):
+        day = last - timedelta(DAYS - 1 - index)
+        crowd = (30 + index * 0.9) * chance.uniform(0.8, 1.25) * (0.55 if day.weekday() >= WEEKEND else 1)
+        returning = chance.sample(known, min(len(known), int(crowd * chance.uniform(0.5, 0.75))))
+        newcomers = [chance.randbytes(16) for _ in range(int(crowd) - len(returning))]
+        known += newcomers
+        yield day, returning + newcomers
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Give a running Chromium that talks to nobody but the pages it is sent to."""
+    path = shutil.which('chromium')
+    if not path:
+        raise RuntimeError('chromium is not installed; do it with: apt-get install chromium')
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+def take_pictures() -> None:
+    """Write the pictures of the page in light and in dark."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = bring_up(f'sqlite:///{Path(folder) / "visitors.sqlite3"}')
+        fill(url, today())
+        with Server(url, USER_NAME='Ada Lovelace', USER_URL='https://example.org/') as server, chromium() as browser:
+            for _ in range(10):
+                server.visits()
+            for scheme, path in PICTURES.items():
+                _take_picture(browser, server.address, scheme, path)
+
+
+def _take_picture(browser: Browser, address: str, scheme: str, path: Path) -> None:
+    page = browser.new_page(
+        color_scheme='dark' if scheme == 'dark' else 'light', user_agent=BROWSER, viewport=WINDOW)
+    page.goto(address)
+    page.locator('.days label').nth(-4).hover()
+    page.wait_for_timeout(300)
+    page.screenshot(path=path, full_page=True)
+    page.close()
+
+
+if __name__ == '__main__':
+    take_pictures()

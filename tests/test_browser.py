@@ -1,0 +1,316 @@
+"""What a visitor sees and can do, in a real Chromium on the real server."""
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from functools import partial
+from itertools import combinations
+import re
+import sqlite3
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, expect, Locator, Page
+import pytest
+
+from tests.demonstration import chromium, fill
+from tests.server import bring_up, BROWSER, Server
+from visitors.counting import today
+
+WIDTHS = (320, 768, 1440)
+SCHEMES = ('light', 'dark')
+NUMBERS = ('usual', 'large', 'first')
+# What must keep apart: every piece of text that stands for itself, those of the drawing included.
+TEXTS = ('.brand, .version, h1, .greeting p, h2, .tiles dt, .tiles dd, .legend li, .hint, .drawing text, '
+         '.bottom p')
+SHOWN_BOXES = """
+elements => elements.filter(element => getComputedStyle(element).visibility === 'visible').map(element => {
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    const {left, top, right, bottom} = range.getBoundingClientRect();
+    return {text: element.textContent.trim(), left, top, right, bottom};
+})
+"""
+FOCUSED = '[document.activeElement.localName, document.activeElement.textContent.trim()]'
+OUTLINE = 'element => [getComputedStyle(element).outlineStyle, parseFloat(getComputedStyle(element).outlineWidth)]'
+BACKGROUND = r'getComputedStyle(document.documentElement).backgroundColor.match(/\d+/g).slice(0, 3).map(Number)'
+FILL = 'element => getComputedStyle(element).fill'
+TRANSITIONS_ENDED = 'Promise.allSettled(document.getAnimations().map(animation => animation.finished)).then(() => 0)'
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Browser]:
+    """Give the one Chromium of this file; it ends with the file, since its event loop would disturb other tests."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope='module')
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """Give servers whose pages show usual numbers, large ones, and those of the first visitor ever."""
+    urls = {name: bring_up(f'sqlite:///{tmp_path_factory.mktemp(name) / "visitors.sqlite3"}') for name in NUMBERS}
+    fill(urls['usual'], today())
+    fill_with_large_numbers(urls['large'], today())
+    start = partial(Server, USER_NAME='Ada Lovelace', USER_URL='https://example.org/', TRUSTED_PROXIES='1')
+    with start(urls['usual']) as usual, start(urls['large']) as large, start(urls['first']) as first:
+        yield {'usual': usual, 'large': large, 'first': first}
+
+
+def fill_with_large_numbers(url: str, last: date) -> None:
+    """Write the counters of many millions of visitors into an empty database, which has no rows for them."""
+    rows = [(last - timedelta(back), 0, 412_345 - back * 9_876, 54_321 + back, 400_000) for back in range(30)]
+    rows.append((date(1, 1, 1), 0, 0, 0, -12_345_678))
+    with sqlite3.connect(url.removeprefix('sqlite:///')) as connection:
+        connection.executemany('INSERT INTO days (day, shard, visitors, newcomers, latest) VALUES (?, ?, ?, ?, ?)',
+                               [(day.isoformat(), *numbers) for day, *numbers in rows])
+    connection.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, servers: dict[str, Server]) -> Iterator[Visit]:
+    """Give a function that opens a page; whatever the test does there, the browser must find nothing to complain of.
+
+    So each test also proves: nothing on the console (a breach of the content security policy is told there), no
+    failing request, and no request to another host.
+    """
+    contexts, complaints = [], []
+
+    def go(path: str = '/', numbers: str = 'usual', width: int = 1440, **options: Any) -> Page:
+        address = servers[numbers].address
+        context = browser.new_context(viewport={'width': width, 'height': 800}, user_agent=BROWSER, **options)
+        contexts.append(context)
+        page = context.new_page()
+
+        def complain(message: ConsoleMessage) -> None:
+            # Chromium tells of a page that is meant to be an error, too.
+            if message.location.get('url') != address + path or 'status of 404' not in message.text:
+                complaints.append(message.text)
+
+        page.on('console', complain)
+        page.on('pageerror', lambda error: complaints.append(str(error)))
+        page.on('requestfailed', lambda request: complaints.append(f'failed: {request.url}'))
+        page.on('request', lambda request: None if request.url.startswith(address + '/') else complaints.append(
+            f'foreign: {request.url}'))
+        page.goto(address + path)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+def numbers_of(label: Locator) -> list[int]:
+    """Return the numbers of a day's callout: visitors, new, returning; the date's own is left out."""
+    text = label.locator('.callout').inner_text().replace(',', '')
+    return [int(number) for number in re.findall(r'(\d+) (?:visitors?|new|returning)', text)]
+
+
+def day_in_table(page: Page, index: int) -> list[int]:
+    """Return what the table says of a day: visitors, new, returning."""
+    new, returning, visitors = page.locator('tbody tr').nth(index).locator('td').all_inner_texts()
+    return [int(text.replace(',', '')) for text in (visitors, new, returning)]
+
+
+def box_of(locator: Locator) -> dict[str, float]:
+    """Return where in the window an element is."""
+    return dict(locator.evaluate('element => element.getBoundingClientRect().toJSON()'))
+
+
+def shown_callouts(page: Page) -> int:
+    """Return how many callouts can be seen, when none of them is just appearing or vanishing."""
+    page.evaluate(TRANSITIONS_ENDED)
+    opacities = page.locator('.callout').evaluate_all('all => all.map(each => getComputedStyle(each).opacity)')
+    return sum(opacity != '0' for opacity in opacities)
+
+
+def violations(page: Page) -> list[str]:
+    """Return a line for each accessibility rule that a page breaks, with the place of it."""
+    found = Axe().run(page).response['violations']
+    return [f'{rule["id"]}: {node["target"]} {node["failureSummary"]}' for rule in found for node in rule['nodes']]
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+@pytest.mark.parametrize('numbers', NUMBERS)
+def test_everything_fits_into_the_window_and_nothing_overlaps(visit: Visit, numbers: str, width: int) -> None:
+    page = visit(numbers=numbers, width=width)
+    assert page.evaluate('document.documentElement.scrollWidth') <= width
+    boxes = page.locator(TEXTS).evaluate_all(SHOWN_BOXES)
+    assert len(boxes) > 20
+    assert [box for box in boxes if box['left'] < 0 or box['right'] > width] == []
+    assert [(one['text'], other['text']) for one, other in combinations(boxes, 2) if overlap(one, other)] == []
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Return whether two boxes share more than a hair's breadth."""
+    across = min(one['right'], other['right']) - max(one['left'], other['left'])
+    down = min(one['bottom'], other['bottom']) - max(one['top'], other['top'])
+    return across > 1 and down > 1
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+@pytest.mark.parametrize('numbers', ['usual', 'large'])
+def test_pointing_at_a_day_shows_its_numbers_whole_and_above_the_bars(visit: Visit, numbers: str, width: int) -> None:
+    page = visit(numbers=numbers, width=width)
+    for index in (0, 9, 10, 19, 20, 29):
+        label = page.locator('.days label').nth(index)
+        label.hover()
+        assert shown_callouts(page) == 1
+        expect(label.locator('.callout')).to_have_css('opacity', '1')
+        assert numbers_of(label) == day_in_table(page, index)
+        callout, sheet, plot = (box_of(each) for each in (
+            label.locator('.callout'), page.locator('.chart'), page.locator('.drawing')))
+        assert callout['left'] >= 0 and callout['right'] <= width
+        assert callout['top'] >= sheet['top'] and callout['bottom'] <= plot['top']
+
+
+def test_tab_reaches_today_and_the_arrow_keys_the_other_days(visit: Visit) -> None:
+    page = visit()
+    days = page.locator('.days label')
+    for index in (29, 28, 27):
+        page.keyboard.press('ArrowLeft' if index < 29 else 'Tab')
+        while index == 29 and page.evaluate(FOCUSED)[0] != 'input':
+            page.keyboard.press('Tab')
+        expect(days.nth(index).locator('input')).to_be_focused()
+        expect(days.nth(index).locator('.callout')).to_have_css('opacity', '1')
+        assert shown_callouts(page) == 1
+        assert numbers_of(days.nth(index)) == day_in_table(page, index)
+
+
+def test_all_that_can_be_reached_by_keyboard_shows_where_the_focus_is(visit: Visit) -> None:
+    page = visit()
+    reached = []
+    for _ in range(4):
+        page.keyboard.press('Tab')
+        reached.append(page.evaluate(FOCUSED))
+        style, width = page.locator(':focus').evaluate(OUTLINE)
+        assert style == 'solid' and width >= 2, reached[-1]
+    assert reached == [['a', 'Visitors'], ['input', ''], ['a', 'These numbers as JSON'], ['a', 'Ada Lovelace']]
+
+
+def test_pointing_at_one_day_while_another_has_the_focus_shows_only_the_first(visit: Visit) -> None:
+    page = visit()
+    page.locator('.days input').nth(3).focus()
+    page.locator('.days label').nth(25).hover()
+    expect(page.locator('.days label').nth(25).locator('.callout')).to_have_css('opacity', '1')
+    assert shown_callouts(page) == 1
+
+
+def test_touching_a_day_shows_its_numbers(visit: Visit) -> None:
+    page = visit(width=320, has_touch=True)
+    label = page.locator('.days label').nth(12)
+    label.tap()
+    expect(label.locator('.callout')).to_have_css('opacity', '1')
+
+
+def test_a_screen_reader_finds_the_numbers_of_the_chart_in_a_table(visit: Visit, servers: dict[str, Server]) -> None:
+    page = visit()
+    table = page.get_by_role('table', name='Visitors of the last 30 days, day by day')
+    assert table.get_by_role('columnheader').all_inner_texts() == ['Day', 'New', 'Returning', 'Visitors']
+    expect(table.get_by_role('rowheader')).to_have_count(30)
+    days = servers['usual'].statistics()['days']
+    assert table.locator('tbody time').evaluate_all('all => all.map(each => each.dateTime)') == [
+        day['day'] for day in days]
+    assert [day_in_table(page, index)[:2] for index in range(30)] == [
+        [day['visitors'], day['newcomers']] for day in days]
+
+
+def test_a_screen_reader_hears_a_days_numbers_where_it_is_chosen(visit: Visit) -> None:
+    page = visit()
+    chosen = page.get_by_role('radio', checked=True)
+    visitors, new, returning = day_in_table(page, 29)
+    expect(chosen).to_have_accessible_name(re.compile(f'{visitors} visitors {new} new {returning} returning$'))
+    assert page.get_by_role('group', name='Choose a day to see its numbers').get_by_role('radio').count() == 30
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+@pytest.mark.parametrize('scheme', SCHEMES)
+def test_no_accessibility_rule_is_broken(visit: Visit, scheme: str, width: int) -> None:
+    page = visit(width=width, color_scheme=scheme)
+    assert violations(page) == []
+    page.locator('.days label').nth(14).hover()
+    expect(page.locator('.days label').nth(14).locator('.callout')).to_have_css('opacity', '1')
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize('scheme', SCHEMES)
+def test_no_accessibility_rule_is_broken_where_nothing_is_found(visit: Visit, scheme: str) -> None:
+    page = visit('/nowhere', width=320, color_scheme=scheme)
+    expect(page.get_by_role('heading')).to_have_text('Not Found')
+    expect(page.get_by_role('link', name='start page')).to_be_visible()
+    assert page.evaluate('document.documentElement.scrollWidth') <= 320
+    assert violations(page) == []
+
+
+def test_the_page_is_dark_for_those_who_prefer_that(visit: Visit) -> None:
+    assert min(visit(color_scheme='light').evaluate(BACKGROUND)) > 200
+    assert max(visit(color_scheme='dark').evaluate(BACKGROUND)) < 60
+
+
+@pytest.mark.parametrize('scheme', SCHEMES)
+def test_with_the_systems_own_colours_the_parts_of_a_bar_differ(visit: Visit, scheme: str) -> None:
+    page = visit(color_scheme=scheme, forced_colors='active')
+    paper = page.locator('.chart').evaluate('element => getComputedStyle(element).backgroundColor')
+    parts = [page.locator(f'.bar .{part}').first.evaluate(FILL) for part in ('newcomers', 'returning')]
+    assert len({paper, *parts}) == 3
+    page.locator('.days input').nth(3).focus()
+    assert page.locator(':focus').evaluate(OUTLINE)[0] == 'solid'
+    assert violations(page) == []
+
+
+def test_nothing_moves_for_those_who_prefer_that(visit: Visit) -> None:
+    page = visit(reduced_motion='reduce')
+    durations = page.locator('*').evaluate_all('all => all.map(each => getComputedStyle(each).transitionDuration)')
+    assert set(durations) == {'0s'}
+
+
+def test_the_printed_page_has_the_chart_and_leaves_out_how_to_point_at_it(visit: Visit) -> None:
+    page = visit()
+    page.emulate_media(media='print')
+    expect(page.locator('.hint')).to_be_hidden()
+    expect(page.locator('.drawing')).to_be_visible()
+    assert shown_callouts(page) == 0
+
+
+@pytest.mark.parametrize(('header', 'name'), [('Sec-GPC', 'Global Privacy Control'), ('DNT', 'Do Not Track')])
+def test_a_browser_that_opts_out_reads_that_it_is_not_counted(
+        visit: Visit, servers: dict[str, Server], header: str, name: str) -> None:
+    page = visit(extra_http_headers={header: '1'})
+    expect(page.get_by_role('heading', level=1)).to_have_text('This visit is not counted')
+    expect(page.locator('.greeting')).to_contain_text(f'Your browser sends {name}')
+    expect(page.locator('.total')).to_have_text(f'Total visitors: {servers["usual"].statistics()["total"]}')
+    expect(page.locator('body')).not_to_contain_text('You have visited')
+
+
+def test_a_visitor_reads_how_often_it_came_and_what_is_kept(visit: Visit) -> None:
+    page = visit(extra_http_headers={'X-Forwarded-For': '192.0.2.77'})
+    sentence = page.get_by_role('heading', level=1)
+    expect(sentence).to_have_text('You have visited this page 1 time')
+    page.reload()
+    expect(sentence).to_have_text('You have visited this page 2 times')
+    expect(page.locator('.stored')).to_contain_text('keyed hash of your network address')
+    assert page.context.cookies() == []
+
+
+def test_large_numbers_have_separators_and_a_short_axis(visit: Visit) -> None:
+    page = visit(numbers='large')
+    assert page.locator('.tiles dd').all_inner_texts()[3].startswith('12,345,6')
+    assert page.locator('.tick').all_text_contents() == ['0', '100k', '200k', '300k', '400k', '500k']
+
+
+def test_the_version_is_in_the_header_and_in_the_address_of_each_static_file(
+        visit: Visit, servers: dict[str, Server]) -> None:
+    page = visit()
+    version = servers['usual'].get('/version').json()['version']
+    expect(page.locator('header')).to_contain_text(version)
+    addresses = page.locator('link, img').evaluate_all('all => all.map(each => each.href || each.src)')
+    assert len(addresses) == 3
+    assert all(address.endswith('?v=' + version.replace('+', '%2B')) for address in addresses)
+
+
+def test_the_page_needs_no_script_and_no_style_of_its_own(visit: Visit) -> None:
+    page = visit(java_script_enabled=False)
+    expect(page.locator('.bar').first).to_be_visible()
+    for selector in ('script', 'style', '[style]', '[onclick]'):
+        expect(page.locator(selector)).to_have_count(0)
