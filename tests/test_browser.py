@@ -9,7 +9,7 @@ import sqlite3
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, expect, Locator, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect, Locator, Page, Request
 import pytest
 
 from tests.demonstration import chromium, fill
@@ -71,34 +71,39 @@ def fill_with_large_numbers(url: str, last: date) -> None:
 def visit(browser: Browser, servers: dict[str, Server]) -> Iterator[Visit]:
     """Give a function that opens a page; whatever the test does there, the browser must find nothing to complain of.
 
-    So each test also proves: nothing on the console (a breach of the content security policy is told there), no
-    failing request, and no request to another host.
+    So each test also proves: nothing on the console, where breaches of the content security policy and requests
+    that fail are told, and no request to another host.
     """
-    contexts, complaints = [], []
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
 
     def go(path: str = '/', numbers: str = 'usual', width: int = 1440, **options: Any) -> Page:
-        address = servers[numbers].address
         context = browser.new_context(viewport={'width': width, 'height': 800}, user_agent=BROWSER, **options)
         contexts.append(context)
         page = context.new_page()
-
-        def complain(message: ConsoleMessage) -> None:
-            # Chromium tells of a page that is meant to be an error, too.
-            if message.location.get('url') != address + path or 'status of 404' not in message.text:
-                complaints.append(message.text)
-
-        page.on('console', complain)
-        page.on('pageerror', lambda error: complaints.append(str(error)))
-        page.on('requestfailed', lambda request: complaints.append(f'failed: {request.url}'))
-        page.on('request', lambda request: None if request.url.startswith(address + '/') else complaints.append(
-            f'foreign: {request.url}'))
-        page.goto(address + path)
+        listen(page, servers[numbers].address, path, complaints)
+        page.goto(servers[numbers].address + path)
         return page
 
     yield go
     for context in contexts:
         context.close()
     assert not complaints
+
+
+def listen(page: Page, address: str, path: str, complaints: list[str]) -> None:
+    """Collect what the browser writes to the console of a page, and whom but its server it asks for something."""
+    def read(message: ConsoleMessage) -> None:
+        # Chromium also tells of a page that says by its status what it is, as the one for 404 does.
+        if message.location.get('url') != address + path or 'status of 404' not in message.text:
+            complaints.append(message.text)
+
+    def look(request: Request) -> None:
+        if not request.url.startswith(address + '/'):
+            complaints.append(f'asks another host: {request.url}')
+
+    page.on('console', read)
+    page.on('request', look)
 
 
 def numbers_of(label: Locator) -> list[int]:
@@ -265,9 +270,10 @@ def test_nothing_moves_for_those_who_prefer_that(visit: Visit) -> None:
     assert set(durations) == {'0s'}
 
 
-def test_the_printed_page_has_the_chart_and_leaves_out_how_to_point_at_it(visit: Visit) -> None:
-    page = visit()
+def test_the_printed_page_is_dark_on_white_and_leaves_out_how_to_point_at_the_chart(visit: Visit) -> None:
+    page = visit(color_scheme='dark')
     page.emulate_media(media='print')
+    assert min(page.evaluate(BACKGROUND)) > 200
     expect(page.locator('.hint')).to_be_hidden()
     expect(page.locator('.drawing')).to_be_visible()
     assert shown_callouts(page) == 0
