@@ -8,6 +8,11 @@ import pytest
 from tests.postgresql import PostgresServer
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker that ties a test to its row of the table of faults."""
+    config.addinivalue_line('markers', 'fault(row): proves this row of the table of faults that the schema survives')
+
+
 @pytest.fixture(scope='session')
 def postgresql() -> Iterator[PostgresServer]:
     """Give a running PostgreSQL server; tests that stop or freeze a server make one of their own."""
