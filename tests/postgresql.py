@@ -36,7 +36,8 @@ def newest_binaries() -> Path:
 
 
 class PostgresServer:
-    def __init__(self, address: str = '127.0.0.1', settings: dict[str, str] | None = None) -> None:
+    def __init__(self, address: str = '127.0.0.1', settings: dict[str, str] | None = None,
+                 trusted: str | None = None) -> None:
         """Make and start a server with one superuser, `owner`, who needs no password on this machine."""
         self.binaries = newest_binaries()
         self.address = address
@@ -49,6 +50,9 @@ class PostgresServer:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._run('initdb', '--pgdata', str(self.data), '--username', 'owner', '--auth', 'trust',
                   '--encoding', 'UTF8', '--no-sync')
+        if trusted:
+            with open(self.data / 'pg_hba.conf', 'a', encoding='ascii') as file:
+                file.write(f'host all all {trusted} trust\n')
         self.start()
 
     @property

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-import os
 from pathlib import Path
 import shutil
 import signal
@@ -139,10 +138,13 @@ class Fleet:
         boot = self.boot(url, release, deploy=f'before-{len(self.boots)}')
         assert boot.ended() == 0, boot.text
 
-    def leader(self, among: Sequence[Boot], not_yet: int = 0) -> Boot:
-        """Return the one that leads now, when more than so many have led."""
-        until(lambda: len([boot for boot in among if boot.has_led]) > not_yet, 'somebody leads')
-        return max((boot for boot in among if boot.has_led), key=lambda boot: boot.text.index('leading: attempt'))
+    def leader(self) -> Boot:
+        """Return the running instance that leads, when one does."""
+        def leading() -> list[Boot]:
+            return [boot for boot in self.boots if boot.has_led and boot.process.poll() is None]
+        until(leading, 'somebody leads')
+        (only,) = leading()
+        return only
 
     def remove(self) -> None:
         """End whatever is left."""
@@ -207,8 +209,3 @@ def sessions(url: str, state: str) -> list[object]:
     """Return the server's processes of leaders in a state, such as `idle in transaction`."""
     query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'migrate-leader-%%' AND state = %s"
     return [pid for (pid,) in rows(url, f'{query} AND datname = current_database()', [state])]
-
-
-def running_as_root() -> bool:
-    """Return whether this may make network namespaces and other users' processes."""
-    return os.geteuid() == 0
