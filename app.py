@@ -1,5 +1,8 @@
 """Composition root: settings become an application."""
 
+from collections.abc import Callable
+from functools import cache
+
 from flask import Flask
 from flask_migrate import Migrate
 
@@ -8,7 +11,7 @@ from visitors.counting import Counter
 from visitors.database import Breaker, db, engine_options, prepare_engine
 from visitors.key import visitor_key
 from visitors.page import Page, Shortcut
-from visitors.settings import load_or_exit, Settings
+from visitors.settings import is_embedded, load_or_exit, Settings
 from visitors.version import read_version
 
 
@@ -28,7 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     prepare_engine(engine, settings)
 
     breaker, counter, version = Breaker(), Counter(engine), read_version()
-    readiness = health.Readiness(engine, breaker)
+    readiness = health.Readiness(engine)
     page = Page(settings, visitor_key(settings), counter, breaker, version)
     app.extensions.update(breaker=breaker, counter=counter, version=version, readiness=readiness, page=page)
     app.register_blueprint(health.health)
@@ -37,9 +40,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     commands.init_app(app)
     schema.init_app(app)
     app.wsgi_app = Shortcut(app.wsgi_app, page)  # type: ignore[method-assign]
+    if is_embedded(settings.database_url):
+        # Its schema needs no leader among instances, so whoever starts the server (flask run, too) gets it.
+        app.before_request(_once(lambda: schema.bring_up(settings)))
     return app
 
 
+def _once(act: Callable[[], object]) -> Callable[[], None]:
+    done = cache(act)
+
+    def before_request() -> None:
+        done()  # what it returns must not become the answer to the request
+
+    return before_request
+
+
 if __name__ == '__main__':
-    loaded = load_or_exit()
-    create_app(loaded).run(loaded.host, loaded.port)
+    given = load_or_exit()
+    create_app(given).run(given.host, given.port)

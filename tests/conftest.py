@@ -7,6 +7,8 @@ import pytest
 
 from tests.postgresql import PostgresServer
 
+pytest_plugins = ['tests.images.fixtures']
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marker that ties a test to its row of the table of faults."""

@@ -157,6 +157,17 @@ def _refuse_stale(connection: Any, _record: Any, _proxy: Any) -> None:
         raise exc.InvalidatePoolError('the server has closed idle connections')
 
 
+def bounded(act: Callable[[], Result]) -> Result:
+    """Return what an act on the database returns, within a request's time; raise DatabaseAway where it cannot."""
+    _deadline.at = time.monotonic() + REQUEST_SECONDS
+    try:
+        return act()
+    except AWAY_ERRORS as error:
+        raise DatabaseAway(describe(error)) from error
+    finally:
+        _deadline.at = None
+
+
 class Breaker:
     def __init__(self) -> None:
         """Remember whether the database is away, and let one caller at a time find out whether it is back."""
@@ -177,21 +188,18 @@ class Breaker:
             self._trying.release()
 
     def _watched(self, act: Callable[[], Result]) -> Result:
-        _deadline.at = time.monotonic() + REQUEST_SECONDS
         try:
-            result = act()
-        except AWAY_ERRORS as error:
+            result = bounded(act)
+        except DatabaseAway as error:
             self._note_failure(error)
-            raise DatabaseAway(describe(error)) from error
-        finally:
-            _deadline.at = None
+            raise
         self._note_success()
         return result
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, error: DatabaseAway) -> None:
         # Logged once an outage and not for each visitor that it turns away.
         if not self._away_until:
-            self._log.error('the database is away: %s', describe(error))
+            self._log.error('the database is away: %s', error)
         self._away_until = time.monotonic() + RETRY_SECONDS
 
     def _note_success(self) -> None:

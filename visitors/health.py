@@ -7,7 +7,7 @@ import time
 from flask import Blueprint, current_app, jsonify, Response
 from sqlalchemy import Engine
 
-from visitors.database import Breaker, DatabaseAway
+from visitors.database import bounded, DatabaseAway
 from visitors.responses import uncached
 from visitors.schema import CodeRevisions, Fitness
 
@@ -26,10 +26,9 @@ class Verdict:
 
 
 class Readiness:
-    def __init__(self, engine: Engine, breaker: Breaker) -> None:
+    def __init__(self, engine: Engine) -> None:
         """Tell whether the database can be reached and its schema fits this code."""
         self._engine = engine
-        self._breaker = breaker
         self._code = CodeRevisions.load()
         self._verdict: Verdict | None = None
         self._checked_at = 0.0
@@ -53,7 +52,7 @@ class Readiness:
 
     def _check(self) -> Verdict:
         try:
-            fitness = self._breaker.call(self._read)
+            fitness = bounded(self._read)
         except DatabaseAway as error:
             return Verdict(False, f'the database is away: {error}')
         return Verdict(fitness.fits, fitness.reason, fitness.state.name)

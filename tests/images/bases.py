@@ -41,12 +41,13 @@ INDEX_SETTINGS = ('index-url', 'extra-index-url', 'trusted-host')
 
 
 class BaseImages:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, tell: Callable[[str], None] = print) -> None:
         """Choose base images on this engine: what PYTHON_IMAGE and POSTGRES_IMAGE name, or else the public ones.
 
         Stand-ins take their place on an engine that the tests had to start, and where the public ones are not pulled.
         """
         self._engine = engine
+        self._tell = tell
         self._made: list[str] = []
 
     def python(self, public: str) -> str:
@@ -66,7 +67,7 @@ class BaseImages:
         chosen = os.environ.get(variable)
         if not chosen:
             chosen = public if self._can_pull(public) else make_stand_in()
-        print(f'{variable}={chosen}')
+        self._tell(f'{variable}={chosen}')
         return chosen
 
     def _can_pull(self, image: str) -> bool:
@@ -75,7 +76,7 @@ class BaseImages:
         try:
             self._engine.docker('pull', '--quiet', image)
         except (CommandFailed, subprocess.TimeoutExpired) as error:
-            print(f'a stand-in takes the place of {image}, which cannot be pulled: {error}')
+            self._tell(f'a stand-in takes the place of {image}, which cannot be pulled: {error}')
             return False
         return True
 
@@ -98,7 +99,7 @@ class BaseImages:
                 (Path(folder) / file).write_bytes(content)
                 (Path(folder) / file).chmod(0o755)
             (Path(folder) / 'Dockerfile').write_text(f'FROM {root}\n{instructions}', encoding='utf-8')
-            self._engine.docker('build', '--tag', tag, folder)
+            self._engine.docker('build', *self._engine.build_options, '--tag', tag, folder)
         self._made.append(tag)
         return tag
 

@@ -8,17 +8,29 @@ from pathlib import Path
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
-from tests.images.cache import cache_folder, locked
+from tests.images.cache import locked
 
-# Short paths: a socket's may have 108 bytes.
+# Only root can start it, so it is one for the whole machine, whoever's cache is in use.
 RUNTIME = Path('/run/visitors-engine')
+DATA = Path('/var/lib/visitors-engine')
+CHANGING, USERS = Path('/run/visitors-engine.changing'), Path('/run/visitors-engine.users')
 SOCKET = f'unix://{RUNTIME}/docker.sock'
+# Mounts are its own, so they end with it. It leaves the machine's firewall and forwarding as they are: ports are
+# published by its proxy, and containers reach each other, but nothing outside unless they use the host's network.
+DAEMON = ('unshare', '--mount', '--propagation=slave',
+          'dockerd', f'--config-file={RUNTIME}/daemon.json', f'--host={SOCKET}', f'--pidfile={RUNTIME}/pid',
+          f'--exec-root={RUNTIME}/exec', f'--data-root={DATA}',
+          '--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false')
+# Folders that it makes wherever it runs, and whose place cannot be told it.
+TRACES = ('/etc/docker', '/opt/containerd', '/run/containerd', '/run/docker')
 START_SECONDS = 60
 ADVICE = ('No Docker engine can be used, so the image cannot be tested. Start Docker and let this user use it, or run '
           'the tests as root where the packages docker.io and iptables are installed; `make test` installs them.')
@@ -35,6 +47,11 @@ class Engine:
         self.environment = {**os.environ, **({'DOCKER_HOST': address} if address else {})}
         server = urlsplit(self.environment.get('DOCKER_HOST', ''))
         self.host = server.hostname if server.scheme == 'tcp' and server.hostname else '127.0.0.1'
+
+    @property
+    def build_options(self) -> list[str]:
+        """What a build needs to reach package indexes."""
+        return ['--network=host'] if self.started_by_tests else []
 
     @property
     def publish_address(self) -> str:
@@ -81,19 +98,18 @@ def usable_engine() -> Iterator[Engine]:
 
 @contextmanager
 def _engine_of_tests() -> Iterator[None]:
-    """Share one engine among all runs on this machine: two would tear each other's firewall rules down."""
+    """Share one engine among all runs on this machine; the last one stops it, also if another one has started it."""
     if os.geteuid() or not shutil.which('dockerd'):
         pytest.fail(ADVICE, pytrace=False)
-    changing = cache_folder() / 'engine.lock'
-    with (cache_folder() / 'engine.users').open('w') as users:
-        with locked(changing):
+    with USERS.open('w') as users:
+        with locked(CHANGING):
             if not _answers(SOCKET):
                 _start()
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            with locked(changing):
+            with locked(CHANGING):
                 _stop_unless_used(users)
 
 
@@ -106,15 +122,14 @@ def _answers(address: str) -> bool:
 def _start() -> None:
     _clean_up()
     RUNTIME.mkdir()
-    settings = RUNTIME / 'daemon.json'
-    settings.write_text('{}', encoding='ascii')  # the machine's own may name another socket and be refused
+    (RUNTIME / 'traces').write_text('\n'.join(path for path in TRACES if not Path(path).exists()), encoding='ascii')
+    (RUNTIME / 'daemon.json').write_text('{}', encoding='ascii')  # not the machine's own, which may contradict
     log = RUNTIME / 'log'
     with log.open('w', encoding='utf-8') as output:
         # A session of its own: Ctrl-C is for the tests, which then stop it in order.
-        daemon = subprocess.Popen(
-            ['dockerd', '--config-file', str(settings), '--host', SOCKET, '--pidfile', str(RUNTIME / 'pid'),
-             '--exec-root', str(RUNTIME / 'exec'), '--data-root', str(_data())],
-            stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+        daemon = subprocess.Popen(DAEMON, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                  start_new_session=True)
+    threading.Thread(target=daemon.wait, daemon=True).start()  # else it would stay a zombie when another run stops it
     until = time.monotonic() + START_SECONDS
     while not _answers(SOCKET):
         if daemon.poll() is not None or time.monotonic() > until:
@@ -123,29 +138,21 @@ def _start() -> None:
         time.sleep(0.2)
 
 
-def _stop_unless_used(users: Any) -> None:
+def _stop_unless_used(users: TextIO) -> None:
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         fcntl.flock(users, fcntl.LOCK_UN)
         return
 
-    process = int((RUNTIME / 'pid').read_text(encoding='ascii'))
-    subprocess.run(['kill', str(process)], check=True)
-    until = time.monotonic() + START_SECONDS
-    while Path(f'/proc/{process}/exe').exists() and time.monotonic() < until:
-        time.sleep(0.1)
+    daemon = psutil.Process(int((RUNTIME / 'pid').read_text(encoding='ascii')))
+    daemon.terminate()
+    daemon.wait(START_SECONDS)
     _clean_up()
 
 
 def _clean_up() -> None:
-    """Delete what an engine has written, also one that was killed; its containers' file systems are still mounted."""
-    for folder in (RUNTIME, _data()):
-        mounted = [line.split()[1] for line in Path('/proc/mounts').read_text(encoding='utf-8').splitlines()]
-        for point in sorted((point for point in mounted if point.startswith(f'{folder}/')), reverse=True):
-            subprocess.run(['umount', '--lazy', point], check=True)
+    """Delete what an engine has written; one that was killed has not done so itself."""
+    traces = RUNTIME / 'traces'
+    for folder in (*(traces.read_text(encoding='ascii').split() if traces.exists() else ()), RUNTIME, DATA):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _data() -> Path:
-    return cache_folder() / 'engine'

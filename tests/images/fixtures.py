@@ -1,0 +1,124 @@
+"""Fixtures of the tests that need a Docker engine; one engine, one network and one build for the whole run."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+import re
+import shutil
+import tempfile
+
+import pytest
+
+from tests.images.bases import BaseImages
+from tests.images.containers import unique
+from tests.images.engine import Engine, usable_engine
+from tests.server import ROOT
+
+TOLD = pytest.StashKey[list[str]]()
+# What a build can need; the rest of the working copy would only take time to copy.
+CONTEXT = ('.dockerignore', 'Dockerfile', 'app.py', 'gunicorn.conf.py', 'migrations', 'requirements.txt', 'static',
+           'templates', 'version.txt', 'visitors', 'docker-compose.yml', 'docker-compose.override.yml')
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that was built from the Dockerfile, what it starts from, and the build it was told to be."""
+
+    name: str
+    base: str
+    build: Mapping[str, str]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The build arguments that it was built with."""
+        return [f'--build-arg={name}={value}' for name, value in {'PYTHON_IMAGE': self.base, **self.build}.items()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line('markers', 'container: needs a Docker engine, or root and the packages to start one')
+    config.stash[TOLD] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell which engine and which base images the tests have used."""
+    for line in config.stash[TOLD]:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope='session')
+def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
+    """Give a Docker engine; a test that asks for it fails where there is none."""
+    with usable_engine() as found:
+        origin = 'started for the tests' if found.started_by_tests else 'found running'
+        version = found.docker('version', '--format={{.Server.Version}}')
+        pytestconfig.stash[TOLD].append(f'containers ran on Docker {version}, {origin}')
+        yield found
+
+
+@pytest.fixture(scope='session')
+def network(engine: Engine) -> Iterator[str]:
+    """Give the name of a network for containers."""
+    name = unique('network')
+    engine.docker('network', 'create', name)
+    yield name
+    engine.docker('network', 'rm', name)
+
+
+@pytest.fixture(scope='session')
+def base_images(engine: Engine, pytestconfig: pytest.Config) -> Iterator[BaseImages]:
+    """Give the choice of base images."""
+    images = BaseImages(engine, pytestconfig.stash[TOLD].append)
+    yield images
+    images.remove()
+
+
+@pytest.fixture(scope='session')
+def postgres_image(base_images: BaseImages) -> str:
+    """Give the name of an image of the database, which docker-compose.yml's default stands for."""
+    return base_images.postgres(default_of('POSTGRES_IMAGE'))
+
+
+@pytest.fixture(scope='session')
+def image(engine: Engine, base_images: BaseImages) -> Iterator[Image]:
+    """Give the image that the Dockerfile makes of the working copy."""
+    number = (ROOT / 'version.txt').read_text(encoding='utf-8').strip()
+    build = {'VERSION': f'{number}+build.7', 'REVISION': '5' * 40, 'CREATED': '2026-01-02T03:04:05Z'}
+    built = Image(f'{unique("image")}:{number}-build.7', base_images.python(default_of('PYTHON_IMAGE')), build)
+    engine.docker('build', *engine.build_options, *built.arguments, '--tag', built.name, str(ROOT))
+    yield built
+    engine.docker('image', 'rm', '--force', built.name)
+
+
+@pytest.fixture
+def working_copy() -> Iterator[Path]:
+    """Give a copy of what an image is built from, to be changed.
+
+    It lies within the working copy, because an engine in another container sees only what it shares with the tests.
+    """
+    (ROOT / 'build').mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / 'build', prefix='working-copy-') as folder:
+        copy = Path(folder)
+        copy.chmod(0o755)  # the container's user has to see into it
+        for name in CONTEXT:
+            source = ROOT / name
+            copied = shutil.copytree if source.is_dir() else shutil.copy2
+            copied(source, copy / name)
+        yield copy
+
+
+@contextmanager
+def built(engine: Engine, image: Image, folder: Path) -> Iterator[str]:
+    """Build a changed working copy as the image was built, and give the name of what it makes."""
+    name = unique('image')
+    engine.docker('build', *engine.build_options, *image.arguments, '--tag', name, str(folder))
+    yield name
+    engine.docker('image', 'rm', '--force', name)
+
+
+def default_of(variable: str) -> str:
+    """Return what compose takes for a variable that is not set."""
+    match = re.search(rf'\${{{variable}:-([^}}]+)}}', (ROOT / 'docker-compose.yml').read_text(encoding='utf-8'))
+    assert match, f'docker-compose.yml has no default for {variable}'
+    return match[1]
