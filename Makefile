@@ -60,22 +60,24 @@ coverage: $(BIN)/.installed-tests ## run the tests and report which branches of 
 	@$(BIN)/coverage xml --quiet -o build/coverage.xml
 	@$(BIN)/coverage report --fail-under 95
 
-.PHONY: mutation
-mutation: $(BIN)/.installed-tests ## change the counting, address and decision code and see whether tests notice
-	@tests/install-packages tests/packages.txt
-	@$(BIN)/python -m tests.mutation
-
-.PHONY: benchmark
-benchmark: $(BIN)/.installed-tests ## measure ratios against named baselines; ROWS=10000000 adds the largest size
-	@tests/install-packages tests/packages.benchmark.txt
-	@$(BIN)/python -m benchmarks
-
 ##@ Ship
 
 .PHONY: image
 image: ## build the container image, tagged with its version
-	@$(PYTHON) -m release version --json > build.json
-	docker build --tag "visitors:$$($(PYTHON) -m release version --tag)" .
+	@tag="visitors:$$($(PYTHON) -m release version --tag)"; \
+	docker build --tag "$$tag" --tag visitors:latest \
+		--build-arg VERSION="$$($(PYTHON) -m release version)" \
+		--build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .; \
+	echo "built $$tag"
+
+.PHONY: up
+up: .env image ## start the application with a PostgreSQL by compose; makes .env with secrets of its own
+	@docker compose up --detach --wait
+
+.PHONY: down
+down: ## stop what `make up` has started; the data stay
+	@docker compose down
 
 ##@ Maintain
 
@@ -92,6 +94,14 @@ clean: ## remove what make has made, but not the embedded database
 	@rm --recursive --force .venv build build.json mutants .mypy_cache .pytest_cache .hypothesis .coverage*
 
 # What stands below is made by the verbs above and not called by hand.
+
+# Only where there is none: with another key every visitor would be new.
+.env: | .env.example
+	@umask 077; sed \
+		-e "s/^VISITOR_KEY=$$/VISITOR_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(32))')/" \
+		-e "s/^POSTGRES_PASSWORD=$$/POSTGRES_PASSWORD=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(32))')/" \
+		.env.example > $@
+	@echo 'made .env with new secrets; keep it'
 
 build.json: .FORCE
 	@$(PYTHON) -m release version --json > $@ || { rm --force $@; echo 'so the version has no build number'; }

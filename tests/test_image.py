@@ -95,7 +95,8 @@ def test_there_is_no_compiler_nor_anything_else_to_build_or_fetch_with(container
 
 def test_the_environment_has_no_pip_and_no_cache_of_it(container: Container) -> None:
     assert container.run('python', '-c', 'import importlib.util as u; print(u.find_spec("pip"))') == 'None'
-    found = container.run('sh', '-c', 'find / -xdev \\( -name "*.whl" -o -path "*/.cache/pip" \\) 2> /dev/null || true')
+    look = 'find / -xdev \\( -name "*.whl" -o -path "*/.cache/pip" \\) 2> /dev/null || true'
+    found = container.run('sh', '-c', look)
     assert found == ''
 
 

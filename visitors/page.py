@@ -94,7 +94,7 @@ def _filled(parts: Parts, visit: Visit | None, statistics: Statistics) -> bytes:
 class Shortcut:
     """Answers a view of the page by itself while its shared part is fresh, and leaves all else to the application.
 
-    A framework's way from request to response costs about as much as counting does; see docs/performance.md.
+    A framework's way from request to response costs more processor time than counting does.
     """
 
     HEADERS = (('Content-Type', 'text/html; charset=utf-8'), NOT_CACHED, *SECURITY_HEADERS.items())

@@ -1,0 +1,47 @@
+"""The promises that two files make to each other."""
+
+import ast
+import re
+
+import pytest
+
+from tests.server import ROOT
+
+MODULES = sorted((ROOT / 'visitors').rglob('*.py'))
+
+
+def names_in_settings() -> set[str]:
+    source = (ROOT / 'visitors' / 'settings.py').read_text(encoding='utf-8')
+    given = source[source.index('class Settings'):source.index('def load_or_exit')] + source
+    return set(re.findall(r"'((?:[A-Z]+_)*[A-Z]{2,})'", given)) - {'FLASK_SKIP_DOTENV'}
+
+
+def test_the_readme_lists_exactly_the_settings_that_are_read() -> None:
+    table = (ROOT / 'README.md').read_text(encoding='utf-8')
+    section = table[table.index('## Settings'):table.index('## Commands')]
+    assert set(re.findall(r'^\| `([A-Z_]+)`', section, re.MULTILINE)) == names_in_settings()
+
+
+@pytest.mark.parametrize('module', MODULES, ids=lambda path: path.stem)
+def test_only_the_settings_read_the_environment(module: object) -> None:
+    path = ROOT / str(module)
+    reads = 'environ' in re.findall(r'os\.(\w+)', path.read_text(encoding='utf-8'))
+    assert not reads or path.name == 'settings.py'
+
+
+@pytest.mark.parametrize('module', MODULES, ids=lambda path: path.stem)
+def test_the_application_knows_nothing_of_the_cloud_and_the_release(module: object) -> None:
+    tree = ast.parse((ROOT / str(module)).read_text(encoding='utf-8'))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or '' for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.split('.')[0] for name in imported} & {'boto3', 'botocore', 'moto', 'release', 'instance'}
+
+
+def test_every_verb_that_a_document_or_the_pipeline_calls_exists() -> None:
+    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    verbs = set(re.findall(r'^([a-z-]+):.*## ', makefile, re.MULTILINE))
+    called = set()
+    for name in ('README.md', '.gitlab-ci.yml', '.ci/run', 'docker-compose.yml', 'docker-compose.override.yml'):
+        text = (ROOT / name).read_text(encoding='utf-8')
+        called |= set(re.findall(r'(?:`|^\s*-\s|phase |\$ )make ([a-z-]+)', text, re.MULTILINE))
+    assert called <= verbs
