@@ -155,6 +155,23 @@ def test_an_index_waits_patiently_for_a_transaction_that_no_other_revision_would
     assert is_valid(postgresql_url) is True
 
 
+def test_a_leader_whose_session_is_ended_while_it_builds_an_index_takes_the_lead_again(
+        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+    instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
+    release = make_release(tmp_path / 'new', 2, {'r2': "create_index('ix_r1_id', 'r1', ['id'])"})
+    with closing(psycopg2.connect(postgresql_url)) as other:
+        other.cursor().execute('INSERT INTO r1 VALUES (1)')
+        boot = instances.boot(postgresql_url, release)
+        until(lambda: is_valid(postgresql_url) is False, 'the index waits for the other transaction')
+        execute(postgresql_url, 'SELECT pg_terminate_backend(%s)', sessions(postgresql_url, 'active'))
+        until(lambda: 'lost the lead' in boot.text, 'the leader notices')
+        other.commit()
+
+    assert boot.ended() == 0, boot.text
+    assert is_valid(postgresql_url) is True
+    assert verdict(postgresql_url) == ('succeeded', 2)
+
+
 def test_a_complete_index_of_a_leader_killed_before_the_version_is_kept(
         instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
     instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.postgresql import execute, PostgresServer, rows, value
+from tests.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.release import boot_together, codes, Fleet, fleet, head, leaders, logs, make_release, tables, until, verdict
 from tests.server import flask
 
@@ -307,6 +307,34 @@ def test_the_status_tells_who_leads_and_how_deploys_went(
     assert 'deploy bad: failed, attempt 1 by instance-0' in done.stdout
     assert 'the disk of r1 is full' in done.stdout
     assert migrating.ended() == 0
+
+
+def test_the_status_of_a_database_that_is_away_is_an_error_of_one_line() -> None:
+    done = flask(f'postgresql://owner@127.0.0.1:{free_port()}/visitors', 'schema', 'status')
+
+    assert done.returncode == 1
+    assert done.stderr.startswith('Error: OperationalError: connection to server')
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_database_that_is_away_is_waited_for_and_the_log_says_so_once(
+        instances: Fleet, tmp_path: Path) -> None:
+    away = f'postgresql://owner@127.0.0.1:{free_port()}/visitors'
+
+    boot = instances.boot(away, make_release(tmp_path / 'new', 1), '--timeout', '2')
+
+    assert boot.ended() == 21, boot.text
+    assert boot.text.count('waiting for the database: OperationalError: connection to server') == 1
+
+
+def test_what_nobody_foresaw_ends_at_once_and_is_not_waited_out(
+        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+    execute(postgresql_url, 'CREATE TABLE alembic_version (another_name text)')
+
+    boot = instances.boot(postgresql_url, make_release(tmp_path / 'new', 1))
+
+    assert boot.ended() == 1, boot.text
+    assert 'UndefinedColumn' in boot.text
 
 
 def test_the_log_tells_who_leads_and_how_long_each_revision_took(

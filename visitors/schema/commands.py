@@ -8,9 +8,12 @@ import sys
 import click
 from flask import current_app, Flask
 from flask.cli import with_appcontext
+from sqlalchemy.exc import DBAPIError
 
+from visitors.database import describe
 from visitors.schema.boot import bring_up, tell_on_stderr
 from visitors.schema.check import findings
+from visitors.schema.errors import SchemaError
 from visitors.schema.options import Options
 from visitors.schema.revisions import MIGRATIONS
 from visitors.schema.status import read_status, Status
@@ -59,7 +62,10 @@ def ready(directory: Path, timeout: float, poll: float, one_transaction: bool, i
 @with_appcontext
 def status(directory: Path, as_json: bool) -> None:
     """Tell how schema and code stand to each other, who migrates, and how the last deploys went; changes nothing."""
-    found = read_status(current_app.config['SETTINGS'], directory)
+    try:
+        found = read_status(current_app.config['SETTINGS'], directory)
+    except (DBAPIError, SchemaError) as error:
+        raise click.ClickException(describe(error)) from error
     click.echo(json.dumps(asdict(found), default=str, indent=2) if as_json else described(found))
 
 

@@ -119,8 +119,11 @@ def read_last_attempts(connection: Connection, number: int) -> list[Attempt]:
 
 def write_attempt(connection: Connection, attempt: Attempt) -> None:
     """Write how a deploy's migration goes, in place of what was written before."""
-    connection.execute(delete(attempts).where(attempts.c.deploy_id == attempt.deploy_id))
-    connection.execute(insert(attempts).values(asdict(attempt)))
+    # Under the leader lock, so nobody else inserts it; and one statement, so that being killed here loses nothing.
+    values = asdict(attempt)
+    changed = connection.execute(update(attempts).where(attempts.c.deploy_id == attempt.deploy_id).values(values))
+    if not changed.rowcount:
+        connection.execute(insert(attempts).values(values))
 
 
 def seed_log(connection: Connection, revisions: Sequence[str]) -> None:
