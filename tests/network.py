@@ -35,12 +35,14 @@ class Host:
 
     def vanish(self) -> None:
         """Drop all packets, both ways, without a word to either end."""
-        for chain in ('INPUT', 'OUTPUT'):
-            _run(*self.prefix, 'iptables', '-A', chain, '-j', 'DROP')
+        _run(*self.prefix, 'nft', 'add table inet gone')
+        for hook in ('input', 'output'):
+            rule = f'{{ type filter hook {hook} priority 0; policy drop; }}'
+            _run(*self.prefix, 'nft', f'add chain inet gone {hook} {rule}')
 
     def come_back(self) -> None:
         """Let packets pass again."""
-        _run(*self.prefix, 'iptables', '-F')
+        _run(*self.prefix, 'nft', 'delete table inet gone')
 
     def remove(self) -> None:
         """Remove namespace and cable."""

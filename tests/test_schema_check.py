@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 
+from alembic import command
+from alembic.util import CommandError
 import pytest
 
 from tests.release import add_revision, make_release
 from tests.server import environment, flask, ROOT
 from visitors.schema import check
+from visitors.schema.environment import config_for
 from visitors.schema.revisions import MIGRATIONS
 
 
@@ -130,3 +133,8 @@ def test_developers_write_revisions_against_a_database_that_is_up(database_url: 
                              str(release / 'versions' / 'new_say_something.py')],
                             env=environment(database_url), capture_output=True, text=True, check=False)
     assert [line for line in linted.stdout.splitlines() if 'F401' not in line and 'D403' not in line] == []
+
+
+def test_an_alembic_command_without_an_application_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match='there is no application whose database it could be'):
+        command.current(config_for(make_release(tmp_path / 'new', 1)))

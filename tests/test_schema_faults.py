@@ -20,7 +20,7 @@ from tests.network import another_host, HERE, THERE
 from tests.pooler import pooler
 from tests.postgresql import execute, PostgresServer, rows, value
 from tests.release import (
-    codes, Fleet, fleet, head, leaders, logs, make_release, once, sessions, tables, until, verdict,
+    add_revision, codes, Fleet, fleet, head, leaders, logs, make_release, once, sessions, tables, until, verdict,
 )
 from tests.server import environment, flask, ROOT
 from visitors.schema.environment import config_for, RUN, Run
@@ -399,6 +399,16 @@ def test_flask_db_upgrade_ends_with_the_exit_code_of_the_verdict(postgresql_url:
     assert flask(postgresql_url, 'db', 'upgrade', '--directory', str(foreign)).returncode == 22
     execute(postgresql_url, 'DROP TABLE alembic_version, y1')
     assert flask(postgresql_url, 'db', 'upgrade', '--directory', str(broken)).returncode == 20
+
+
+def test_flask_db_upgrade_refuses_two_heads_with_the_same_exit_code(postgresql_url: str, tmp_path: Path) -> None:
+    release = make_release(tmp_path / 'new', 2)
+    add_revision(release, 'x2', 'r1', '')
+
+    done = flask(postgresql_url, 'db', 'upgrade', '--directory', str(release))
+
+    assert done.returncode == 22, done.stderr
+    assert tables(postgresql_url) == set()
 
 
 @pytest.mark.fault(26)

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from contextlib import closing
 import hashlib
 import hmac
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.release import Fleet, fleet, make_release, verdict
 from tests.server import flask
 from visitors.schema import Fitness, State
 from visitors.schema.connection import Sessions
+from visitors.schema.lock import KEY
 from visitors.settings import Settings
 
 PASSWORD = 'a:secret/of%the$application'
@@ -107,6 +109,30 @@ def test_a_new_role_on_a_schema_that_fits_already_is_made_too(postgresql_url: st
     assert done.returncode == 0, done.stderr
     assert value(url, 'SELECT count(*) FROM visitors') == 0
     assert value(postgresql_url, 'SELECT count(*) FROM migration_attempt') == 1
+
+
+def test_a_role_that_lacks_a_privilege_gets_it_back(postgresql_url: str, role: str) -> None:
+    url = url_of(postgresql_url, role)
+    flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
+    execute(postgresql_url, 'REVOKE DELETE ON visitors FROM "{}"'.format(role.replace('"', '""')))
+
+    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
+
+    assert done.returncode == 0, done.stderr
+    execute(url, 'DELETE FROM visitors')
+
+
+def test_where_schema_and_role_are_fit_nobody_needs_the_lock(postgresql_url: str, role: str) -> None:
+    url = make_url(url_of(postgresql_url, role)).set(password=PASSWORD).render_as_string(hide_password=False)
+    flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
+    verifier = value(postgresql_url, 'SELECT rolpassword FROM pg_authid WHERE rolname = %s', [role])
+    assert is_verifier_of(str(verifier), PASSWORD)
+    with closing(psycopg2.connect(postgresql_url)) as leader:
+        leader.cursor().execute('SELECT pg_advisory_lock(%s)', [KEY])
+
+        done = flask(url, 'schema', 'ready', '--timeout', '0', MIGRATION_DATABASE_URL=postgresql_url)
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_owner_who_may_not_make_roles_ends_the_deploy_and_the_password_is_not_told(
