@@ -11,8 +11,9 @@ ROWS = set(range(1, 29))
 
 def faults_in(path: Path) -> list[tuple[int, str]]:
     """Return the rows that a file's tests are marked with, each with its test's name."""
-    functions = [node for node in ast.parse(path.read_text(encoding='utf-8')).body if isinstance(node, ast.FunctionDef)]
-    return [(ast.literal_eval(decorator.args[0]), function.name) for function in functions
+    module = ast.parse(path.read_text(encoding='utf-8'))
+    return [(ast.literal_eval(decorator.args[0]), function.name)
+            for function in module.body if isinstance(function, ast.FunctionDef)
             for decorator in function.decorator_list
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == 'pytest.mark.fault']
 
