@@ -1,8 +1,9 @@
 """One container of a test, and one set-up of compose: started, asked, and removed with all that they wrote."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
+import re
 import time
 from types import TracebackType
 from typing import Any
@@ -90,7 +91,8 @@ class Container:
 
 
 class Composed:
-    def __init__(self, engine: Engine, folder: Path = ROOT, files: Sequence[str] = (), **variables: str) -> None:
+    def __init__(self, engine: Engine, variables: Mapping[str, str], files: Sequence[str] = (),
+                 folder: Path = ROOT) -> None:
         """Make a set-up from a folder's compose files, none of it started yet; variables stand for those of .env."""
         self._engine = engine
         self._folder = folder
@@ -129,8 +131,9 @@ class Composed:
         return f'http://{self._engine.host}:{published.rpartition(":")[2]}'
 
     def get(self, path: str = '/') -> requests.Response:
-        """Return the answer to a browser's request."""
-        return requests.get(self.address + path, headers={'User-Agent': BROWSER}, timeout=10)
+        """Return the answer to a browser's request that comes through a proxy, always from the same address."""
+        headers = {'User-Agent': BROWSER, 'X-Forwarded-For': '198.51.100.7'}
+        return requests.get(self.address + path, headers=headers, timeout=10)
 
     def leftovers(self) -> dict[str, str]:
         """Return the containers, networks and volumes that the engine still has of this set-up."""
@@ -138,6 +141,15 @@ class Composed:
         label = f'--filter=label=com.docker.compose.project={project}'
         return {kind: self._engine.docker(kind, 'ls', '--quiet', label, *(['--all'] if kind == 'container' else []))
                 for kind in ('container', 'network', 'volume')}
+
+
+def counted(page: requests.Response) -> tuple[int, int]:
+    """Return what a page tells: how often this visitor has come, and how many visitors there are."""
+    assert page.status_code == 200, page.text
+    visits = re.search(r'You have visited this page ([0-9]+) time', page.text)
+    total = re.search(r'Total visitors: ([0-9]+)', page.text)
+    assert visits and total, page.text
+    return int(visits[1]), int(total[1])
 
 
 def answers(address: str) -> bool:

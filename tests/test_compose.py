@@ -1,0 +1,179 @@
+"""The set-ups that compose makes: the image with its database, and the one for developers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+import re
+import secrets
+import shutil
+import stat
+import subprocess
+
+from dotenv import dotenv_values
+import pytest
+
+from tests.images.containers import Composed, counted, eventually
+from tests.images.engine import CommandFailed, Engine
+from tests.images.fixtures import default_of, Image
+from tests.server import ROOT
+
+AS_SHIPPED = ('docker-compose.yml',)
+NEVER = '0001-01-01T00:00:00Z'
+SECRETS = ('POSTGRES_PASSWORD', 'VISITOR_KEY')
+# What a person may set for the application; compose passes some of them on and sets the others itself.
+SETTING = re.compile(r"given, '([A-Z_]+)'|given.get\('([A-Z_]+)'|given\['([A-Z_]+)'\]")
+
+
+@pytest.fixture
+def variables(image: Image, postgres_image: str) -> dict[str, str]:
+    """Give what .env would hold: the images, and secrets as `make up` makes them."""
+    return {'IMAGE': image.name, 'POSTGRES_IMAGE': postgres_image, 'TRUSTED_PROXIES': '1', 'WORKERS': '2',
+            **{name: secrets.token_hex(32) for name in SECRETS}}
+
+
+@pytest.fixture
+def set_up(engine: Engine, variables: dict[str, str]) -> Iterator[Composed]:
+    """Give the set-up of docker-compose.yml alone, not yet started."""
+    with Composed(engine, variables, AS_SHIPPED) as composed:
+        yield composed
+
+
+@pytest.mark.container
+def test_the_schema_comes_up_once_and_before_the_application(set_up: Composed) -> None:
+    set_up.up()
+    schema, application = set_up.inspect('schema'), set_up.inspect('application')
+    assert (schema['State']['Status'], schema['State']['ExitCode']) == ('exited', 0)
+    assert schema['RestartCount'] == 0
+    assert schema['State']['FinishedAt'] < application['State']['StartedAt']
+    assert application['State']['Health']['Status'] == 'healthy'
+    assert set_up.get('/readyz').json()['ready'] is True
+
+
+@pytest.mark.container
+def test_visits_outlive_the_containers_that_counted_them(set_up: Composed) -> None:
+    set_up.up()
+    assert counted(set_up.get()) == (1, 1)
+    set_up('down')
+    assert set_up.leftovers()['container'] == ''
+    set_up.up()
+    assert counted(set_up.get()) == (2, 1), 'the visit before `down` is lost'
+
+
+@pytest.mark.container
+def test_nothing_is_left_when_the_data_are_to_go_as_well(set_up: Composed) -> None:
+    set_up.up()
+    assert all(set_up.leftovers().values()), 'this test looks in the wrong place'
+    set_up('down', '--volumes')
+    assert not any(set_up.leftovers().values()), set_up.leftovers()
+
+
+@pytest.mark.container
+def test_the_application_is_not_started_on_a_schema_that_did_not_come_up(engine: Engine,
+                                                                         variables: dict[str, str]) -> None:
+    with Composed(engine, {**variables, 'VISITOR_KEY': 'too short'}, AS_SHIPPED) as set_up:
+        with pytest.raises(CommandFailed, match='schema'):
+            set_up.up()
+        assert set_up.inspect('schema')['State']['ExitCode'] != 0
+        assert set_up.inspect('application')['State']['StartedAt'] == NEVER
+        assert 'VISITOR_KEY: a key has 32 to 64 bytes' in set_up('logs', 'schema')
+
+
+@pytest.mark.container
+@pytest.mark.parametrize('service', ['schema', 'application'])
+def test_no_service_of_ours_can_change_its_files_or_gain_rights(set_up: Composed, service: str) -> None:
+    set_up('create', '--no-build')
+    rights = set_up.inspect(service)['HostConfig']
+    assert rights['ReadonlyRootfs'] is True
+    assert rights['CapDrop'] == ['ALL']
+    assert rights['SecurityOpt'] == ['no-new-privileges:true']
+    assert not rights['Privileged']
+
+
+@pytest.mark.container
+def test_by_default_only_this_machine_reaches_the_application(engine: Engine, variables: dict[str, str]) -> None:
+    with Composed(engine, {**variables, 'PUBLISH_ADDRESS': ''}, AS_SHIPPED) as set_up:
+        set_up('create', '--no-build')
+        bindings = set_up.inspect('application')['HostConfig']['PortBindings']
+        assert [binding['HostIp'] for binding in bindings['8000/tcp']] == ['127.0.0.1']
+        assert set_up.inspect('database')['HostConfig']['PortBindings'] == {}
+
+
+@pytest.mark.container
+def test_a_developer_sees_changes_of_code_and_templates_without_a_rebuild(
+        engine: Engine, variables: dict[str, str], working_copy: Path) -> None:
+    with Composed(engine, variables, folder=working_copy) as set_up:
+        set_up.up()
+        container, visits = set_up.inspect('application')['Id'], counted(set_up.get())
+        replace(working_copy / 'templates' / 'layout.html', '</main>', 'a changed template</main>')
+        eventually(lambda: 'a changed template' in set_up.get().text, 20, 'the template shows')
+        replace(working_copy / 'visitors' / 'views.py', "'/stats.json'", "'/moved.json'")
+        eventually(lambda: set_up.get('/moved.json').status_code == 200, 20, 'the module shows')
+        assert set_up.inspect('application')['Id'] == container
+        assert counted(set_up.get())[0] > visits[0], 'the visits are lost'
+
+
+@pytest.mark.container
+def test_the_working_copy_is_safe_from_the_developers_containers(engine: Engine, variables: dict[str, str],
+                                                                 working_copy: Path) -> None:
+    with Composed(engine, variables, folder=working_copy) as set_up:
+        set_up('create', '--no-build')
+        for service in ('schema', 'application'):
+            (mount,) = [mount for mount in set_up.inspect(service)['Mounts'] if mount['Destination'] == '/app']
+            assert mount['Source'] == str(working_copy)
+            assert mount['RW'] is False
+
+
+@pytest.mark.container
+@pytest.mark.parametrize('secret', SECRETS)
+def test_nothing_starts_without_a_secret_and_the_message_says_what_to_do(engine: Engine, variables: dict[str, str],
+                                                                         secret: str) -> None:
+    with Composed(engine, variables, AS_SHIPPED) as usual:
+        lacking = Composed(engine, {**variables, secret: ''}, AS_SHIPPED)
+        with pytest.raises(CommandFailed, match=f'(?s){secret}.*make up, or see .env.example'):
+            lacking.up()
+        assert not any(usual.leftovers().values())
+
+
+def test_make_writes_secrets_of_its_own_that_only_the_owner_can_read(tmp_path: Path) -> None:
+    one, another = made_settings(tmp_path / 'one'), made_settings(tmp_path / 'another')
+    for name in SECRETS:
+        assert re.fullmatch('[0-9a-f]{64}', one[name] or ''), name
+        assert one[name] != another[name], f'{name} is the same everywhere'
+    assert stat.S_IMODE((tmp_path / 'one' / '.env').stat().st_mode) == 0o600
+
+
+def test_make_keeps_the_secrets_that_are_there(tmp_path: Path) -> None:
+    assert made_settings(tmp_path / 'one') == made_settings(tmp_path / 'one'), 'every visitor would be new'
+
+
+def test_the_example_holds_no_secret_and_names_everything_that_can_be_set() -> None:
+    example = (ROOT / '.env.example').read_text(encoding='utf-8')
+    named = set(re.findall('^#?([A-Z_]+)=', example, re.MULTILINE))
+    read = {name for names in SETTING.findall((ROOT / 'visitors' / 'settings.py').read_text(encoding='utf-8'))
+            for name in names if name}
+    compose = set(re.findall(r'\$\{([A-Z_]+)', (ROOT / 'docker-compose.yml').read_text(encoding='utf-8')))
+    assert 'DATABASE_URL' in read and 'POSTGRES_PASSWORD' in compose, 'this test looks in the wrong place'
+    assert named == read | compose
+    assert dotenv_values(ROOT / '.env.example') == {name: '' for name in SECRETS}
+
+
+@pytest.mark.parametrize('variable', ['IMAGE', 'PORT', 'POSTGRES_IMAGE', 'PUBLISH_ADDRESS', 'PYTHON_IMAGE'])
+def test_the_example_tells_the_default_that_compose_takes(variable: str) -> None:
+    assert f'\n#{variable}={default_of(variable)}\n' in (ROOT / '.env.example').read_text(encoding='utf-8')
+
+
+def made_settings(folder: Path) -> dict[str, str | None]:
+    """Return the .env that make leaves in a folder."""
+    folder.mkdir(exist_ok=True)
+    for name in ('Makefile', '.env.example'):
+        shutil.copy(ROOT / name, folder)
+    subprocess.run(['make', '.env'], cwd=folder, capture_output=True, check=True)
+    return dotenv_values(folder / '.env')
+
+
+def replace(path: Path, before: str, after: str) -> None:
+    """Change a file as editors do: the new one takes the place of the old one."""
+    text = path.read_text(encoding='utf-8')
+    assert before in text, f'{path.name} has no {before} any more'
+    changed = path.with_suffix('.new')
+    changed.write_text(text.replace(before, after), encoding='utf-8')
+    changed.replace(path)
