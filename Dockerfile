@@ -20,7 +20,7 @@ COPY . /app
 RUN rm /app/requirements.txt \
     && chmod -R a=rX /app \
     && python -m compileall -q --invalidation-mode checked-hash /app \
-    && install --directory --owner=10001 --group=10001 /app/instance
+    && install --directory --owner=10001 --group=10001 /app/data
 
 # What runs. Made anew when one of the stages above has made something else.
 FROM ${PYTHON_IMAGE} AS application
@@ -47,7 +47,7 @@ RUN printf '{"version": "%s", "commit": "%s", "build_time": "%s"}\n' "${VERSION}
         > /app/build.json
 
 # A number, so that an orchestrator can tell that it is not root. Nothing is written outside /tmp and /dev/shm, and
-# /app/instance if the embedded database is used; so the root file system can be read-only.
+# /app/data if the embedded database is used; so the root file system can be read-only.
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM

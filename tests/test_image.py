@@ -19,12 +19,12 @@ pytestmark = pytest.mark.container
 MEGABYTES_OVER_BASE = 200
 LABELS = {'version': 'VERSION', 'revision': 'REVISION', 'created': 'CREATED'}
 # What lies in /app besides bytecode; one thing more would be one that .dockerignore should have held back.
-CODE = {'app.py', 'build.json', 'gunicorn.conf.py', 'instance', 'migrations', 'static', 'templates', 'version.txt',
+CODE = {'app.py', 'build.json', 'data', 'gunicorn.conf.py', 'migrations', 'static', 'templates', 'version.txt',
         'visitors'}
 # Takes the database's only write lock for a while, as a long write of another process would.
 HOLD_LOCK = """
 import sqlite3, time
-database = sqlite3.connect('/app/instance/visitors.sqlite3', isolation_level=None)
+database = sqlite3.connect('/app/data/visitors.sqlite3', isolation_level=None)
 database.execute('BEGIN IMMEDIATE')
 open('/tmp/locked', 'w').close()
 time.sleep(1.5)
@@ -182,7 +182,7 @@ def test_a_request_in_flight_is_answered_before_a_stopped_container_ends(engine:
 def test_a_killed_container_starts_again_with_its_visits(engine: Engine, network: str, image: Image) -> None:
     volume = engine.docker('volume', 'create')
     try:
-        with Container(engine, network, image.name, *READ_ONLY, f'--volume={volume}:/app/instance') as running:
+        with Container(engine, network, image.name, *READ_ONLY, f'--volume={volume}:/app/data') as running:
             running.run('flask', 'schema', 'ready')
             running.wait_until_served()
             assert counted(running.get()) == (1, 1)
@@ -208,7 +208,7 @@ def test_a_change_of_code_leaves_the_layer_of_packages_as_it_is(engine: Engine, 
 
 def test_secrets_of_the_working_copy_stay_out_of_the_image(engine: Engine, image: Image, working_copy: Path) -> None:
     unwanted = 'nobody may see this'
-    for name in ('.env', 'instance/visitor.key', '.git/config', 'visitors/.env', 'notes.txt'):
+    for name in ('.env', 'data/visitor.key', '.git/config', 'visitors/.env', 'notes.txt'):
         (working_copy / name).parent.mkdir(exist_ok=True)
         (working_copy / name).write_text(unwanted, encoding='utf-8')
     with built(engine, image, working_copy) as name:

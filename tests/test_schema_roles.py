@@ -21,7 +21,7 @@ from visitors.schema.connection import Sessions
 from visitors.schema.lock import KEY
 from visitors.settings import Settings
 
-PASSWORD = 'a:secret/of%the$application'
+PASSWORD = 'a:secret/of%the$application'  # pragma: allowlist secret
 
 
 @pytest.fixture

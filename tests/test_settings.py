@@ -8,7 +8,8 @@ import pytest
 from tests.server import flask, KEY
 from visitors.settings import Settings, SettingsError
 
-POSTGRESQL = {'DATABASE_URL': 'postgresql://app:hunter2@db.example:5432/visitors', 'VISITOR_KEY': KEY}
+URL = 'postgresql://app:hunter2@db.example:5432/visitors'  # pragma: allowlist secret
+POSTGRESQL = {'DATABASE_URL': URL, 'VISITOR_KEY': KEY}
 
 
 def load(root: Path, **given: str) -> Settings:
@@ -17,8 +18,8 @@ def load(root: Path, **given: str) -> Settings:
 
 def test_without_any_setting_a_file_beside_the_code_is_the_database(tmp_path: Path) -> None:
     settings = load(tmp_path)
-    assert settings.database_url.database == str(tmp_path / 'instance' / 'visitors.sqlite3')
-    assert settings.kept_key_file == tmp_path / 'instance' / 'visitor.key'
+    assert settings.database_url.database == str(tmp_path / 'data' / 'visitors.sqlite3')
+    assert settings.kept_key_file == tmp_path / 'data' / 'visitor.key'
     assert (settings.host, settings.port, settings.trusted_proxies) == ('127.0.0.1', 8000, 0)
     assert settings.migration_database_url == settings.database_url
 
@@ -65,8 +66,8 @@ def test_a_bad_value_is_refused_with_name_value_and_advice(tmp_path: Path, name:
 
 @pytest.mark.parametrize('name', ['DATABASE_URL', 'MIGRATION_DATABASE_URL'])
 @pytest.mark.parametrize('url', [
-    'postgresql://app:hunter2@db:port/visitors', 'postgresql://app:hunter2@db.example',
-    'postgresql://app:hunter2@db.example/other',
+    'postgresql://app:hunter2@db:port/visitors', 'postgresql://app:hunter2@db.example',  # pragma: allowlist secret
+    'postgresql://app:hunter2@db.example/other',  # pragma: allowlist secret
 ])
 def test_no_message_shows_a_password(tmp_path: Path, name: str, url: str) -> None:
     with pytest.raises(SettingsError) as caught:

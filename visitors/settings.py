@@ -58,7 +58,7 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str], root: Path = ROOT) -> 'Settings':
         """Return the settings that an environment describes; raise SettingsError for the first bad one."""
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
-        database_url = _database_url(given, 'DATABASE_URL', f'sqlite:///{root / "instance" / "visitors.sqlite3"}')
+        database_url = _database_url(given, 'DATABASE_URL', f'sqlite:///{root / "data" / "visitors.sqlite3"}')
         embedded = is_embedded(database_url)
         password_file = _password_file(given, 'DATABASE_PASSWORD_FILE')
         migrates_apart = 'MIGRATION_DATABASE_URL' in given
@@ -177,7 +177,7 @@ def checked_key(name: str, text: str) -> bytes:
 def _kept_key_file(database_url: URL, root: Path) -> Path:
     if is_embedded(database_url):
         return Path(database_url.database or '').with_name('visitor.key')
-    return root / 'instance' / 'visitor.key'
+    return root / 'data' / 'visitor.key'
 
 
 def _integer(given: Mapping[str, str], name: str, default: int, allowed: range) -> int:

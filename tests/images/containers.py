@@ -17,7 +17,7 @@ from tests.server import BROWSER, ROOT
 PORT = 8000
 READ_ONLY = ('--read-only', '--tmpfs=/tmp', '--cap-drop=ALL', '--security-opt=no-new-privileges')
 # For the embedded database, with nothing but the container's own memory.
-EMBEDDED = ('--tmpfs=/app/instance:uid=10001,mode=0700',)
+EMBEDDED = ('--tmpfs=/app/data:uid=10001,mode=0700',)
 
 
 def unique(name: str) -> str:
