@@ -49,6 +49,11 @@ def once(body: str) -> str:
     return ONCE.format(body=textwrap.indent(textwrap.dedent(body).strip(), '    '))
 
 
+def has_begun(release: Path, revision: str = 'r2') -> bool:
+    """Return whether a leader is in, or was in, what this revision does for the first leader only."""
+    return (release / 'versions' / f'{revision}.been-here').exists()
+
+
 def make_release(folder: Path, newest: int, bodies: Mapping[str, str] | None = None, *, prefix: str = 'r',
                  floors: Mapping[str, str] | None = None) -> Path:
     """Return the migrations folder of a release whose revisions r1 to rN make a table each, and what else is said."""

@@ -20,7 +20,8 @@ from tests.network import another_host, HERE, THERE
 from tests.pooler import pooler
 from tests.postgresql import execute, PostgresServer, rows, value
 from tests.release import (
-    add_revision, codes, Fleet, fleet, head, leaders, logs, make_release, once, sessions, tables, until, verdict,
+    add_revision, codes, Fleet, fleet, has_begun, head, leaders, logs, make_release, once, sessions, tables, until,
+    verdict,
 )
 from tests.server import environment, flask, ROOT
 from visitors.schema.environment import config_for, RUN, Run
@@ -45,7 +46,7 @@ def test_after_a_leader_idle_in_a_transaction_is_killed_the_next_one_finishes(
     release = make_release(tmp_path / 'new', 3, {'r2': IDLE})
     boots = instances.boot_many(3, postgresql_url, release)
     first = instances.leader()
-    until(lambda: sessions(postgresql_url, 'idle in transaction'), 'the leader sits in its transaction')
+    until(lambda: has_begun(release) and sessions(postgresql_url, 'idle in transaction'), 'the leader sits in r2')
 
     first.send(signal.SIGKILL)
 
@@ -70,7 +71,7 @@ def test_nothing_of_a_killed_leaders_statement_is_committed_after_the_next_one_h
     release = make_release(tmp_path / 'new', 3, {'r2': late + "op.execute(\"INSERT INTO traces VALUES ('second')\")"})
     boots = instances.boot_many(3, postgresql_url, release)
     first = instances.leader()
-    until(lambda: sessions(postgresql_url, 'active'), 'the leader is in its statement')
+    until(lambda: has_begun(release) and sessions(postgresql_url, 'active'), 'the leader is in its statement')
     (backend,) = sessions(postgresql_url, 'active')
 
     first.send(signal.SIGKILL)
@@ -89,7 +90,8 @@ def test_when_three_leaders_have_died_nobody_tries_again(
     boots = instances.boot_many(5, postgresql_url, make_release(tmp_path / 'new', 2, {'r2': 'time.sleep(60)'}))
     for _ in range(3):
         leader = instances.leader()
-        until(lambda: sessions(postgresql_url, 'idle in transaction'), 'the leader sits in its transaction')
+        until(lambda: 'r1' in tables(postgresql_url) and sessions(postgresql_url, 'idle in transaction'),
+              'the leader sits in its last transaction')
         leader.send(signal.SIGKILL)
         leader.ended()
 
@@ -104,9 +106,9 @@ def test_a_database_that_crashes_under_the_leader_and_comes_back_gets_its_schema
         instances: Fleet, tmp_path: Path) -> None:
     with closing_server(PostgresServer()) as server:
         url = server.create_database()
-        boots = instances.boot_many(6, url, make_release(tmp_path / 'new', 3, {'r2': BUSY}))
-        instances.leader()
-        until(lambda: sessions(url, 'active'), 'the leader is in its statement')
+        release = make_release(tmp_path / 'new', 3, {'r2': BUSY})
+        boots = instances.boot_many(6, url, release)
+        until(lambda: has_begun(release) and sessions(url, 'active'), 'the leader is in its statement')
 
         server.stop('immediate')
         time.sleep(4)
@@ -206,7 +208,7 @@ def test_a_frozen_leader_is_replaced_and_harms_nothing_when_it_thaws(
     release = make_release(tmp_path / 'new', 3, {'r2': body + "op.execute(\"INSERT INTO traces VALUES ('done')\")"})
     boots = instances.boot_many(3, postgresql_url, release, '--idle-limit', '4')
     frozen = instances.leader()
-    until(lambda: sessions(postgresql_url, 'idle in transaction'), 'the leader sits in its transaction')
+    until(lambda: has_begun(release) and sessions(postgresql_url, 'idle in transaction'), 'the leader sits in r2')
 
     frozen.send(signal.SIGSTOP)
     took = until(lambda: len(leaders(boots)) == 2, 'the next one leads')
@@ -247,8 +249,8 @@ def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instance
         cases = [(server.create_database(), make_release(tmp_path / name, 3, {'r2': body}))
                  for name, body in (('idle', idle), ('busy', busy))]
         cut_off = [instances.boot(url, release, prefix=host.prefix) for url, release in cases]
-        for (url, _), state in zip(cases, ('idle in transaction', 'active')):
-            until(lambda: sessions(url, state), f'a leader is {state}')
+        for (url, release), state in zip(cases, ('idle in transaction', 'active')):
+            until(lambda: has_begun(release) and sessions(url, state), f'a leader is {state}')
         where = 'SELECT DISTINCT host(client_addr) FROM pg_stat_activity WHERE application_name LIKE %s'
         assert value(cases[0][0], where, ['migrate-leader-%']) == THERE
         waiting = [instances.boot(url, release) for url, release in cases]
