@@ -1,20 +1,27 @@
 """The commands of the people who run the service: purge and check-counts."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 import re
 
+import psycopg2
 import pytest
 
 from tests.postgresql import free_port
 from tests.server import bring_up, flask, Server
 from tests.test_original import Database
-from visitors.counting import today
+from visitors.counting import PURGE_LOCK, today
 
 
 @pytest.fixture
 def database(database_url: str) -> Database:
     """Give a database with one visitor of today and one each of 31, 60 and 90 days ago."""
-    database = Database(bring_up(database_url))
+    return purgeable(database_url)
+
+
+def purgeable(url: str) -> Database:
+    database = Database(bring_up(url))
     for age in (90, 60, 31, 0):
         mark = f'{age:032x}'
         database.run(f"INSERT INTO visitors (id, last_day) VALUES ({blob(database, mark)}, '{days_ago(age)}')")
@@ -48,6 +55,30 @@ def test_purge_works_batch_by_batch(database: Database) -> None:
     assert 'forgot 3 visitors' in flask(database.url, 'purge', '--older-than', '30', '--batch', '1').stdout
     assert last_days(database) == [days_ago(0)]
     assert 'forgot 0 visitors' in flask(database.url, 'purge', '--older-than', '30').stdout
+
+
+def test_a_purge_leaves_it_to_another_one_that_is_at_work(postgresql_url: str) -> None:
+    database = purgeable(postgresql_url)
+    with closing(psycopg2.connect(postgresql_url)) as other:
+        # What another purge has in each of its transactions; this one does not wait for its end.
+        other.cursor().execute(str(PURGE_LOCK))
+        done = flask(database.url, 'purge', '--older-than', '30', timeout=20)
+        assert (done.returncode, done.stdout) == (0, 'forgot 0 visitors; another purge is at work and does the rest\n')
+        assert len(last_days(database)) == 4
+    assert 'forgot 3 visitors who' in flask(database.url, 'purge', '--older-than', '30').stdout
+
+
+def test_two_purges_at_once_forget_each_visitor_once(postgresql_url: str) -> None:
+    database = purgeable(postgresql_url)
+    database.run("INSERT INTO visitors (id, last_day) SELECT md5(number::text)::uuid, '2020-01-01' "
+                 'FROM generate_series(1, 2000) AS number')
+    with ThreadPoolExecutor() as pool:
+        told = [done.stdout for done in pool.map(
+            lambda _: flask(database.url, 'purge', '--older-than', '30', '--batch', '20'), range(2))]
+    forgotten = [int(re.findall(r'forgot (\d+) visitors', line)[0]) for line in told]
+    assert sum(forgotten) == 2003, told
+    assert last_days(database) == [days_ago(0)]
+    assert flask(database.url, 'check-counts').stdout == 'the counts agree\n'
 
 
 @pytest.mark.parametrize('days', ['29', '0', '-1', 'x'])

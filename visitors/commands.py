@@ -12,7 +12,7 @@ from flask.cli import with_appcontext
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from visitors.counting import CHART_DAYS, forget_batch, today
+from visitors.counting import CHART_DAYS, forget_batch, may_purge, today
 from visitors.database import command_engine, describe
 from visitors.invariants import differences
 from visitors.key import visitor_key
@@ -57,13 +57,16 @@ class Progress:
 def purge(days: int, batch: int) -> None:
     """Forget visitors who have not come for a while; all totals and the chart stay as they are.
 
-    Who is forgotten and comes again is a new visitor.
+    Who is forgotten and comes again is a new visitor. Only one purge runs at a time; a second one ends at once.
     """
     horizon = today() - timedelta(days)
     progress, forgotten, after = Progress('forgotten'), 0, None
     with _database() as engine, engine.connect() as connection:
         while True:
             with connection.begin():
+                if not may_purge(connection):
+                    click.echo(f'forgot {forgotten} visitors; another purge is at work and does the rest')
+                    return
                 number, after = forget_batch(connection, after, horizon, batch)
             forgotten += number
             progress(forgotten)

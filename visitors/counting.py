@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
+from visitors.settings import is_embedded
 from visitors.statistics import Day, Statistics
 
 NEVER = date(1, 1, 1)  # the day that newcomers come from: its bucket holds minus the number of visitors
@@ -37,6 +38,8 @@ FROM days WHERE day > {day} OR day = '0001-01-01' GROUP BY day ORDER BY day
 BATCH_END = text('SELECT id FROM visitors WHERE id > :after ORDER BY id LIMIT 1 OFFSET :size')
 FORGET = text('DELETE FROM visitors WHERE id > :after AND id <= :until AND last_day < :horizon RETURNING last_day')
 FORGET_REST = text('DELETE FROM visitors WHERE id > :after AND last_day < :horizon RETURNING last_day')
+# Any number will do that the leader lock of the schema does not have.
+PURGE_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('visitors/purge', 0))")
 MOVE = """
 INSERT INTO days (day, shard, latest) VALUES (:day, {shard}, :moved)
 ON CONFLICT (day, shard) DO UPDATE SET latest = days.latest + excluded.latest
@@ -178,6 +181,13 @@ def add_visits(connection: Connection, visits: dict[bytes, int]) -> None:
                   for visitor, number in sorted(visits.items())]
     if parameters:
         connection.execute(ADD, parameters)
+
+
+def may_purge(connection: Connection) -> bool:
+    """Return whether this purge is the only one, until its transaction ends; another one is not waited for."""
+    # Of the transaction and not of the session: a session may be a pooler's, and would keep it for ever. In SQLite
+    # the transaction has the only write lock already.
+    return is_embedded(connection.engine.url) or bool(connection.scalar(PURGE_LOCK))
 
 
 def forget_batch(connection: Connection, after: Any, horizon: date, size: int) -> tuple[int, Any]:

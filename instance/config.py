@@ -1,0 +1,98 @@
+"""Step config: what this machine needs to know goes from the Parameter Store and Secrets Manager into memory."""
+
+from collections.abc import Mapping
+import json
+import os
+import secrets
+import shutil
+import time
+
+from instance import boot, parameters, password, secretfiles, systemd
+from instance.aws import Aws
+from instance.boot import Boot, Phase
+from instance.container import inside, Size, USER
+from instance.machine import Machine
+from instance.metadata import Metadata
+from instance.parameters import Plan
+
+ROLES = ('application', 'migration')
+SELFTEST = 'selftest'
+SELFTEST_SETTINGS = {'DATABASE_URL': 'sqlite:////app/data/visitors.sqlite3'}
+
+
+def run(machine: Machine) -> str:
+    """Prepare this machine for its containers, and return in a few words what it has been told."""
+    _begin(machine)
+    _clear(machine)
+    if machine.settings.selftest:
+        return _prepare_selftest(machine)
+
+    known = _known(machine, Metadata().instance_id)
+    boot.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
+    aws = Aws(machine.settings)
+    prefix = machine.settings.parameter_prefix
+    plan = _plan(machine, prefix, aws.parameters(f'{prefix}/settings'), aws.parameters(f'{prefix}/secrets'), known)
+    values = {name: parameters.password_in(name, aws.secret(reference)) for name, reference in plan.secrets.items()}
+    _write(machine, plan, values)
+    if plan.token_for:
+        password.renew(machine, aws)
+    return f'{len(plan.variables["migration"])} variables, {len(values)} secrets'
+
+
+def _begin(machine: Machine) -> None:
+    """Begin the record of this boot, and tell what was before this step."""
+    now = time.monotonic()
+    moments = systemd.moments(machine.root)
+    before = (
+        Phase('power-on', round(moments.userspace - moments.power_on, 2), 'systemd runs'),
+        Phase('network', round((moments.network or now) - moments.userspace, 2),
+              'online' if moments.network else 'not online'),
+    )
+    for phase in before:
+        print(boot.line(phase), flush=True)
+    boot.write(machine.boot_record, Boot(power_on=moments.power_on, started=now, phases=before))
+
+
+def _clear(machine: Machine) -> None:
+    """Remove what an earlier run has written: what is no longer in the Parameter Store is no longer here."""
+    for path in (machine.password_source, machine.purge_settings, machine.served):
+        path.unlink(missing_ok=True)
+    for role in ROLES:
+        machine.variables(role).unlink(missing_ok=True)
+        shutil.rmtree(machine.secrets(role), ignore_errors=True)
+        secretfiles.make_folder(machine.secrets(role))
+
+
+def _prepare_selftest(machine: Machine) -> str:
+    """Prepare a machine that has no network, role or database."""
+    known = _known(machine, SELFTEST)
+    boot.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
+    machine.data.mkdir(parents=True, exist_ok=True)
+    machine.data.chmod(0o700)
+    os.chown(machine.data, USER, USER)
+    plan = _plan(machine, f'/{SELFTEST}', SELFTEST_SETTINGS, {parameters.KEY: 'made here'}, known)
+    _write(machine, plan, {parameters.KEY: secrets.token_hex(32)})
+    return 'self-test: an embedded database, a key made here'
+
+
+def _known(machine: Machine, instance: str) -> Mapping[str, str]:
+    """Return the variables that no parameter holds."""
+    deploy = {'DEPLOY_ID': machine.settings.deploy_id} if machine.settings.deploy_id else {}
+    return {'INSTANCE_ID': instance, 'HOST': '0.0.0.0', 'PORT': str(parameters.PORT),
+            'WORKERS': str(Size.of_this_machine().workers), **deploy}
+
+
+def _plan(machine: Machine, prefix: str, settings: Mapping[str, str], secret_names: Mapping[str, str],
+          known: Mapping[str, str]) -> Plan:
+    folders = {role: inside(machine, machine.secrets(role)) for role in ROLES}
+    return parameters.plan(prefix, settings, secret_names, known, folders)
+
+
+def _write(machine: Machine, plan: Plan, values: Mapping[str, str]) -> None:
+    for role, variables in plan.variables.items():
+        machine.variables(role).write_text(parameters.environment_file(variables), encoding='utf-8')
+    for name, value in values.items():
+        secretfiles.write(machine.secrets(parameters.role_of(name)) / name, value)
+    password.write_source(machine, plan)
+    if plan.purge_days:
+        machine.purge_settings.write_text(json.dumps({'older_than': plan.purge_days}), encoding='utf-8')

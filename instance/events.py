@@ -1,0 +1,99 @@
+"""From the journal's entries to batches that CloudWatch Logs takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import json
+from typing import Any
+
+# The limits of PutLogEvents:
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
+BATCH_EVENTS = 10_000
+BATCH_BYTES = 1_048_576
+BATCH_SPAN = 24 * 60 * 60 * 1000 - 1
+EVENT_OVERHEAD = 26
+# A quarter of what it takes today, because it was that until 2025; and nobody reads a longer line.
+EVENT_BYTES = 256 * 1024 - EVENT_OVERHEAD
+CUT = ' ... (cut)'
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the journal: its time in milliseconds, what is sent of it, and the cursor that leads to it."""
+
+    timestamp: int
+    message: str
+    cursor: str
+
+    @property
+    def size(self) -> int:
+        """How many bytes CloudWatch counts for it."""
+        return len(self.message.encode()) + EVENT_OVERHEAD
+
+
+def event_of(line: bytes) -> Event:
+    """Return the event that a line of `journalctl --output=json` becomes."""
+    entry = json.loads(line)
+    message = _text(entry.get('MESSAGE'))
+    fields = {'unit': _text(entry.get('_SYSTEMD_UNIT') or entry.get('UNIT') or entry.get('SYSLOG_IDENTIFIER')),
+              'priority': _text(entry.get('PRIORITY')), **_fields_in(message)}
+    text = json.dumps({name: value for name, value in fields.items() if value != ''}, ensure_ascii=False)
+    return Event(int(entry['__REALTIME_TIMESTAMP']) // 1000, _cut(text), entry['__CURSOR'])
+
+
+def _text(value: Any) -> str:
+    """Return a field as text: several values and bytes that are no text are written as lists."""
+    if isinstance(value, list) and all(isinstance(each, int) for each in value):
+        return bytes(value).decode(errors='replace')
+    if isinstance(value, list):
+        return '\n'.join(_text(each) for each in value)
+    return '' if value is None else str(value)
+
+
+def _fields_in(message: str) -> Mapping[str, Any]:
+    """Return the fields of a message that is an object itself, so that they can be searched for by their names."""
+    if message.startswith('{'):
+        try:
+            return dict(json.loads(message))
+        except ValueError:
+            pass
+    return {'message': message}
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode(errors='replace')
+    if len(encoded) <= EVENT_BYTES:
+        return encoded.decode()
+    return encoded[:EVENT_BYTES - len(CUT)].decode(errors='ignore') + CUT
+
+
+class Batch:
+    def __init__(self) -> None:
+        """Gather events for one call."""
+        self.events: list[Event] = []
+        self._bytes = 0
+        self._first = self._last = 0
+
+    def takes(self, event: Event) -> bool:
+        """Return whether one event more would still be within the limits."""
+        if not self.events:
+            return True
+        span = max(self._last, event.timestamp) - min(self._first, event.timestamp)
+        return (len(self.events) < BATCH_EVENTS and self._bytes + event.size <= BATCH_BYTES and span <= BATCH_SPAN)
+
+    def add(self, event: Event) -> None:
+        """Take one event more."""
+        self._first = min(self._first, event.timestamp) if self.events else event.timestamp
+        self._last = max(self._last, event.timestamp) if self.events else event.timestamp
+        self._bytes += event.size
+        self.events.append(event)
+
+    @property
+    def cursor(self) -> str:
+        """The cursor of the last entry in it, as the journal orders them."""
+        return self.events[-1].cursor
+
+
+def request_of(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return events as the API takes them: in the order of their times, which the clock may have changed."""
+    return [{'timestamp': event.timestamp, 'message': event.message}
+            for event in sorted(events, key=lambda event: event.timestamp)]

@@ -1,0 +1,152 @@
+"""What the Parameter Store means for this machine: the environments of its containers, and which secrets they need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import re
+from urllib.parse import unquote, urlsplit
+
+from instance.errors import StepFailed
+
+NAME = re.compile('[A-Z][A-Z0-9_]*')
+MIGRATION = 'MIGRATION_'
+TOKEN_SWITCH, PURGE_DAYS = 'DATABASE_IAM_AUTHENTICATION', 'PURGE_OLDER_THAN'
+# For this machine, not for the application.
+OURS = (TOKEN_SWITCH, PURGE_DAYS)
+# What the application would take as a setting too, but as a secret that everybody who looks may see.
+SECRET_SETTINGS = ('VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSWORD')
+# What a machine knows better, or nobody but a machine knows.
+MACHINE_SETTINGS = ('DEPLOY_ID', 'HOST', 'INSTANCE_ID', *(f'{name}_FILE' for name in SECRET_SETTINGS))
+URLS = ('DATABASE_URL', 'MIGRATION_DATABASE_URL')
+PASSWORD, KEY = 'DATABASE_PASSWORD', 'VISITOR_KEY'
+PORT = 8000
+POSTGRESQL_PORT = 5432
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where and as whom the application signs in to its database."""
+
+    host: str
+    port: int
+    user: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a machine prepares for its containers: variables by kind of container, secrets by their names."""
+
+    variables: Mapping[str, Mapping[str, str]]
+    secrets: Mapping[str, str]
+    token_for: Account | None
+    purge_days: int | None
+
+
+def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], known: Mapping[str, str],
+         folders: Mapping[str, Path]) -> Plan:
+    """Return what these parameters mean; raise StepFailed, naming the parameter, for the first bad or missing one.
+
+    `known` is what the machine adds by itself, `folders` is where each kind of container sees its secrets.
+    """
+    for name in (*settings, *secrets):
+        if not NAME.fullmatch(name):
+            raise StepFailed(f'parameter {prefix}/.../{name}: a name has capital letters, digits and _ only')
+    _check_settings(prefix, settings)
+    _require(prefix, settings, secrets)
+    with_token = _switch(prefix, settings, TOKEN_SWITCH)
+    if with_token and PASSWORD in secrets:
+        raise StepFailed(f'parameters {prefix}/settings/{TOKEN_SWITCH} and {prefix}/secrets/{PASSWORD} are both set; '
+                         'keep one of them')
+
+    files = {f'{name}_FILE': str(folders[role_of(name)] / name)
+             for name in (*secrets, *((PASSWORD,) if with_token else ()))}
+    everything = {**known, **{name: value for name, value in settings.items() if name not in OURS}, **files}
+    return Plan(
+        variables={
+            'application': {name: value for name, value in everything.items() if not name.startswith(MIGRATION)},
+            'migration': everything,
+        },
+        secrets=dict(secrets),
+        token_for=account(settings['DATABASE_URL'], f'{prefix}/settings/DATABASE_URL') if with_token else None,
+        purge_days=_days(prefix, settings),
+    )
+
+
+def role_of(name: str) -> str:
+    """Return the only kind of container, or the first of both, that gets a secret."""
+    return 'migration' if name.startswith(MIGRATION) else 'application'
+
+
+def password_in(name: str, text: str) -> str:
+    """Return what a secret holds: all of it, or the password of an object like those that RDS writes."""
+    try:
+        known = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(known, dict):
+        return text
+    password = known.get('password')
+    if not isinstance(password, str) or not password:
+        raise StepFailed(f'secret {name} is a JSON object without a text called password')
+    return password
+
+
+def account(url: str, parameter: str) -> Account:
+    """Return where a URL leads and as whom; raise StepFailed where a token cannot be made for it."""
+    parts = urlsplit(url)
+    if not parts.scheme.startswith('postgres') or not parts.hostname or not parts.username:
+        raise StepFailed(f'parameter {parameter}: a token needs postgresql://USER@HOST:PORT/NAME')
+    return Account(parts.hostname, parts.port or POSTGRESQL_PORT, unquote(parts.username))
+
+
+def environment_file(variables: Mapping[str, str]) -> str:
+    """Return variables as a file that Docker reads."""
+    return ''.join(f'{name}={value}\n' for name, value in sorted(variables.items()))
+
+
+def _check_settings(prefix: str, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        parameter = f'{prefix}/settings/{name}'
+        if name in SECRET_SETTINGS:
+            raise StepFailed(f'parameter {parameter} would show a secret; put it into Secrets Manager, and its name '
+                             f'into {prefix}/secrets/{name}')
+        if name in MACHINE_SETTINGS:
+            raise StepFailed(f'parameter {parameter} is set by each machine itself; delete it')
+        if '\n' in value or '\r' in value:
+            raise StepFailed(f'parameter {parameter} has more than one line')
+        if name in URLS and _has_password(value):
+            # Not shown, because of what it holds.
+            raise StepFailed(f'parameter {parameter} holds a password; put it into Secrets Manager, and its name into '
+                             f'{prefix}/secrets/{name.removesuffix("URL")}PASSWORD')
+
+
+def _has_password(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return '@' in url
+    return parts.password is not None or 'password=' in parts.query
+
+
+def _require(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+    missing = [f'{prefix}/settings/{name}' for name in ('DATABASE_URL',) if not settings.get(name)]
+    missing += [f'{prefix}/secrets/{name}' for name in (KEY,) if not secrets.get(name)]
+    if missing:
+        raise StepFailed(f'missing in the Parameter Store: {", ".join(missing)}')
+
+
+def _switch(prefix: str, settings: Mapping[str, str], name: str) -> bool:
+    value = settings.get(name, '0')
+    if value not in ('0', '1'):
+        raise StepFailed(f'parameter {prefix}/settings/{name} is {value}; use 1 or 0')
+    return value == '1'
+
+
+def _days(prefix: str, settings: Mapping[str, str]) -> int | None:
+    value = settings.get(PURGE_DAYS)
+    if value is None:
+        return None
+    if not re.fullmatch('[1-9][0-9]{1,4}', value):
+        raise StepFailed(f'parameter {prefix}/settings/{PURGE_DAYS} is {value}; use a number of days')
+    return int(value)
