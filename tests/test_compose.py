@@ -11,8 +11,8 @@ import subprocess
 from dotenv import dotenv_values
 import pytest
 
+from rehearsal.engine import CommandFailed, Engine
 from tests.images.containers import Composed, counted, eventually
-from tests.images.engine import CommandFailed, Engine
 from tests.images.fixtures import default_of, Image
 from tests.server import ROOT
 

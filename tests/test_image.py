@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from rehearsal.engine import CommandFailed, Engine
 from tests.images.containers import answers, Container, counted, EMBEDDED, eventually, READ_ONLY
-from tests.images.engine import CommandFailed, Engine
 from tests.images.fixtures import built, default_of, Image
 from tests.server import ROOT
 

@@ -10,8 +10,8 @@ import sys
 import tempfile
 import uuid
 
-from tests.images.debian import root_filesystem
-from tests.images.engine import CommandFailed, Engine
+from rehearsal.debian import root_filesystem
+from rehearsal.engine import CommandFailed, Engine
 
 PYTHON_PACKAGES = ('ca-certificates', 'python3', 'python3-pip', 'python3-venv')
 # The names that the public image has, and no bytecode of the standard library, as there.
@@ -71,7 +71,7 @@ class BaseImages:
         return chosen
 
     def _can_pull(self, image: str) -> bool:
-        if self._engine.started_by_tests:
+        if self._engine.is_own:
             return False
         try:
             self._engine.docker('pull', '--quiet', image)

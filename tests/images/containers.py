@@ -11,7 +11,7 @@ import uuid
 
 import requests
 
-from tests.images.engine import Engine
+from rehearsal.engine import Engine
 from tests.server import BROWSER, ROOT
 
 PORT = 8000

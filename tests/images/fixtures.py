@@ -1,7 +1,7 @@
 """Fixtures of the tests that need a Docker engine; one engine, one network and one build for the whole run."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 import re
@@ -10,9 +10,9 @@ import tempfile
 
 import pytest
 
+from rehearsal.engine import Engine, NoEngine, usable_engine
 from tests.images.bases import BaseImages
 from tests.images.containers import unique
-from tests.images.engine import Engine, usable_engine
 from tests.server import ROOT
 
 TOLD = pytest.StashKey[list[str]]()
@@ -50,8 +50,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope='session')
 def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
     """Give a Docker engine; a test that asks for it fails where there is none."""
-    with usable_engine() as found:
-        origin = 'started for the tests' if found.started_by_tests else 'found running'
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(usable_engine())
+        except NoEngine as error:
+            pytest.fail(f'so the image cannot be tested: {error}', pytrace=False)
+        origin = 'started for the tests' if found.is_own else 'found running'
         version = found.docker('version', '--format={{.Server.Version}}')
         pytestconfig.stash[TOLD].append(f'containers ran on Docker {version}, {origin}')
         yield found

@@ -7,38 +7,36 @@ import shutil
 import subprocess
 import tempfile
 
-import pytest
-
-from tests.images.cache import kept
+from rehearsal.cache import kept
+from rehearsal.errors import RehearsalError
 
 SUITE = 'trixie'
 ESSENTIALS = ('--variant=essential', '--format=tar')
-# Documentation and translations are half of the packages and nobody reads them in a container.
+# Documentation and translations are half of the packages and nobody reads them here.
 LEAVE_OUT = tuple(f'--dpkgopt=path-exclude=/usr/share/{name}/*' for name in ('doc', 'info', 'locale', 'man'))
 # The machine's package sources may hold its credentials; what is made here has to be free of both.
 TIDY = ('rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/apt.conf.d/99mmdebstrap '
-        '"$1"/var/lib/apt/lists/* "$1"/var/cache/*/* "$1"/var/log/*')
+        '"$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$1"/var/lib/apt/lists/* "$1"/var/cache/*/* "$1"/var/log/*')
 
 
 def root_filesystem(name: str, packages: Sequence[str], hooks: Sequence[str] = (),
                     options: Sequence[str] = ESSENTIALS) -> Path:
     """Return a tar archive of Debian 13 with these packages, changed by hooks: shell lines, the root as $1."""
     arguments = [*options, *LEAVE_OUT, f'--include={",".join(packages)}',
-                 *(f'--customize-hook={hook}' for hook in (*hooks, TIDY))]
+                 *(f'--customize-hook={hook}' for hook in (TIDY, *hooks))]
     return kept(f'{name}-{SUITE}.tar', '\n'.join(arguments), lambda path: _bootstrap(path, arguments))
 
 
 def _bootstrap(path: Path, arguments: Sequence[str]) -> None:
     if not shutil.which('mmdebstrap'):
-        pytest.fail('no mmdebstrap, which makes base images: apt-get install mmdebstrap, or let `make test` do it',
-                    pytrace=False)
+        raise RehearsalError('no mmdebstrap, which makes images of Debian: apt-get install mmdebstrap')
     with tempfile.NamedTemporaryFile('w', suffix='.conf') as settings:
         settings.write(_apt_settings())
         settings.flush()
         command = ['mmdebstrap', '--quiet', f'--aptopt={settings.name}', *arguments, SUITE, str(path), *_sources()]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.fail(f'mmdebstrap ended with {done.returncode}:\n{done.stderr}', pytrace=False)
+        raise RehearsalError(f'mmdebstrap ended with {done.returncode}:\n{done.stderr}')
 
 
 def _apt_settings() -> str:
@@ -56,3 +54,18 @@ def _sources() -> list[str]:
     codename = re.search('^VERSION_CODENAME=(.*)$', Path('/etc/os-release').read_text(encoding='utf-8'), re.MULTILINE)
     ours = [line.removesuffix('|Debian') for line in listed.splitlines() if line.endswith('|Debian')]
     return sorted({re.sub(rf' {codename[1]}\b', f' {SUITE}', line) for line in ours}) if codename else []
+
+
+def mirrors() -> dict[str, str]:
+    """Return where this machine's apt finds the folders of Debian's archive, without a slash at the end."""
+    found = {folder: f'http://deb.debian.org/{folder}' for folder in ('debian', 'debian-security')}
+    for line in _sources():
+        _, _, place, suite, *_ = line.split()
+        found['debian-security' if suite.endswith('-security') else 'debian'] = place.rstrip('/')
+    return found
+
+
+def proxies() -> dict[str, str]:
+    """Return the proxies that this machine's apt goes through, by scheme."""
+    found = re.findall(r'^Acquire::(https?)::Proxy "([^"]+)";$', _apt_settings(), re.MULTILINE)
+    return {scheme: proxy for scheme, proxy in found if proxy != 'DIRECT'}

@@ -1,6 +1,6 @@
-"""A Docker engine for tests: the one that answers, or one of their own that is gone when the last of them ends."""
+"""A Docker engine: the one that answers, or an own one that is gone when the last of its users ends."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 import fcntl
 import os
@@ -13,15 +13,16 @@ import time
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
+import docker
 import psutil
-import pytest
 
-from tests.images.cache import locked
+from rehearsal.cache import locked
+from rehearsal.errors import RehearsalError
 
 # Only root can start it, so it is one for the whole machine, whoever's cache is in use.
-RUNTIME = Path('/run/visitors-engine')
-DATA = Path('/var/lib/visitors-engine')
-CHANGING, USERS = Path('/run/visitors-engine.changing'), Path('/run/visitors-engine.users')
+RUNTIME = Path('/run/rehearsal-engine')
+DATA = Path('/var/lib/rehearsal-engine')
+CHANGING, USERS = Path('/run/rehearsal-engine.changing'), Path('/run/rehearsal-engine.users')
 SOCKET = f'unix://{RUNTIME}/docker.sock'
 # Mounts are its own, so they end with it. It leaves the machine's firewall and forwarding as they are: ports are
 # published by its proxy, and containers reach each other, but nothing outside unless they use the host's network.
@@ -32,18 +33,23 @@ DAEMON = ('unshare', '--mount', '--propagation=slave',
 # Folders that it makes wherever it runs, and whose place cannot be told it.
 TRACES = ('/etc/docker', '/opt/containerd', '/run/containerd', '/run/docker')
 START_SECONDS = 60
-ADVICE = ('No Docker engine can be used, so the image cannot be tested. Start Docker and let this user use it, or run '
-          'the tests as root where the packages docker.io and iptables are installed; `make test` installs them.')
+DEFAULT_SOCKET = 'unix:///var/run/docker.sock'
+ADVICE = ('No Docker engine can be used. Start Docker and let this user use it, or come as root where the packages '
+          'docker.io and iptables are installed.')
 
 
-class CommandFailed(AssertionError):
+class NoEngine(RehearsalError):
+    """No Docker engine answers, and none can be started."""
+
+
+class CommandFailed(RehearsalError):
     """A command of Docker's ended with another code than 0; the message holds its output."""
 
 
 class Engine:
-    def __init__(self, address: str, started_by_tests: bool) -> None:
+    def __init__(self, address: str, is_own: bool) -> None:
         """Use the engine at this address; an empty one leaves the choice to the docker command."""
-        self.started_by_tests = started_by_tests
+        self.is_own = is_own
         self.environment = {**os.environ, **({'DOCKER_HOST': address} if address else {})}
         server = urlsplit(self.environment.get('DOCKER_HOST', ''))
         self.host = server.hostname if server.scheme == 'tcp' and server.hostname else '127.0.0.1'
@@ -51,12 +57,19 @@ class Engine:
     @property
     def build_options(self) -> list[str]:
         """What a build needs to reach package indexes."""
-        return ['--network=host'] if self.started_by_tests else []
+        return ['--network=host'] if self.is_own else []
 
     @property
     def publish_address(self) -> str:
         """The address that containers' ports are published at: an engine elsewhere has another loopback."""
         return '127.0.0.1' if self.host == '127.0.0.1' else '0.0.0.0'
+
+    def client(self) -> docker.DockerClient:
+        """Return what speaks with the engine in this process; it has to be on this machine."""
+        address = self.environment.get('DOCKER_HOST') or DEFAULT_SOCKET
+        if not address.startswith('unix://'):
+            raise NoEngine(f'DOCKER_HOST={address}: an engine of this machine is needed, at a unix:// address')
+        return docker.DockerClient(address, version='auto', timeout=300, max_pool_size=64)
 
     def docker(self, *arguments: str, **options: Any) -> str:
         """Return what a docker command prints."""
@@ -85,26 +98,40 @@ class Engine:
 
 @contextmanager
 def usable_engine() -> Iterator[Engine]:
-    """Give the engine that the docker command finds, or else one started for the time of the tests."""
+    """Give the engine that the docker command finds, or else one started for this time."""
     if not shutil.which('docker'):
-        pytest.fail(ADVICE, pytrace=False)
+        raise NoEngine(ADVICE)
     if _answers(''):
-        yield Engine('', started_by_tests=False)
+        yield Engine('', is_own=False)
         return
 
-    with _engine_of_tests():
-        yield Engine(SOCKET, started_by_tests=True)
+    if os.geteuid() or not shutil.which('dockerd'):
+        raise NoEngine(ADVICE)
+    with _own_engine(_start):
+        yield Engine(SOCKET, is_own=True)
 
 
 @contextmanager
-def _engine_of_tests() -> Iterator[None]:
+def running_engine() -> Iterator[Engine | None]:
+    """Give the engine that runs already, where one does."""
+    if not shutil.which('docker'):
+        yield None
+    elif _answers(''):
+        yield Engine('', is_own=False)
+    elif _answers(SOCKET):
+        with _own_engine(lambda: None):
+            yield Engine(SOCKET, is_own=True)
+    else:
+        yield None
+
+
+@contextmanager
+def _own_engine(start: Callable[[], None]) -> Iterator[None]:
     """Share one engine among all runs on this machine; the last one stops it, also if another one has started it."""
-    if os.geteuid() or not shutil.which('dockerd'):
-        pytest.fail(ADVICE, pytrace=False)
     with USERS.open('w') as users:
         with locked(CHANGING):
             if not _answers(SOCKET):
-                _start()
+                start()
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield
@@ -126,7 +153,7 @@ def _start() -> None:
     (RUNTIME / 'daemon.json').write_text('{}', encoding='ascii')  # not the machine's own, which may contradict
     log = RUNTIME / 'log'
     with log.open('w', encoding='utf-8') as output:
-        # A session of its own: Ctrl-C is for the tests, which then stop it in order.
+        # A session of its own: Ctrl-C is for its users, who then stop it in order.
         daemon = subprocess.Popen(DAEMON, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                   start_new_session=True)
     threading.Thread(target=daemon.wait, daemon=True).start()  # else it would stay a zombie when another run stops it
@@ -134,7 +161,7 @@ def _start() -> None:
     while not _answers(SOCKET):
         if daemon.poll() is not None or time.monotonic() > until:
             daemon.kill()
-            pytest.fail(f'{ADVICE}\ndockerd could not be started:\n{log.read_text(encoding="utf-8")}', pytrace=False)
+            raise NoEngine(f'{ADVICE}\ndockerd could not be started:\n{log.read_text(encoding="utf-8")}')
         time.sleep(0.2)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 def cache_folder() -> Path:
     """Return the folder that such files are kept in; deleting it costs time and nothing else."""
     base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    folder = Path(base) / 'visitors'
+    folder = Path(base) / 'rehearsal'
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

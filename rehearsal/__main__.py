@@ -1,0 +1,146 @@
+"""python -m rehearsal VERB: the verbs and their exit codes, nothing else."""
+
+import argparse
+from collections.abc import Callable, Sequence
+import json
+import os
+import shlex
+import sys
+
+from botocore.exceptions import ClientError
+
+from rehearsal.cloud import NotUp, Rehearsal
+from rehearsal.errors import RehearsalError
+from rehearsal.settings import DEFAULT_NAME, Settings
+
+DONE, FAILED, NOT_UP, GAPS = 0, 1, 3, 4
+DESCRIPTION = """A small EC2 on this machine: the API that AWS's tools speak, and instances that are real machines.
+
+  eval "$(python -m rehearsal up)"      # now any AWS SDK, the AWS CLI and Packer go there
+  python -m rehearsal status            # what runs
+  python -m rehearsal down              # nothing is left"""
+EXIT_CODES = """exit codes:
+  0  done
+  1  it could not be done, and the last line says why
+  2  wrong usage
+  3  no rehearsal of this name is up
+  4  actions were asked for that are missing (gaps)"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        act: Callable[[argparse.Namespace], int] = options.act
+        return act(options)
+    except NotUp as error:
+        print(f'rehearsal {options.verb}: {error}', file=sys.stderr)
+        return NOT_UP
+    except (RehearsalError, ClientError) as error:
+        print(f'rehearsal {options.verb}: {error}', file=sys.stderr)
+        return FAILED
+
+
+def up(options: argparse.Namespace) -> int:
+    """Bring a rehearsal up, and print how to reach it."""
+    rehearsal = Rehearsal(Settings(options.name, options.region, options.port, options.vpc_cidr,
+                                   options.shutdown_seconds, not options.no_machines))
+    if not rehearsal.up():
+        print(f'rehearsal {options.name!r} has been up already', file=sys.stderr)
+    for name, value in rehearsal.environment.items():
+        print(f'export {name}={shlex.quote(value)}')
+    return DONE
+
+
+def down(options: argparse.Namespace) -> int:
+    """Let a rehearsal down."""
+    _named(options).down()
+    return DONE
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print what runs."""
+    rehearsal = _named(options)
+    pages = rehearsal.client('ec2').get_paginator('describe_instances').paginate()
+    instances = [instance for page in pages for found in page['Reservations'] for instance in found['Instances']]
+    if options.json:
+        print(json.dumps({**rehearsal.facts, 'instances': instances}, default=str, indent=2))
+        return DONE
+    for name, value in rehearsal.facts.items():
+        print(f'{name:<17} {value}')
+    for instance in instances:
+        tags = {tag['Key']: tag['Value'] for tag in instance.get('Tags', [])}
+        print(f'{instance["InstanceId"]:<20} {instance["State"]["Name"]:<13} '
+              f'{instance.get("PrivateIpAddress", "-"):<15} {instance["InstanceType"]:<10} {instance["ImageId"]} '
+              f'{tags.get("Name", "")}'.rstrip())
+    return DONE
+
+
+def shell(options: argparse.Namespace) -> int:
+    """Become a shell, or another command, in a machine."""
+    rehearsal = _named(options)
+    engine = rehearsal.facts.get('engine')
+    terminal = ['--tty'] if sys.stdin.isatty() else []
+    command = ['docker', 'exec', '--interactive', *terminal, rehearsal.settings.names.machine(options.instance),
+               *(options.command or ['bash', '--login'])]
+    os.execvpe(command[0], command, {**os.environ, **({'DOCKER_HOST': engine} if engine else {})})
+
+
+def console(options: argparse.Namespace) -> int:
+    """Print what an instance has written to its console."""
+    print(_named(options).console(options.instance), end='')
+    return DONE
+
+
+def gaps(options: argparse.Namespace) -> int:
+    """Print the actions that were asked for and are missing."""
+    found = _named(options).gaps()
+    for gap in sorted(set(found)):
+        print(f'{gap} ({found.count(gap)})')
+    return GAPS if found else DONE
+
+
+def _named(options: argparse.Namespace) -> Rehearsal:
+    return Rehearsal(Settings(options.name))
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser('rehearsal', description=DESCRIPTION, epilog=EXIT_CODES, formatter_class=form)
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+
+    def verb(act: Callable[[argparse.Namespace], int], summary: str, detail: str = '') -> argparse.ArgumentParser:
+        added = verbs.add_parser(act.__name__, help=summary, epilog=EXIT_CODES, formatter_class=form,
+                                 description=f'{summary[0].upper()}{summary[1:]}. {detail}'.strip())
+        added.set_defaults(act=act)
+        added.add_argument('--name', default=DEFAULT_NAME, metavar='NAME',
+                           help='which rehearsal, of several side by side (default: %(default)s)')
+        return added
+
+    bringing = verb(up, 'bring a rehearsal up, and print the exports that point to it',
+                    'It stays up in the background until `down`. The first one on a machine makes the source AMI, '
+                    'which takes a minute or two.')
+    bringing.add_argument('--region', default=Settings.region, help='the region it is (default: %(default)s)')
+    bringing.add_argument('--port', type=int, default=0, help='port of the API; 0 takes a free one (default)')
+    bringing.add_argument('--vpc-cidr', default='', metavar='BLOCK',
+                          help='block of the default VPC (default: a free one between 10.64.0.0/16 and 10.127.0.0/16)')
+    bringing.add_argument('--shutdown-seconds', type=int, default=Settings.shutdown_seconds, metavar='N',
+                          help='how long a machine may take to shut down before its plug is pulled '
+                               '(default: %(default)s)')
+    bringing.add_argument('--no-machines', action='store_true',
+                          help='the API alone, whose instances are records; needs neither root nor Docker')
+    verb(down, 'let a rehearsal down', 'Nothing is left of it, also where its server was killed.')
+    telling = verb(status, 'tell how a rehearsal can be reached, and which instances it has')
+    telling.add_argument('--json', action='store_true', help='print it as one JSON object')
+    entering = verb(shell, 'open a root shell in a machine, without its SSH')
+    entering.add_argument('instance', metavar='INSTANCE', help='its id, such as i-0123456789abcdef0')
+    entering.add_argument('command', nargs=argparse.REMAINDER, metavar='COMMAND', help='run this instead of a shell')
+    reading = verb(console, 'print what an instance has written to its console',
+                   'That of an instance that is stopped or terminated can still be read.')
+    reading.add_argument('instance', metavar='INSTANCE', help='its id, such as i-0123456789abcdef0')
+    verb(gaps, 'print the actions that were asked for and are missing', 'Exit code 4 when there are any.')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The front door of a rehearsal: bring it up, ask where it is, let it down."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+import json
+import os
+from pathlib import Path
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+import boto3
+from botocore.config import Config
+import requests
+
+from rehearsal.engine import running_engine
+from rehearsal.errors import RehearsalError
+from rehearsal.folder import Folder
+from rehearsal.settings import MOTO, Settings
+from rehearsal.sweep import sweep
+
+ROOT = Path(__file__).resolve().parent.parent
+# The first start on a machine makes the source AMI.
+UP_SECONDS, DOWN_SECONDS = 900, 180
+CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}  # pragma: allowlist secret
+
+
+class NotUp(RehearsalError):
+    """No rehearsal of this name is up."""
+
+
+class Rehearsal:
+    def __init__(self, settings: Settings | None = None, *, tell: Callable[[str], None] = print) -> None:
+        """Describe a rehearsal; for the time of a `with` block it is up, under an own name where none is given."""
+        self.settings = settings or Settings(name=f'r{os.getpid()}-{secrets.token_hex(3)}')
+        self._folder = Folder(self.settings.names)
+        self._tell = tell
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> 'Rehearsal':
+        """Return the rehearsal when it is up; it goes down at the latest when this process does."""
+        if self.is_up:
+            raise RehearsalError(f'rehearsal {self.settings.name!r} is up already')
+        self._start(attached=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Let it down; what its server has written goes where pytest shows it with a failure."""
+        self._tell(self.log)
+        self.down()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it can be reached."""
+        return self._folder.is_held and self._folder.facts() is not None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How it can be reached."""
+        facts = self._folder.facts() if self._folder.is_held else None
+        if not facts:
+            raise NotUp(f'rehearsal {self.settings.name!r} is not up: bring it up by `up`')
+        return facts
+
+    @property
+    def log(self) -> str:
+        """What its server has written."""
+        return self._folder.log.read_text(encoding='utf-8') if self._folder.log.exists() else ''
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the API for programs on this machine."""
+        return str(self.facts['endpoint'])
+
+    @property
+    def machine_endpoint(self) -> str:
+        """The URL of the API for programs in its machines, the same in all of them."""
+        return str(self.facts['machine_endpoint'])
+
+    @property
+    def gateway(self) -> str:
+        """The address that this machine has in the default VPC."""
+        return str(self.facts['gateway'])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point AWS's libraries, and Packer, to the API."""
+        facts = self.facts
+        machines = {'PKR_VAR_ec2_endpoint': facts['endpoint'], 'REHEARSAL_MACHINE_ENDPOINT': facts['machine_endpoint'],
+                    'AWS_POLL_DELAY_SECONDS': '1', 'CHECKPOINT_DISABLE': '1'} if self.settings.machines else {}
+        return {'AWS_ENDPOINT_URL': facts['endpoint'], **CREDENTIALS, 'AWS_REGION': facts['region'],
+                'AWS_DEFAULT_REGION': facts['region'], 'AWS_EC2_METADATA_DISABLED': 'true', **machines}
+
+    def client(self, service: str, **options: Any) -> Any:
+        """Return boto3's client of one service of it."""
+        facts = self.facts
+        quick = Config(retries={'total_max_attempts': 1})
+        keys = {name.lower(): value for name, value in CREDENTIALS.items()}
+        return boto3.client(service, endpoint_url=facts['endpoint'], region_name=facts['region'],
+                            **{'config': quick, **keys, **options})
+
+    def console(self, instance: str) -> str:
+        """Return the end of what an instance has written to its console, also of one that is gone."""
+        answer = self.client('ec2').get_console_output(InstanceId=instance)
+        return str(answer.get('Output', ''))
+
+    def gaps(self) -> list[str]:
+        """Return the actions that were asked for and are missing."""
+        return [str(gap) for gap in requests.get(f'{self.endpoint}/rehearsal/gaps', timeout=10).json()]
+
+    def up(self) -> bool:
+        """Bring it up to stay, and return whether it was down before."""
+        if self.is_up:
+            return False
+        self._start(attached=False)
+        return True
+
+    def down(self) -> None:
+        """Let it down: nothing is left of it, also where its server was killed."""
+        self._end_server()
+        if self.settings.machines:
+            with running_engine() as engine:
+                if engine:
+                    sweep(engine.client(), self.settings.names)
+        self._folder.remove()
+
+    def _start(self, attached: bool) -> None:
+        if self.settings.machines and os.geteuid():
+            raise RehearsalError('machines have network namespaces of their own, which need root: come as root')
+        command = [sys.executable, '-m', 'rehearsal.server', json.dumps(asdict(self.settings)),
+                   *(['--attached'] if attached else [])]
+        with self._folder.open_log() as log:
+            # A session of its own: Ctrl-C is for who has started it, who then lets it down in order.
+            self._server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **MOTO}, stdout=log, stderr=log,
+                                            stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
+                                            start_new_session=True)
+        try:
+            self._wait_until_up(self._server)
+        except BaseException:
+            self.down()
+            raise
+
+    def _wait_until_up(self, server: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + UP_SECONDS
+        while not self.is_up:
+            if server.poll() is not None or time.monotonic() > until:
+                raise RehearsalError(f'rehearsal {self.settings.name!r} does not come up:\n{self.log.strip()}')
+            time.sleep(0.1)
+
+    def _end_server(self) -> None:
+        facts = self._folder.facts()
+        if facts and self._folder.is_held:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                os.kill(facts['pid'], number)
+                if self._has_let_go():
+                    break
+        if self._server:
+            self._server.terminate()
+            if self._server.stdin:
+                self._server.stdin.close()
+            self._server.wait(DOWN_SECONDS)
+
+    def _has_let_go(self) -> bool:
+        until = time.monotonic() + DOWN_SECONDS
+        while self._folder.is_held:
+            if time.monotonic() > until:
+                return False
+            if self._server:
+                self._server.poll()
+            time.sleep(0.1)
+        return True

@@ -1,0 +1,73 @@
+"""What AMIs are here: a Docker image each, and a volume with what an engine in the machine has stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import docker
+from docker.errors import ImageNotFound, NotFound
+
+from rehearsal.errors import RehearsalError
+from rehearsal.machine import copy_folder, DockerMachine
+from rehearsal.naming import Names
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What machines of an AMI are made from."""
+
+    image: str
+    data: str | None
+
+
+class Images:
+    def __init__(self, client: docker.DockerClient, names: Names, source: Mapping[str, str]) -> None:
+        """Store AMIs; `source` gives the images of those that are there from the beginning."""
+        self._client = client
+        self._names = names
+        self._stored = {ami: Stored(image, None) for ami, image in source.items()}
+        self._lock = Lock()
+
+    def of(self, ami: str) -> Stored:
+        """Return what machines of an AMI are made from."""
+        if ami not in self._stored:
+            raise RehearsalError(f'{ami} has no machine behind it: only CreateImage and CopyImage make such AMIs here')
+        return self._stored[ami]
+
+    def capture(self, ami: str, machine: DockerMachine) -> None:
+        """Store a machine's disks under an AMI's id."""
+        image = f'{self._names.images}:{ami}'
+        machine.container.commit(self._names.images, tag=ami, changes=self._changes())
+        volume = self._client.volumes.create(self._names.volume(ami), labels=self._names.labels)
+        copy_folder(machine.data_folder, volume.attrs['Mountpoint'])
+        self._stored[ami] = Stored(image, volume.name)
+
+    def copy(self, source: str, ami: str) -> None:
+        """Store an AMI once more under the id of its copy; both share what is stored."""
+        stored = self.of(source)
+        self._client.images.get(stored.image).tag(self._names.images, ami)
+        self._stored[ami] = Stored(f'{self._names.images}:{ami}', stored.data)
+
+    def forget(self, ami: str) -> None:
+        """Delete what was stored of an AMI, unless a copy shares it; machines made from it go on."""
+        with self._lock:
+            stored = self._stored.pop(ami, None)
+            shared = {other.data for other in self._stored.values()}
+        if stored:
+            self._remove(stored, shared)
+
+    def _remove(self, stored: Stored, shared: set[str | None]) -> None:
+        try:
+            self._client.images.remove(stored.image, force=True)
+        except ImageNotFound:
+            pass
+        if stored.data and stored.data not in shared:
+            try:
+                self._client.volumes.get(stored.data).remove()
+            except NotFound:
+                pass
+
+    def _changes(self) -> list[str]:
+        labels: list[Any] = [f'LABEL {name}={value}' for name, value in self._names.labels.items()]
+        return ['ENTRYPOINT []', *labels]

@@ -1,0 +1,181 @@
+"""A real machine: a container whose first process is systemd, in the network namespace of a second one, its card."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+import subprocess
+from typing import Any
+
+import docker
+from docker.errors import NotFound
+from docker.types import LogConfig, Mount
+
+from rehearsal.doors import Application, Door, open_doors
+from rehearsal.namespace import Namespace
+from rehearsal.naming import Names
+from rehearsal.network import Networks
+
+CARD_COMMAND = ['/usr/bin/sleep', 'infinity']
+# PID 1 of a container takes its arguments for the kernel's command line, and so does cloud-init.
+KERNEL = ['/lib/systemd/systemd', 'ds=ec2', 'network-config=disabled']
+# Otherwise systemd 256 and later refuses to start where the kernel still has the first version of cgroups.
+LEGACY_CGROUPS = ['systemd.unified_cgroup_hierarchy=0', 'SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1']
+# What manages hardware that a container does not have. It is masked in the machine and not in its image, because the
+# same image is to boot on real hardware.
+MASKED = ('console-getty.service', 'getty.target', 'systemd-networkd.service', 'systemd-networkd.socket',
+          'systemd-networkd-wait-online.service', 'systemd-resolved.service', 'systemd-timesyncd.service',
+          'systemd-udevd.service', 'systemd-udevd-control.socket', 'systemd-udevd-kernel.socket',
+          'systemd-udev-trigger.service', 'systemd-logind.service')
+# cloud-init would wait for udev, which is masked: new network cards at run time are not to be handled.
+NO_HOTPLUG = ['cc:', 'updates:', '{network:', '{when:', '[boot-new-instance]}}', 'end_cc']
+# Settings of the one kernel that all machines share with this one; a machine can read them, and change its network's.
+READ_ONLY = ['/proc/bus', '/proc/irq', '/proc/sys/abi', '/proc/sys/debug', '/proc/sys/dev', '/proc/sys/fs',
+             '/proc/sys/kernel', '/proc/sys/user', '/proc/sys/vm', '/proc/sysrq-trigger']
+# An engine in the machine needs a real file system below it; the container's own is one of layers.
+DATA = '/var/lib/docker'
+FILES = Path(__file__).parent / 'files' / 'machine'
+# What lies over a machine's own files, and so gets into no image. Docker's resolver would ask others beyond the
+# network, or wait for them. The card has its address already, and cloud-init would wait for a lease of another one.
+OVERLAYS = {f'/{path.relative_to(FILES)}': str(path) for path in FILES.rglob('*')
+            if path.is_file() and path.parent.name != '__pycache__'}
+OVERLAYS |= {'/usr/sbin/dhcpcd': '/bin/false'}
+CGROUPS = Path('/sys/fs/cgroup')
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a machine is made from."""
+
+    instance: str
+    image: str
+    data: str | None
+    card_image: str
+    block: IPv4Network
+    address: str
+    mac: str
+    hostname: str
+    memory: int
+    hosts: Mapping[str, str]
+
+
+class DockerMachine:
+    def __init__(self, client: docker.DockerClient, names: Names, networks: Networks, specification: Specification,
+                 applications: Mapping[str, Application]) -> None:
+        """Describe a machine that answers for applications at addresses of its own; nothing of it exists yet."""
+        self._client = client
+        self._names = names
+        self._networks = networks
+        self._specification = specification
+        self._applications = applications
+        self._doors: list[Door] = []
+        self.container: Any = None
+        self._written = ''
+
+    def create(self) -> None:
+        """Make the machine, shut off from everything but its network, without starting it."""
+        namespace = self._insert_card()
+        self._networks.check_is_closed(self._specification.block)
+        namespace.shut()
+        namespace.check_has_no_way_out()
+        self._doors = open_doors(namespace, self._applications)
+        self.container = self._make()
+
+    def boot(self) -> Callable[[], int]:
+        """Start the machine, and return what waits for its end and gives its exit code."""
+        self.container.start()
+        return self._wait
+
+    def shut_down(self, seconds: int) -> None:
+        """Let the machine shut down in order, and pull the plug when it has not done so in time."""
+        self.container.stop(timeout=seconds)
+
+    def console(self) -> str:
+        """Return what the machine has written to its console since it was made, also when it is gone."""
+        return self._written + (self._read_console() if self.container else '')
+
+    def say(self, line: str) -> None:
+        """Write a line to the console of a machine that cannot do so itself."""
+        self._written += f'{line}\n'
+
+    def remove(self) -> None:
+        """Remove all there is of the machine but what it has written."""
+        self._written, self.container = self.console(), None
+        instance = self._specification.instance
+        for name in (self._names.machine(instance), self._names.card(instance)):
+            try:
+                self._client.containers.get(name).remove(force=True, v=True)
+            except NotFound:
+                pass
+        for door in self._doors:
+            door.close()
+        self._doors = []
+        try:
+            self._client.volumes.get(self._volume).remove(force=True)
+        except NotFound:
+            pass
+
+    @property
+    def data_folder(self) -> str:
+        """Where what an engine in the machine stores lies on this machine."""
+        return self._mountpoint(self._volume)
+
+    @property
+    def _volume(self) -> str:
+        return self._names.volume(self._specification.instance)
+
+    def _insert_card(self) -> Namespace:
+        wanted, network = self._specification, self._networks.of(self._specification.block)
+        endpoint = self._client.api.create_endpoint_config(ipv4_address=wanted.address)
+        card = self._client.containers.create(
+            wanted.card_image, CARD_COMMAND, entrypoint=[], name=self._names.card(wanted.instance),
+            hostname=wanted.hostname, mac_address=wanted.mac, network=network, networking_config={network: endpoint},
+            extra_hosts=dict(wanted.hosts), labels=self._names.labels)
+        card.start()
+        card.reload()
+        return Namespace(card.attrs['State']['Pid'])
+
+    def _make(self) -> Any:
+        wanted = self._specification
+        volume = self._client.volumes.create(self._volume, labels=self._names.labels)
+        if wanted.data:
+            copy_folder(self._mountpoint(wanted.data), volume.attrs['Mountpoint'])
+        mounts = [Mount(target, source, type='bind', read_only=True) for target, source in OVERLAYS.items()]
+        mounts += [Mount(DATA, self._volume), Mount(str(CGROUPS), str(CGROUPS), type='bind')]
+        settings = self._client.api.create_host_config(
+            network_mode=f'container:{self._names.card(wanted.instance)}', mounts=mounts,
+            tmpfs={'/run': '', '/run/lock': ''}, cap_add=['ALL'], cap_drop=['SYS_RESOURCE'], cgroupns='host',
+            mem_limit=wanted.memory,
+            security_opt=['seccomp=unconfined', 'apparmor=unconfined'], device_cgroup_rules=['c *:* rwm', 'b *:* m'],
+            log_config=LogConfig(type='json-file', config={'max-size': '4m', 'max-file': '2'}))
+        settings |= {'MaskedPaths': [], 'ReadonlyPaths': READ_ONLY}
+        made = self._client.api.create_container(
+            wanted.image, kernel_command_line(has_unified_cgroups()), name=self._names.machine(wanted.instance),
+            entrypoint=[], tty=True, stop_signal='SIGRTMIN+3', environment={'container': 'docker'},
+            labels=self._names.labels, host_config=settings)
+        return self._client.containers.get(made['Id'])
+
+    def _mountpoint(self, volume: str) -> str:
+        return str(self._client.volumes.get(volume).attrs['Mountpoint'])
+
+    def _wait(self) -> int:
+        return int(self.container.wait(timeout=None)['StatusCode'])
+
+    def _read_console(self) -> str:
+        return str(self.container.logs().decode(errors='replace').replace('\r\n', '\n'))
+
+
+def kernel_command_line(unified_cgroups: bool) -> Sequence[str]:
+    """Return what PID 1 is started with."""
+    masks = [f'systemd.mask={unit}' for unit in MASKED]
+    return [*KERNEL, *([] if unified_cgroups else LEGACY_CGROUPS), *masks, *NO_HOTPLUG]
+
+
+def has_unified_cgroups() -> bool:
+    """Return whether this machine's kernel has the second version of cgroups only."""
+    return (CGROUPS / 'cgroup.controllers').exists()
+
+
+def copy_folder(source: str, target: str) -> None:
+    """Copy what is in a folder, with owners, links and all."""
+    subprocess.run(['cp', '--archive', '--reflink=auto', f'{source}/.', target], check=True, capture_output=True)

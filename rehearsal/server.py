@@ -1,0 +1,133 @@
+"""The process behind a rehearsal: the API, the machines behind it, and their end."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, ExitStack
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from threading import Event, Thread
+from typing import Any
+
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.vpcs import VPCBackend
+from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
+
+from rehearsal import amis, debian, instances
+from rehearsal.archive import Archive
+from rehearsal.doors import answer, API
+from rehearsal.engine import usable_engine
+from rehearsal.errors import RehearsalError
+from rehearsal.fleet import Machines
+from rehearsal.folder import Folder
+from rehearsal.gaps import Gaps
+from rehearsal.images import Images
+from rehearsal.network import gateway, Networks
+from rehearsal.patching import wrapping
+from rehearsal.settings import ACCOUNT, Settings
+from rehearsal.source import source_image
+from rehearsal.sweep import sweep
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, ended: Event) -> None:
+    """Be a rehearsal until it is to end; nothing of it is left then."""
+    folder = Folder(settings.names)
+    with ExitStack() as stack:
+        if not stack.enter_context(folder.held()):
+            raise RehearsalError(f'rehearsal {settings.name!r} is up already')
+        stack.callback(folder.forget)
+        folder.forget()  # one that was killed has left it
+        gaps = Gaps(DomainDispatcherApplication(create_backend_app))
+        facts = stack.enter_context(machines(settings, gaps)) if settings.machines else {}
+        listener = socket.create_server(('127.0.0.1', settings.port), backlog=128)
+        port = listener.getsockname()[1]
+        os.environ['MOTO_PORT'] = str(port)
+        stack.callback(answer(Control(gaps), listener).close)
+        folder.tell(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}', **facts)
+        logger.info('rehearsal %s is up at port %s', settings.name, port)
+        ended.wait()
+        logger.info('rehearsal %s goes down', settings.name)
+
+
+class Control:
+    def __init__(self, gaps: Gaps) -> None:
+        """Answer for the API, and beside it what a rehearsal knows of itself."""
+        self._gaps = gaps
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Answer one request."""
+        if environ.get('PATH_INFO') != '/rehearsal/gaps':
+            return self._gaps(environ, start_response)
+        body = json.dumps(self._gaps.found).encode()
+        start_response('200 OK', [('Content-Type', 'application/json'), ('Content-Length', str(len(body)))])
+        return [body]
+
+
+@contextmanager
+def machines(settings: Settings, api: Gaps) -> Iterator[dict[str, Any]]:
+    """Put machines behind the API, and give what is to be known of them; they are gone after the block."""
+    names = settings.names
+    with usable_engine() as engine:
+        client = engine.client()
+        sweep(client, names)
+        try:
+            networks = Networks(client, names)
+            block = networks.claim_default(settings.block)
+            source = source_image(client, names)
+            fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
+                             settings.shutdown_seconds)
+            fleet.api, fleet.archive = api, Archive(debian.mirrors(), debian.proxies())
+            place_default_vpc(str(block), settings.region)
+            instances.install(fleet)
+            amis.install(fleet)
+            amis.register(ec2_backends[ACCOUNT][settings.region], source)
+            yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
+                   'engine': engine.environment.get('DOCKER_HOST', '')}
+        finally:
+            sweep(client, names)
+
+
+def place_default_vpc(block: str, region: str) -> None:
+    """Have the default VPC of a region made where its network lies."""
+    @wrapping(VPCBackend, 'create_vpc')
+    def create_vpc(original: Any, backend: Any, cidr_block: str, *arguments: Any, **options: Any) -> Any:
+        is_ours = options.get('is_default') and backend.region_name == region
+        return original(backend, block if is_ours else cidr_block, *arguments, **options)
+
+
+def end_with_stdin(ended: Event) -> None:
+    """Let the rehearsal end when whoever has started it is gone."""
+    sys.stdin.read()
+    ended.set()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Be the rehearsal that is described by a JSON object of settings, until SIGTERM or the end of stdin."""
+    parser = argparse.ArgumentParser(prog='rehearsal.server')
+    parser.add_argument('settings', type=json.loads)
+    parser.add_argument('--attached', action='store_true', help='end when stdin does')
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
+    logging.getLogger('werkzeug').setLevel(logging.WARNING)
+    ended = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    if options.attached:
+        Thread(target=end_with_stdin, args=(ended,), daemon=True).start()
+    assert DEFAULT_ACCOUNT_ID == ACCOUNT, 'moto was imported without its settings'
+    try:
+        serve(Settings(**options.settings), ended)
+    except RehearsalError as error:
+        logger.error('%s', error)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""What one rehearsal is told: by options of the command line, or by whoever starts it in a program."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from rehearsal.errors import RehearsalError
+from rehearsal.naming import Names
+
+ACCOUNT = '123456789012'
+DEFAULT_NAME = 'default'
+# Read by moto when it is imported; its own AMIs have no machines, and what is unknown to EC2 is to be refused.
+MOTO = {'MOTO_ACCOUNT_ID': ACCOUNT, 'MOTO_ACM_VALIDATION_WAIT': '1', 'MOTO_EC2_LOAD_DEFAULT_AMIS': 'false',
+        'MOTO_ENABLE_AMI_VALIDATION': 'true', 'MOTO_ENABLE_KEYPAIR_VALIDATION': 'true',
+        'MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION': 'true', 'MOTO_IAM_LOAD_MANAGED_POLICIES': 'true'}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one rehearsal is told."""
+
+    name: str = DEFAULT_NAME
+    region: str = 'us-east-1'
+    port: int = 0
+    vpc_cidr: str = ''
+    shutdown_seconds: int = 60
+    machines: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be done."""
+        Names(self.name)
+        if not 0 <= self.port < 65536:
+            raise RehearsalError(f'port {self.port}: take one below 65536, or 0 for any that is free')
+        if self.shutdown_seconds < 1:
+            raise RehearsalError(f'shutdown seconds {self.shutdown_seconds}: take at least 1')
+        self.block  # noqa: B018
+
+    @property
+    def names(self) -> Names:
+        """How everything that it makes is called."""
+        return Names(self.name)
+
+    @property
+    def block(self) -> IPv4Network | None:
+        """The block of the default VPC, where it was named."""
+        if not self.vpc_cidr:
+            return None
+        try:
+            block = IPv4Network(self.vpc_cidr)
+        except ValueError as error:
+            raise RehearsalError(f'VPC CIDR {self.vpc_cidr!r}: {error}') from None
+        # Six default subnets of 20 bits each have to fit in.
+        if block.prefixlen > 17 or block.prefixlen < 16:
+            raise RehearsalError(f'VPC CIDR {self.vpc_cidr!r}: take a block of 16 or 17 bits, such as 10.90.0.0/16')
+        return block

@@ -1,0 +1,58 @@
+"""The AMI that everything starts from: Debian 13 as in Debian's own, but for the kernel and its boot loader."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+import shlex
+
+import docker
+
+from rehearsal.debian import root_filesystem
+from rehearsal.naming import Names
+
+# Debian's account, as https://wiki.debian.org/Cloud/AmazonEC2Image names it.
+OWNER = '136693071363'
+# What Debian's AMI brings beyond the packages of priority important, of what can do something in a container.
+PACKAGES = ('apparmor', 'bash-completion', 'ca-certificates', 'cloud-guest-utils', 'cloud-init', 'curl', 'dbus',
+            'dhcpcd-base', 'gdisk', 'iproute2', 'less', 'locales-all', 'netbase', 'openssh-server', 'python3',
+            'python3-apt', 'sudo', 'systemd', 'systemd-sysv', 'systemd-timesyncd', 'unattended-upgrades')
+FILES = Path(__file__).parent / 'files' / 'source'
+# mmdebstrap leaves this machine's name and resolver behind, and packages leave keys: an AMI has none of them.
+HOOKS = ('rm -f "$1"/etc/resolv.conf "$1"/etc/ssh/ssh_host_*_key* && truncate --size=0 "$1"/etc/machine-id',
+         'echo localhost > "$1"/etc/hostname && chmod 0644 "$1"/etc/hostname')
+VARIANT = ('--variant=important', '--format=tar')
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An AMI of Debian's: its id, its name, when it was made, and the Docker image that it is here."""
+
+    ami: str
+    name: str
+    created: datetime
+    image: str
+
+
+def source_image(client: docker.DockerClient, names: Names) -> SourceImage:
+    """Return the AMI that everything starts from; it is made where none has been made from the same inputs."""
+    archive = root_filesystem('source', PACKAGES, (*HOOKS, *writing_hooks()), VARIANT)
+    created = datetime.fromtimestamp(archive.stat().st_mtime, timezone.utc)
+    key = sha256(archive.name.encode()).hexdigest()
+    ami = f'ami-{key[:17]}'
+    present = client.images.list(filters={'reference': f'{names.family}:{ami}'})
+    if present:  # another rehearsal's; it stays until the last of them lets go of its tag
+        present[0].tag(names.images, ami)
+    else:
+        client.api.import_image_from_file(str(archive), repository=names.images, tag=ami)
+    return SourceImage(ami, f'debian-13-amd64-{created:%Y%m%d}-{int(key, 16) % 10000:04}', created,
+                       f'{names.images}:{ami}')
+
+
+def writing_hooks() -> Iterator[str]:
+    """Yield shell lines that write the files of the source image, so that their text is part of its key."""
+    for path in sorted(FILES.rglob('*')):
+        if path.is_file():
+            text, target = path.read_text(encoding='utf-8'), path.relative_to(FILES)
+            yield f'printf %s {shlex.quote(text)} > "$1"/{target}'
