@@ -16,11 +16,13 @@ import psutil
 import pytest
 
 from rehearsal.debian import root_filesystem
+from rehearsal.engine import Engine
 from rehearsal.errors import RehearsalError
 from rehearsal.virtual.disk import BYTES, disk_of, name_of, Part
+from rehearsal.virtual.image import parts_of
 from rehearsal.virtual.kernel import debian_kernel, Kernel
 from rehearsal.virtual.machine import ConsoleError, smbios, Specification, VirtualMachine
-from tests.images.containers import eventually
+from tests.images.containers import eventually, unique
 from tests.server import ROOT
 
 pytestmark = pytest.mark.virtual
@@ -56,6 +58,7 @@ CAPABILITY = bytes.fromhex('0100000200200000000000000000000000000000')
 STARTER = """
 import sys
 from rehearsal.virtual import disk
+from rehearsal.virtual.image import parts_of
 from rehearsal.virtual.kernel import debian_kernel
 from rehearsal.virtual.machine import Specification, VirtualMachine
 
@@ -260,6 +263,26 @@ def test_a_later_part_lies_over_an_earlier_one_at_its_place(tmp_path: Path) -> N
     second = part_of({'name': 'second\n'}, tmp_path / 'second')
     with disk_of(first, Part(second.command, place='data')) as disk:
         assert looked_at(disk, 'cat data/name; ls -A data').split() == ['second', 'kept', 'name']
+
+
+def test_an_image_and_its_volume_lie_on_a_disk_without_the_mark_of_a_container(engine: Engine, tmp_path: Path) -> None:
+    root, label = part_of({'etc/name': 'image\n', 'none': ''}, tmp_path / 'root'), {'test': unique('image')}
+    archive = tmp_path / 'root.tar'
+    archive.write_bytes(subprocess.run(root.command, capture_output=True, check=True).stdout)
+    image = engine.docker('import', str(archive))
+    volume = engine.docker('volume', 'create')
+    try:
+        layer = Path(engine.docker('volume', 'inspect', '--format={{.Mountpoint}}', volume)) / 'overlay2'
+        layer.mkdir()
+        os.setxattr(layer, 'trusted.overlay.opaque', b'y')
+        with parts_of(engine, image, volume, label) as parts, disk_of(*parts) as disk:
+            assert looked_at(disk, 'cat etc/name') == 'image'
+            assert looked_at(disk, attribute('var/lib/docker/overlay2', 'trusted.overlay.opaque')) == "b'y'"
+            assert looked_at(disk, 'ls -A | grep docker || echo none') == 'none'
+        assert engine.docker('ps', '--all', '--quiet', *(f'--filter=label={key}={label[key]}' for key in label)) == ''
+    finally:
+        engine.docker('volume', 'rm', volume)
+        engine.docker('image', 'rm', image)
 
 
 def test_an_archive_that_cannot_be_written_makes_no_disk() -> None:

@@ -15,7 +15,7 @@ MARK = '.dockerenv'
 
 @contextmanager
 def parts_of(engine: Engine, image: str, volume: str, labels: Mapping[str, str]) -> Iterator[list[Part]]:
-    """Give the parts of a disk that an image and the volume of its engine's data make, as they are but for one mark."""
+    """Give an image and the volume of its engine's data as parts of a disk, unchanged but for one mark."""
     marks = [f'--label={name}={value}' for name, value in labels.items()]
     container = engine.docker('create', '--network=none', *marks, image, 'none')
     try:
