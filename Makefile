@@ -31,13 +31,20 @@ version: ## print the version of a build made now
 .PHONY: test
 test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
 	@tests/install-packages tests/packages.txt
-	@$(PYTEST) -m 'not container' $(TESTS)
+	@$(PYTEST) -m 'not container and not virtual' $(TESTS)
 
 .PHONY: test-container
 test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.container.txt
 	@$(PYTEST) -m container $(TESTS)
+
+.PHONY: test-machine
+test-machine: $(BIN)/.installed-tests ## test virtual machines, and the machine image on one with a kernel of its own
+	@tests/install-packages tests/packages.txt
+	@tests/install-packages tests/packages.container.txt
+	@tests/install-packages tests/packages.virtual.txt
+	@$(PYTEST) -m virtual $(TESTS)
 
 .PHONY: check
 check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations and secrets
@@ -55,7 +62,7 @@ coverage: $(BIN)/.installed-tests ## run the tests and report which branches of 
 	@tests/install-packages tests/packages.txt
 	@rm --force .coverage .coverage.*
 	@mkdir --parents build
-	@$(BIN)/coverage run -m pytest -m 'not container' --junit-xml build/junit.xml
+	@$(BIN)/coverage run -m pytest -m 'not container and not virtual' --junit-xml build/junit.xml
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage xml --quiet -o build/coverage.xml
 	@$(BIN)/coverage report --fail-under 95
