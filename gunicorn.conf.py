@@ -9,7 +9,7 @@ from visitors.settings import load_or_exit
 
 settings = load_or_exit()
 
-bind = f'{settings.host}:{settings.port}'
+bind = f'[{settings.host}]:{settings.port}' if ':' in settings.host else f'{settings.host}:{settings.port}'
 workers = settings.workers
 threads = settings.threads
 # Only this worker class keeps idle connections open, which a load balancer wants.

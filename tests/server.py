@@ -124,7 +124,7 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             for line in self.stderr().splitlines():
-                found = re.search(r'serving on (http://[0-9.:]+)', line)
+                found = re.search(r'serving on (http://[0-9a-f.:[\]]+)', line)
                 if found:
                     return found[1]
             if self.process.poll() is not None:

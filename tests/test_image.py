@@ -10,7 +10,7 @@ import time
 import pytest
 
 from rehearsal.engine import CommandFailed, Engine
-from tests.images.containers import answers, Container, counted, EMBEDDED, eventually, READ_ONLY
+from tests.images.containers import answers, Container, counted, EMBEDDED, eventually, PATIENCE, READ_ONLY
 from tests.images.fixtures import built, default_of, Image
 from tests.server import ROOT
 
@@ -21,13 +21,13 @@ LABELS = {'version': 'VERSION', 'revision': 'REVISION', 'created': 'CREATED'}
 # What lies in /app besides bytecode; one thing more would be one that .dockerignore should have held back.
 CODE = {'app.py', 'build.json', 'data', 'gunicorn.conf.py', 'migrations', 'static', 'templates', 'version.txt',
         'visitors'}
-# Takes the database's only write lock for a while, as a long write of another process would.
+# Takes the database's only write lock as long as a visitor may wait for it, as a long write elsewhere would.
 HOLD_LOCK = """
 import sqlite3, time
 database = sqlite3.connect('/app/data/visitors.sqlite3', isolation_level=None)
 database.execute('BEGIN IMMEDIATE')
 open('/tmp/locked', 'w').close()
-time.sleep(1.5)
+time.sleep(2.2)
 """
 
 
@@ -157,7 +157,7 @@ def test_the_first_process_is_gunicorn(container: Container) -> None:
 def test_a_worker_that_is_killed_is_replaced(own_container: Container) -> None:
     before = workers(own_container)
     send('KILL', own_container, before[0])
-    eventually(lambda: len(set(workers(own_container)) - set(before)) == 1, 15, 'there is a new worker')
+    eventually(lambda: len(set(workers(own_container)) - set(before)) == 1, PATIENCE, 'there is a new worker')
     assert counted(own_container.get()) == (1, 1)
 
 
@@ -165,18 +165,15 @@ def test_a_request_in_flight_is_answered_before_a_stopped_container_ends(engine:
                                                                          own_container: Container) -> None:
     assert counted(own_container.get()) == (1, 1)
     engine.docker('exec', '--detach', own_container.name, 'python', '-c', HOLD_LOCK)
-    eventually(lambda: 'locked' in own_container.run('ls', '/tmp'), 5, 'the lock is held')
+    eventually(lambda: 'locked' in own_container.run('ls', '/tmp'), PATIENCE, 'the lock is held')
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(own_container.get)
         time.sleep(0.5)
         assert not slow.done(), 'nothing was in flight, so this test would have proven nothing'
-        stopped = time.monotonic()
         # The time that Docker gives by default, before it kills.
         engine.docker('stop', '--time=10', own_container.name)
-        took = time.monotonic() - stopped
         assert counted(slow.result()) == (2, 1)
-    assert own_container.state['ExitCode'] == 0
-    assert took < 9, 'the container was about to be killed'
+    assert own_container.state['ExitCode'] == 0, 'it did not end by itself'
 
 
 def test_a_killed_container_starts_again_with_its_visits(engine: Engine, network: str, image: Image) -> None:

@@ -52,6 +52,11 @@ def test_every_spelling_of_postgresql_means_the_driver_that_is_shipped(tmp_path:
     ('TRUSTED_PROXIES', '١', 'TRUSTED_PROXIES=١: use a whole number'),
     ('PORT', '65536', 'PORT=65536: use a whole number from 0 to 65535'),
     ('PORT', '99999999999999999999', 'PORT=99999999999999999999: use a whole number from 0 to 65535'),
+    ('HOST', 'a b', 'HOST=a b: use an address or a name of this machine'),
+    ('HOST', 'http://a', 'HOST=http://a: use an address or a name of this machine'),
+    ('HOST', '127.0.0.1:80', 'HOST=127.0.0.1:80: use an address or a name of this machine'),
+    ('HOST', '[::1', 'HOST=[::1: use an address or a name of this machine'),
+    ('HOST', ':::', 'HOST=:::: use an address or a name of this machine'),
     ('WORKERS', '0', 'WORKERS=0: use a whole number from 1 to 64'),
     ('THREADS', '65', 'THREADS=65: use a whole number from 1 to 64'),
     ('DEPLOY_ID', 'a b', "DEPLOY_ID='a b': use up to 128 letters, digits and"),
@@ -158,6 +163,14 @@ def test_a_file_beside_the_code_gives_settings_below_the_environments(
     monkeypatch.setenv('PORT', '8222')
     settings = Settings.load(tmp_path)
     assert (settings.port, settings.threads) == (8222, 7)
+
+
+@pytest.mark.parametrize(('given', 'host'), [
+    ('0.0.0.0', '0.0.0.0'), ('localhost', 'localhost'), ('db-1.example', 'db-1.example'), ('::1', '::1'),
+    ('[::1]', '::1'), ('[::]', '::'),
+])
+def test_an_address_to_listen_on_may_be_of_either_kind_or_a_name(tmp_path: Path, given: str, host: str) -> None:
+    assert load(tmp_path, HOST=given).host == host
 
 
 def test_a_command_ends_with_one_line_for_a_bad_setting(sqlite_url: str) -> None:

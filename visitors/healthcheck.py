@@ -12,6 +12,7 @@ EVERY_ADDRESS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # where a server listens,
 
 def failure(host: str, port: int) -> str | None:
     """Return what is wrong with the server, or None if /livez answers 200 in time."""
+    host = host.strip('[]')  # an IPv6 address may come as it stands in a URL
     connection = HTTPConnection(EVERY_ADDRESS.get(host, host), port, timeout=SECONDS)
     try:
         connection.request('GET', '/livez', headers={'User-Agent': 'visitors-healthcheck'})

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 import os
 from pathlib import Path
 import re
@@ -73,7 +74,7 @@ class Settings:
             trusted_proxies=_integer(given, 'TRUSTED_PROXIES', 0, range(0, 11)),
             user_name=given.get('USER_NAME', ''),
             user_url=_user_url(given),
-            host=given.get('HOST', '127.0.0.1'),
+            host=_host(given),
             port=_integer(given, 'PORT', 8000, range(0, 65536)),
             workers=_integer(given, 'WORKERS', min(os.cpu_count() or 1, 8), range(1, 65)),
             threads=_integer(given, 'THREADS', 4, range(1, 65)),
@@ -185,6 +186,19 @@ def _integer(given: Mapping[str, str], name: str, default: int, allowed: range) 
     if not re.fullmatch(r'[0-9]{1,9}', text) or int(text) not in allowed:
         raise SettingsError(f'{name}={text}: use a whole number from {allowed[0]} to {allowed[-1]}')
     return int(text)
+
+
+def _host(given: Mapping[str, str]) -> str:
+    """Return the address or name to listen on; an IPv6 address without the brackets that it has in a URL."""
+    text = given.get('HOST', '127.0.0.1')
+    host = re.sub(r'\[(.*)\]', r'\1', text)
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        if not re.fullmatch(r'[A-Za-z0-9.-]{1,253}', text):
+            raise SettingsError(f'HOST={text}: use an address or a name of this machine, as 127.0.0.1, ::1 or '
+                                'localhost; 0.0.0.0 are all its addresses') from None
+    return text
 
 
 def _label(given: Mapping[str, str], name: str) -> str | None:

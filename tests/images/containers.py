@@ -15,6 +15,9 @@ from rehearsal.engine import Engine
 from tests.server import BROWSER, ROOT
 
 PORT = 8000
+# How long to wait for what takes a second where nothing else runs; how fast it is, is no subject of these tests.
+PATIENCE = 60
+ANSWER_SECONDS = 30
 READ_ONLY = ('--read-only', '--tmpfs=/tmp', '--cap-drop=ALL', '--security-opt=no-new-privileges')
 # For the embedded database, with nothing but the container's own memory.
 EMBEDDED = ('--tmpfs=/app/data:uid=10001,mode=0700',)
@@ -75,15 +78,15 @@ class Container:
 
     def get(self, path: str = '/') -> requests.Response:
         """Return the answer to a browser's request."""
-        return requests.get(self.address + path, headers={'User-Agent': BROWSER}, timeout=10)
+        return requests.get(self.address + path, headers={'User-Agent': BROWSER}, timeout=ANSWER_SECONDS)
 
     def wait_until_served(self) -> None:
         """Return when the application answers."""
-        eventually(lambda: answers(self.address), 30, 'the container serves')
+        eventually(lambda: answers(self.address), PATIENCE, 'the container serves')
 
     def wait_for_health(self, health: str) -> None:
         """Return when the container's own health check says this: healthy or unhealthy."""
-        eventually(lambda: bool(self.state['Health']['Status'] == health), 30, f'the container is {health}')
+        eventually(lambda: bool(self.state['Health']['Status'] == health), PATIENCE, f'the container is {health}')
 
     def health_log(self) -> str:
         """Return what the health check has said the last time."""
@@ -116,7 +119,7 @@ class Composed:
 
     def up(self) -> None:
         """Start everything that is not running, and return when all of it is healthy or done."""
-        self('up', '--detach', '--no-build', '--wait', '--wait-timeout=90')
+        self('up', '--detach', '--no-build', '--wait', f'--wait-timeout={3 * PATIENCE}')
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of a service's only container."""
@@ -133,7 +136,7 @@ class Composed:
     def get(self, path: str = '/') -> requests.Response:
         """Return the answer to a browser's request that comes through a proxy, always from the same address."""
         headers = {'User-Agent': BROWSER, 'X-Forwarded-For': '198.51.100.7'}
-        return requests.get(self.address + path, headers=headers, timeout=10)
+        return requests.get(self.address + path, headers=headers, timeout=ANSWER_SECONDS)
 
     def leftovers(self) -> dict[str, str]:
         """Return the containers, networks and volumes that the engine still has of this set-up."""

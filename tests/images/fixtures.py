@@ -15,6 +15,7 @@ from tests.images.bases import BaseImages
 from tests.images.containers import unique
 from tests.server import ROOT
 
+SECONDS = 900
 TOLD = pytest.StashKey[list[str]]()
 # What a build can need; the rest of the working copy would only take time to copy.
 CONTEXT = ('.dockerignore', 'Dockerfile', 'app.py', 'gunicorn.conf.py', 'migrations', 'requirements.txt', 'static',
@@ -39,6 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line('markers', 'container: needs a Docker engine, or root and the packages to start one')
     config.stash[TOLD] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of containers more time than others: the first of them makes base images and builds ours."""
+    for item in items:
+        if item.get_closest_marker('container'):
+            item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
