@@ -5,13 +5,16 @@ from datetime import date, timedelta
 from pathlib import Path
 import re
 import threading
+import time
+from typing import NamedTuple
 from uuid import uuid4
 
 from hypothesis import given, HealthCheck, settings, strategies as st
 import pytest
 from sqlalchemy import create_engine, Engine, text
+from sqlalchemy.exc import IntegrityError
 
-from tests.postgresql import execute, PostgresServer
+from tests.postgresql import execute, PostgresServer, rows
 from tests.server import bring_up, environment
 from visitors.counting import Counter, forget_batch, POSTGRESQL, statistics_of, today, Visit
 from visitors.database import command_engine, engine_options, prepare_engine
@@ -206,6 +209,50 @@ def test_a_visit_is_one_round_trip_to_the_server(postgresql: PostgresServer) -> 
     assert len(statements) == 1
     assert statements[0].startswith('EXECUTE visit')
     engine.dispose()
+
+
+def test_neither_a_view_nor_the_statistics_read_through_the_visitors(postgresql: PostgresServer) -> None:
+    url = bring_up(postgresql.create_database())
+    execute(url, "INSERT INTO visitors SELECT gen_random_uuid(), 1, '2026-02-01' FROM generate_series(1, 20000)")
+    execute(url, 'ANALYZE')
+    before = read_through(url)
+    engine = application_engine(url)
+    for visitor in range(20):
+        counter = counter_at(engine, lambda: TODAY)
+        counter.visit(visitor.to_bytes(16, 'big'))
+        assert counter.statistics().total == 20_001 + visitor
+    engine.dispose()
+    deadline = time.monotonic() + 20
+    while read_through(url).written < before.written + 20:
+        assert time.monotonic() < deadline, 'the server has not yet written down what these sessions did'
+        time.sleep(0.1)
+    assert read_through(url).scans == before.scans
+
+
+class Scans(NamedTuple):
+    """How often a table was read from its beginning to its end, and how many rows were written to it."""
+
+    scans: int
+    written: int
+
+
+def read_through(url: str) -> Scans:
+    query = "SELECT seq_scan, n_tup_ins + n_tup_upd FROM pg_stat_user_tables WHERE relname = 'visitors'"
+    ((scans, written),) = rows(url, query)
+    return Scans(int(str(scans)), int(str(written)))
+
+
+def test_visits_go_on_where_32_bits_end(engine: Engine) -> None:
+    empty(engine)
+    counter = counter_at(engine, lambda: TODAY)
+    counter.visit(b'v' * 16)
+    with commands_engine(engine).begin() as connection:
+        connection.execute(text('UPDATE visitors SET visits = 2147483647'))
+    assert counter.visit(b'v' * 16) == Visit(2 ** 31, 1)
+    with commands_engine(engine).begin() as connection:
+        for column in ('id', 'visits', 'last_day'):
+            with pytest.raises(IntegrityError), connection.begin_nested():
+                connection.execute(text(f'UPDATE visitors SET {column} = NULL'))
 
 
 def test_days_without_visits_are_zeros_and_the_chart_ends_today() -> None:

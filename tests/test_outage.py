@@ -54,6 +54,14 @@ def thaw(database: PostgresServer) -> None:
             process.send_signal(signal.SIGCONT)
 
 
+@contextmanager
+def awake(url: str) -> Iterator[Server]:
+    """Serve by one worker that is up but has not yet spoken to its database."""
+    with Server(url, WORKERS='1') as server:
+        assert server.get('/livez').status_code == 200
+        yield server
+
+
 def status_in_time(server: Server, path: str = '/') -> int:
     started = time.monotonic()
     status = server.get(path).status_code
@@ -102,7 +110,7 @@ def test_visitors_who_queue_up_before_a_silent_database_are_all_answered_in_time
 
 def test_a_silent_database_at_the_first_connection_is_answered_for_in_time(database: PostgresServer) -> None:
     url = bring_up(database.create_database())
-    with Server(url) as server:
+    with awake(url) as server:
         freeze(database)
         assert status_in_time(server) == 503
         thaw(database)
@@ -135,15 +143,19 @@ def test_a_crash_under_load_loses_no_answered_visit(database: PostgresServer) ->
 
 
 def test_readiness_says_why_and_liveness_does_not_care(database: PostgresServer) -> None:
-    with serving(database) as server:
+    with serving(database, WORKERS='1') as server:
         assert server.get('/readyz').json()['ready'] is True
         database.stop()
         time.sleep(1.1)
-        answer = server.get('/readyz')
-        assert answer.status_code == 503
-        assert answer.json()['ready'] is False
-        assert 'the database is away: OperationalError' in answer.json()['reason']
+        for _ in range(2):
+            answer = server.get('/readyz')
+            assert answer.status_code == 503
+            why = 'the database is away: OperationalError'
+            assert answer.json() == {'ready': False, 'reason': why, 'schema': None}
+            time.sleep(1.1)
         assert server.get('/livez').status_code == 200
+        messages = [str(line['message']) for line in json_lines(server.stderr())]
+    assert sum(message.startswith('not ready, the database is away: Op') for message in messages) == 1
 
 
 def test_many_health_checkers_at_once_are_one_check_for_the_database(postgresql: PostgresServer) -> None:
@@ -193,6 +205,13 @@ def test_the_password_file_is_read_at_each_new_connection(database: PostgresServ
         file.write_text('second\n', encoding='utf-8')
         execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
         assert server.visits() == 2
+        execute(url, "ALTER ROLE app PASSWORD 'third'")
+        execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+        time.sleep(1.1)
+        # Whom the database refuses is told by the log alone.
+        assert server.get('/readyz').json()['reason'] == 'the database is away: OperationalError'
+        assert any('password authentication failed for user "app"' in str(line['message'])
+                   for line in json_lines(server.stderr()))
         file.unlink()
         execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
         assert server.get('/').status_code == 503
@@ -201,7 +220,9 @@ def test_the_password_file_is_read_at_each_new_connection(database: PostgresServ
 
 
 def test_a_statement_that_waits_too_long_for_a_lock_is_given_up_and_not_counted(database: PostgresServer) -> None:
-    with serving(database) as server, closing(psycopg2.connect(str(server.url))) as blocker:
+    # One worker with one thread: what fails and what succeeds afterwards is the same connection's owner.
+    with (serving(database, WORKERS='1', THREADS='1') as server,
+          closing(psycopg2.connect(str(server.url))) as blocker):
         blocker.cursor().execute('UPDATE visitors SET visits = visits')
         assert status_in_time(server) == 503
         blocker.rollback()
@@ -219,7 +240,7 @@ def test_a_locked_sqlite_file_gives_a_503_in_time_and_service_resumes(sqlite_url
 
 
 def test_nothing_listens_where_the_database_should_be() -> None:
-    with Server(f'postgresql://app@127.0.0.1:{free_port()}/visitors') as server:
+    with awake(f'postgresql://app@127.0.0.1:{free_port()}/visitors') as server:
         assert status_in_time(server) == 503
         assert status_in_time(server, '/readyz') == 503
         assert KEY not in server.stderr()
@@ -228,5 +249,5 @@ def test_nothing_listens_where_the_database_should_be() -> None:
 def test_an_address_that_answers_nothing_is_given_up_in_time() -> None:
     # A listener that never accepts: the kernel completes the connection, and nobody speaks.
     with closing(socket.create_server(('127.0.0.1', 0))) as silent:
-        with Server(f'postgresql://app@127.0.0.1:{silent.getsockname()[1]}/visitors') as server:
+        with awake(f'postgresql://app@127.0.0.1:{silent.getsockname()[1]}/visitors') as server:
             assert status_in_time(server) == 503

@@ -20,6 +20,16 @@ START_SECONDS = 60
 MAKE = ('make', 'run')
 PYTHON = (sys.executable, 'app.py')
 FLASK = (sys.executable, '-m', 'flask', '--app', 'app', 'run', '--port', '0')
+TWO_APPLICATIONS = """
+import re, sys
+from app import create_app
+from visitors.settings import Settings
+
+for name in ('Ada', 'Grace'):
+    url = f'sqlite:///{sys.argv[1]}/{name}.sqlite3'
+    app = create_app(Settings.from_environ({'DATABASE_URL': url, 'USER_NAME': name}))
+    print(*re.findall('Ada|Grace', app.test_client().get('/').text))
+"""
 AT = re.compile(r'(?:serving|Running) on (http://[0-9.:]+)')
 
 
@@ -174,6 +184,12 @@ def test_a_bad_setting_ends_the_start_with_one_line(clone: Path, command: tuple[
     assert done.returncode
     assert 'bad setting: TRUSTED_PROXIES=many: use a whole number from 0 to 10\n' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_importing_it_reads_no_setting_and_every_application_has_its_own(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, '-c', TWO_APPLICATIONS, str(tmp_path)], cwd=ROOT, capture_output=True,
+                          text=True, timeout=START_SECONDS, check=False, env={'TRUSTED_PROXIES': 'many'})
+    assert (done.returncode, done.stdout.split()) == (0, ['Ada', 'Grace']), done.stderr
 
 
 def test_an_interrupted_python_start_leaves_nothing_running(clone: Path, log: Path) -> None:

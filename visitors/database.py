@@ -211,6 +211,12 @@ class Breaker:
 def describe(error: Exception) -> str:
     """Return an error's kind, SQLSTATE and first line; a statement's parameters (a visitor's hash) stay out."""
     cause = getattr(error, 'orig', None) or error
-    code = getattr(cause, 'pgcode', None)
     first_line = (str(cause).strip().splitlines() or [''])[0]
-    return f'{type(cause).__name__}{f" {code}" if code else ""}: {first_line}'
+    return f'{kind_and_code(error)}: {first_line}'
+
+
+def kind_and_code(error: BaseException | None) -> str:
+    """Return an error's kind and SQLSTATE alone: its text may name hosts and users, which are not for everybody."""
+    cause = getattr(error, 'orig', None) or error
+    code = getattr(cause, 'pgcode', None)
+    return f'{type(cause).__name__}{f" {code}" if code else ""}'

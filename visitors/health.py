@@ -1,19 +1,22 @@
 """Whether this process answers, and whether it could serve a visitor now."""
 
 from dataclasses import dataclass
+import logging
 import threading
 import time
 
 from flask import Blueprint, current_app, jsonify, Response
 from sqlalchemy import Engine
 
-from visitors.database import bounded, DatabaseAway
+from visitors.database import bounded, DatabaseAway, kind_and_code
 from visitors.responses import uncached
 from visitors.schema import CodeRevisions, Fitness
 
 health = Blueprint('health', __name__)
 
 FRESH_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class Readiness:
         try:
             fitness = bounded(self._read)
         except DatabaseAway as error:
-            return Verdict(False, f'the database is away: {error}')
+            # Anybody may ask, so the answer leaves out what names hosts and users; the log has it, once an outage.
+            if not self._verdict or self._verdict.ready:
+                logger.error('not ready, the database is away: %s', error)
+            return Verdict(False, f'the database is away: {kind_and_code(error.__cause__)}')
         return Verdict(fitness.fits, fitness.reason, fitness.state.name)
 
     def _read(self) -> Fitness:
