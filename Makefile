@@ -47,7 +47,7 @@ test-machine: $(BIN)/.installed-tests ## test virtual machines, and the machine 
 	@$(PYTEST) -m virtual $(TESTS)
 
 .PHONY: check
-check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations and secrets
+check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations, image templates and secrets
 	@$(BIN)/flake8 .
 	@$(BIN)/mypy .
 	@$(BIN)/hadolint Dockerfile
@@ -55,7 +55,17 @@ check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, m
 	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 	@$(BIN)/shellcheck .ci/run tests/install-packages
 	@FLASK_SKIP_DOTENV=1 $(FLASK) schema check
+	@$(MAKE) check-packer
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
+
+.PHONY: check-packer
+check-packer: export PATH := $(abspath $(BIN)):$(PATH)
+check-packer: export CHECKPOINT_DISABLE := 1
+check-packer: $(BIN)/.installed-tests ## check the template and the playbooks of the machine image
+	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
+	@packer fmt -check packer || { echo 'packer fmt packer puts it right' >&2; exit 1; }
+	@packer validate -var=region=eu-central-1 -var=base_ami=ami-0123456789abcdef0 packer
+	@cd packer/ansible && ansible-lint --nocolor -qq
 
 .PHONY: coverage
 coverage: $(BIN)/.installed-tests ## run the tests and report which branches of visitors/ they take; writes build/coverage.xml
