@@ -14,6 +14,7 @@ from rehearsal.fleet import Fleet
 from rehearsal.patching import adding, wrapping
 from rehearsal.records import must_change
 from rehearsal.source import OWNER, SourceImage
+from rehearsal.volumes import root_volume
 
 
 def install(fleet: Fleet) -> None:
@@ -27,7 +28,9 @@ def install(fleet: Fleet) -> None:
         refuse_known_name(backend, name)
         tags = tags_by_kind(response._get_param('TagSpecifications', []))
         ami = backend.create_image(instance.id, name, response._get_param('Description', ''), [])
-        complete(ami, instance)
+        take_over(ami, instance)
+        volume = root_volume(instance)
+        set_disk(ami, volume, volume.encrypted)
         ami.add_tags(tags.get('image', {}))
         ami.ebs_snapshot.add_tags(tags.get('snapshot', {}))
         # Only to stop the machine makes sure that its file systems are whole.
@@ -38,8 +41,18 @@ def install(fleet: Fleet) -> None:
     def copy_image(original: Any, backend: Any, source_image_id: str, source_region: str, *arguments: Any,
                    **options: Any) -> Any:
         ami = original(backend, source_image_id, source_region, *arguments, **options)
+        source = backend.amis[source_image_id]
+        take_over(ami, source)
+        set_disk(ami, source.ebs_snapshot.volume, source.ebs_snapshot.encrypted)
         fleet.copy(source_image_id, ami)
         return ami
+
+    @wrapping(AmisResponse, 'copy_image')
+    def copy_encrypted(original: Any, response: Any) -> Any:
+        answer = original(response)
+        if response._get_bool_param('Encrypted', False):
+            response.ec2_backend.amis[answer.result['ImageId']].ebs_snapshot.encrypted = True
+        return answer
 
     @adding(AmisResponse)
     def deregister_image(response: Any) -> ActionResult:
@@ -64,22 +77,37 @@ def install(fleet: Fleet) -> None:
         ami.imds_support = wanted
         return EmptyResult()
 
+    @wrapping(AmisResponse, 'describe_image_attribute')
+    def describe_image_attribute(original: Any, response: Any) -> Any:
+        if response._get_param('Attribute') != 'imdsSupport':
+            return original(response)
+        (ami,) = response.ec2_backend.describe_images(ami_ids=[response._get_param('ImageId')])
+        return ActionResult({'ImageId': ami.id, 'ImdsSupport': {'Value': getattr(ami, 'imds_support', None)}})
+
 
 def register(backend: Any, source: SourceImage) -> None:
     """Put Debian's AMI where the API finds it, as Debian's own account has published it."""
-    ami = Ami(backend, source.ami, name=source.name, description='Debian 13 (trixie)', owner_id=OWNER, public=True,
-              virtualization_type='hvm', architecture='x86_64', image_location=f'{OWNER}/{source.name}',
-              hypervisor='xen', root_device_type='ebs', root_device_name='/dev/xvda', creation_date=source.created,
-              region_name=backend.region_name)
+    ami: Any = Ami(backend, source.ami, name=source.name, description='Debian 13 (trixie)', owner_id=OWNER,
+                   public=True, virtualization_type='hvm', architecture='x86_64',
+                   image_location=f'{OWNER}/{source.name}',
+                   hypervisor='xen', root_device_type='ebs', root_device_name='/dev/xvda',
+                   creation_date=source.created, region_name=backend.region_name)
+    ami.ena_support = True
+    ami.ebs_snapshot.volume.size, ami.ebs_snapshot.volume.volume_type = 8, 'gp3'
     backend.amis[source.ami] = ami
 
 
-def complete(ami: Any, instance: Any) -> None:
-    """Give a new AMI what it takes over from its instance, and the state it has until it is stored."""
+def take_over(ami: Any, source: Any) -> None:
+    """Give a new AMI what it takes over from an instance or another AMI; it is not stored yet."""
     ami.state = 'pending'
-    ami.root_device_type, ami.root_device_name = 'ebs', instance.root_device_name
+    ami.root_device_type, ami.root_device_name = 'ebs', source.root_device_name
     ami.image_location = f'{ami.owner_id}/{ami.name}'
-    ami.hypervisor = 'xen'
+    ami.hypervisor, ami.ena_support = 'xen', True
+
+
+def set_disk(ami: Any, volume: Any, encrypted: bool) -> None:
+    """Have an AMI's snapshot be one of a disk."""
+    ami.ebs_snapshot.volume, ami.ebs_snapshot.encrypted = volume, encrypted
 
 
 def refuse_known_name(backend: Any, name: str) -> None:

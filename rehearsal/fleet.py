@@ -10,6 +10,7 @@ from moto.iam.models import iam_backends
 
 from rehearsal.archive import HOSTS
 from rehearsal.doors import API, Application, ARCHIVE, METADATA
+from rehearsal.errors import RehearsalError
 from rehearsal.images import Images
 from rehearsal.imds import MetadataService
 from rehearsal.machine import DockerMachine, Specification
@@ -110,6 +111,7 @@ class Machines:
     def copy(self, source: str, ami: Any) -> None:
         """Have an AMI stored once more."""
         self._images.copy(source, ami.id)
+        ami.state = 'available'
 
     def forget(self, ami: str) -> None:
         """Have what is stored of an AMI deleted."""
@@ -143,6 +145,54 @@ class Machines:
         if is_built_on(instance):
             applications[ARCHIVE] = self.archive
         return {address: application for address, application in applications.items() if application}
+
+
+class NoMachines:
+    def __init__(self, source: str) -> None:
+        """Keep records of instances, and have nothing behind them; `source` is the AMI that is there at first."""
+        self._amis = {source}
+
+    def check(self, ami: str) -> None:
+        """Refuse an AMI that is not known."""
+        if ami not in self._amis:
+            raise RehearsalError(f'{ami} is not known')
+
+    def launch(self, instance: Any) -> None:
+        """Tell that a new instance runs."""
+        MotoRecord(instance).running()
+
+    def start(self, instance: Any) -> None:
+        """Tell that an instance runs again."""
+        MotoRecord(instance).running()
+
+    def stop(self, instance: Any) -> None:
+        """Tell that an instance is off."""
+        MotoRecord(instance).stopped(by_itself=False)
+
+    def reboot(self, instance: Any) -> None:
+        """Tell that an instance runs."""
+
+    def terminate(self, instance: Any) -> None:
+        """Tell that an instance is no more."""
+        MotoRecord(instance).terminated(by_itself=False)
+
+    def console(self, instance: str) -> str:
+        """Return that nothing was written."""
+        return ''
+
+    def capture(self, instance: Any, ami: Any, while_off: bool) -> None:
+        """Tell that an AMI is there."""
+        self._amis.add(ami.id)
+        ami.state = 'available'
+
+    def copy(self, source: str, ami: Any) -> None:
+        """Tell that an AMI is there once more."""
+        self._amis.add(ami.id)
+        ami.state = 'available'
+
+    def forget(self, ami: str) -> None:
+        """Know an AMI no more."""
+        self._amis.discard(ami)
 
 
 def is_built_on(instance: Any) -> bool:

@@ -16,6 +16,7 @@ from rehearsal.errors import RehearsalError
 from rehearsal.fleet import Fleet
 from rehearsal.patching import adding, wrapping
 from rehearsal.records import must_change, tell
+from rehearsal.volumes import merged
 
 LONGEST_OUTPUT = 64 * 1024
 
@@ -26,8 +27,12 @@ def install(fleet: Fleet) -> None:
     def run_instances(original: Any, backend: Any, image_id: str, count: int, user_data: Any, groups: Any,
                       **options: Any) -> Any:
         template = template_of(backend, options)
-        check_image(fleet, image_id or template.get('ImageId', ''))
+        ami = image_id or template.get('ImageId', '')
+        check_image(fleet, ami)
         options = with_template(template, options)
+        options['block_device_mappings'] = merged(backend.amis[ami].block_device_mappings,
+                                                  template.get('BlockDeviceMappings', []),
+                                                  options.get('block_device_mappings') or [])
         reservation = original(backend, image_id, count, user_data, groups, **in_subnet(backend, options))
         for instance in reservation.instances:
             tell(instance, 'pending')
@@ -94,7 +99,9 @@ def with_template(template: dict[str, Any], options: dict[str, Any]) -> dict[str
     metadata = {'HttpTokens': 'required', **template.get('MetadataOptions', {}),
                 **(options.get('metadata_options') or {})}
     behavior = options.get('instance_initiated_shutdown_behavior')
-    return {**options, 'metadata_options': metadata,
+    card: dict[str, Any] = next(iter(template.get('NetworkInterfaces', [])), {})
+    return {**options, 'metadata_options': metadata, 'subnet_id': options.get('subnet_id') or card.get('SubnetId'),
+            'security_group_ids': options.get('security_group_ids') or card.get('Groups', []),
             'instance_initiated_shutdown_behavior': behavior or template.get('InstanceInitiatedShutdownBehavior')}
 
 

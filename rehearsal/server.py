@@ -12,24 +12,26 @@ import sys
 from threading import Event, Thread
 from typing import Any
 
+from moto.autoscaling.models import autoscaling_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.vpcs import VPCBackend
 from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
 
-from rehearsal import amis, debian, instances
+from rehearsal import amis, debian, group_actions, instances, templates, volumes
 from rehearsal.archive import Archive
 from rehearsal.doors import answer, API
 from rehearsal.engine import usable_engine
 from rehearsal.errors import RehearsalError
-from rehearsal.fleet import Machines
+from rehearsal.fleet import Fleet, Machines, NoMachines
 from rehearsal.folder import Folder
 from rehearsal.gaps import Gaps
+from rehearsal.groups import Groups
 from rehearsal.images import Images
 from rehearsal.network import gateway, Networks
 from rehearsal.patching import wrapping
 from rehearsal.settings import ACCOUNT, Settings
-from rehearsal.source import source_image
+from rehearsal.source import NO_IMAGE, source_image, SourceImage
 from rehearsal.sweep import sweep
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ def serve(settings: Settings, ended: Event) -> None:
         stack.callback(folder.forget)
         folder.forget()  # one that was killed has left it
         gaps = Gaps(DomainDispatcherApplication(create_backend_app))
-        facts = stack.enter_context(machines(settings, gaps)) if settings.machines else {}
+        facts = stack.enter_context(machines(settings, gaps) if settings.machines else records(settings))
         listener = socket.create_server(('127.0.0.1', settings.port), backlog=128)
         port = listener.getsockname()[1]
         os.environ['MOTO_PORT'] = str(port)
@@ -84,13 +86,31 @@ def machines(settings: Settings, api: Gaps) -> Iterator[dict[str, Any]]:
                              settings.shutdown_seconds)
             fleet.api, fleet.archive = api, Archive(debian.mirrors(), debian.proxies())
             place_default_vpc(str(block), settings.region)
-            instances.install(fleet)
-            amis.install(fleet)
-            amis.register(ec2_backends[ACCOUNT][settings.region], source)
+            extend(fleet, source, settings.region)
             yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
                    'engine': engine.environment.get('DOCKER_HOST', '')}
         finally:
             sweep(client, names)
+
+
+@contextmanager
+def records(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Put nothing behind the API, and give what is to be known of it."""
+    extend(NoMachines(NO_IMAGE.ami), NO_IMAGE, settings.region)
+    yield {'source_ami': NO_IMAGE.ami}
+
+
+def extend(fleet: Fleet, source: SourceImage, region: str) -> None:
+    """Extend moto by what it leaves out."""
+    instances.install(fleet)
+    amis.install(fleet)
+    templates.install()
+    volumes.install()
+    groups = Groups(lambda: [group for backend in list(autoscaling_backends[ACCOUNT].values())
+                             for group in list(backend.autoscaling_groups.values())])
+    group_actions.install(groups)
+    amis.register(ec2_backends[ACCOUNT][region], source)
+    groups.look_after()
 
 
 def place_default_vpc(block: str, region: str) -> None:

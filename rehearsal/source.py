@@ -35,6 +35,11 @@ class SourceImage:
     image: str
 
 
+# Debian's AMI where there are no machines to be made from it.
+NO_IMAGE = SourceImage(ami='ami-0123456789abcdef0', name='debian-13-amd64-20260101-0001',
+                       created=datetime(2026, 1, 1, tzinfo=timezone.utc), image='')
+
+
 def source_image(client: docker.DockerClient, names: Names) -> SourceImage:
     """Return the AMI that everything starts from; it is made where none has been made from the same inputs."""
     archive = root_filesystem('source', PACKAGES, (*HOOKS, *writing_hooks()), VARIANT)

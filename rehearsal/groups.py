@@ -1,0 +1,214 @@
+"""Groups whose instances come and go by themselves: each is brought to where its rules want it, again and again.
+
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html and, for health,
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html
+"""
+
+from collections.abc import Callable, Iterable
+import logging
+from threading import Event, RLock, Thread
+import time
+from typing import Any
+
+from moto.autoscaling.models import ASG_NAME_TAG, InstanceState
+
+from rehearsal import activities
+from rehearsal.capacity import emptiest, Member, missing, superfluous
+from rehearsal.lifecycle import ABANDON, LAUNCHING, outcome_of_all, TERMINATING, Wait
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LOOKS = 0.5
+# AWS tries again ever more seldom; here once in a while is enough.
+SECONDS_AFTER_FAILED_LAUNCH = 5
+LEAVING = ('Terminating', 'Terminating:Wait', 'Terminating:Proceed')
+# https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-checks-overview.html: any state but running.
+NOT_RUNNING = ('stopping', 'stopped', 'shutting-down', 'terminated')
+
+
+class Groups:
+    def __init__(self, groups: Callable[[], Iterable[Any]], clock: Callable[[], float] = time.monotonic) -> None:
+        """Look after groups; who changes one meanwhile has to hold the lock."""
+        self._groups = groups
+        self._clock = clock
+        self.lock = RLock()
+        self.changed = Event()
+
+    def look_after(self) -> None:
+        """Look after the groups in the background from now on."""
+        Thread(target=self._run, name='groups', daemon=True).start()
+
+    def look(self, group: Any) -> None:
+        """Take a group one step further to where its rules want it."""
+        with self.lock:
+            for member in list(group.instance_states):
+                self._step(group, member)
+            if group.name in group.autoscaling_backend.autoscaling_groups:
+                self._fit(group)
+
+    def leave(self, group: Any, member: Any, cause: str, with_hooks: bool = True) -> dict[str, Any]:
+        """Have an instance leave its group, and return what is told of it."""
+        backend = group.autoscaling_backend
+        member.lifecycle_state = 'Terminating'
+        for arn in group.target_group_arns:
+            if arn in backend.elbv2_backend.target_groups:
+                backend.elbv2_backend.deregister_targets(arn, [{'Id': member.instance.id}])
+        backend.update_attached_elbs(group.name)
+        member.activity = activities.begin(group, activities.TERMINATING.format(member.instance.id), cause,
+                                           activities.IN_PROGRESS)
+        self._wait(group, member, TERMINATING if with_hooks else None, 'Terminating:Wait')
+        if not member.waits:
+            member.instance.terminate()
+        self.changed.set()
+        return dict(member.activity)
+
+    def waiting(self, group: Any, instance: str | None, token: str | None, hook: str) -> Wait | None:
+        """Return the wait of an instance that is named by its id or by the wait's token."""
+        for member in group.instance_states:
+            for wait in getattr(member, 'waits', []):
+                if wait.hook == hook and (wait.token == token or member.instance.id == instance):
+                    return wait if member.lifecycle_state.endswith(':Wait') else None
+        return None
+
+    def now(self) -> float:
+        """Return the time that waits are measured by."""
+        return self._clock()
+
+    def _run(self) -> None:
+        while True:
+            self.changed.wait(SECONDS_BETWEEN_LOOKS)
+            self.changed.clear()
+            for group in list(self._groups()):
+                try:
+                    self.look(group)
+                except Exception:
+                    logger.exception('group %s could not be looked after', group.name)
+
+    def _step(self, group: Any, member: Any) -> None:
+        state, power = member.lifecycle_state, member.instance.state
+        if state in LEAVING:
+            self._step_out(group, member, power)
+        elif power in NOT_RUNNING and state != 'Standby':
+            self._replace(group, member, f'instance {member.instance.id} was taken out of service in response to an '
+                                         f'EC2 health check: it is {power}')
+        elif member.health_status == 'Unhealthy' and state == 'InService':
+            self._replace(group, member, f'instance {member.instance.id} was taken out of service in response to a '
+                                         f'user health-check')
+        elif state == 'Pending' and power == 'running':
+            self._wait(group, member, LAUNCHING, 'Pending:Wait')
+            if not member.waits:
+                self._enter_service(group, member)
+        elif state == 'Pending:Wait':
+            self._step_in(group, member)
+
+    def _step_in(self, group: Any, member: Any) -> None:
+        outcome = outcome_of_all(member.waits, self._clock())
+        if outcome == ABANDON:
+            abandoned = next(wait for wait in member.waits if wait.outcome(self._clock()) == ABANDON)
+            activities.end(member.activity, activities.CANCELLED, abandoned.reason())
+            self.leave(group, member, f'instance {member.instance.id} was taken out of service in response to its '
+                                      'abandoned lifecycle action', with_hooks=False)
+        elif outcome:
+            self._enter_service(group, member)
+
+    def _step_out(self, group: Any, member: Any, power: str) -> None:
+        if member.lifecycle_state == 'Terminating:Wait':
+            if outcome_of_all(member.waits, self._clock()) is None and power not in NOT_RUNNING:
+                return
+            member.lifecycle_state = 'Terminating:Proceed'
+            member.instance.terminate()
+        if power == 'terminated':
+            activities.end(member.activity, activities.SUCCESSFUL)
+            group.instance_states.remove(member)
+
+    def _replace(self, group: Any, member: Any, cause: str) -> None:
+        if is_suspended(group, 'HealthCheck', 'ReplaceUnhealthy'):
+            return
+        member.health_status = 'Unhealthy'
+        if member.lifecycle_state != 'InService':
+            activities.end(member.activity, activities.FAILED, cause)
+        # A machine that is gone already has nothing left to do for a hook.
+        self.leave(group, member, cause, with_hooks=member.instance.state == 'running')
+
+    def _enter_service(self, group: Any, member: Any) -> None:
+        member.lifecycle_state = 'InService'
+        activities.end(member.activity, activities.SUCCESSFUL)
+        group.autoscaling_backend.update_attached_elbs(group.name)
+        group.autoscaling_backend.update_attached_target_groups(group.name)
+
+    def _wait(self, group: Any, member: Any, transition: str | None, state: str) -> None:
+        hooks = group.autoscaling_backend.describe_lifecycle_hooks(group.name)
+        member.waits = [Wait(hook.name, hook.default_result, hook.heartbeat_timeout, self._clock())
+                        for hook in hooks if hook.lifecycle_transition == transition]
+        if member.waits:
+            member.lifecycle_state = state
+            member.activity['StatusCode'] = activities.MID_ACTION
+
+    def _fit(self, group: Any) -> None:
+        members = [as_member(member) for member in group.instance_states]
+        desired = group.desired_capacity or 0
+        for instance in superfluous(members, desired, template_version(group)):
+            if not is_suspended(group, 'Terminate'):
+                member = next(found for found in group.instance_states if found.instance.id == instance)
+                self.leave(group, member, f'instance {instance} was selected for termination: a difference between '
+                                          'desired and actual capacity, shrinking the group')
+        may_launch = self._clock() >= group.__dict__.get('rehearsal_next_launch', 0)
+        for _ in range(missing(members, desired) if may_launch and not is_suspended(group, 'Launch') else 0):
+            self._launch(group)
+
+    def _launch(self, group: Any) -> None:
+        cause = 'an instance was started in response to a difference between desired and actual capacity'
+        activity = activities.begin(group, activities.LAUNCHING.format('pending'), cause, activities.PRE_IN_SERVICE)
+        try:
+            instance = launched(group)
+        except Exception as error:
+            logger.warning('group %s cannot launch: %s', group.name, error)
+            activities.end(activity, activities.FAILED, f'{error} Launching EC2 instance failed.')
+            group.rehearsal_next_launch = self._clock() + SECONDS_AFTER_FAILED_LAUNCH
+            return
+        activity['Description'] = activities.LAUNCHING.format(instance.id)
+        instance.autoscaling_group = group
+        member: Any = InstanceState(instance, 'Pending', 'Healthy', group.new_instances_protected_from_scale_in)
+        member.activity, member.waits = activity, []
+        group.instance_states.append(member)
+
+
+def launched(group: Any) -> Any:
+    """Return a new instance of a group, in the zone that has the fewest."""
+    template, options = group.ec2_launch_template, {}
+    if template:
+        options = {'launch_template': {'LaunchTemplateId': template.id, 'Version': template_version(group)}}
+    subnets = (group.vpc_zone_identifier or '').split(',') if group.vpc_zone_identifier else []
+    members = [as_member(member) for member in group.instance_states]
+    place = emptiest(group.availability_zones, members)
+    reservation = group.ec2_backend.run_instances(
+        group.image_id, 1, group.user_data, group.security_groups, instance_type=group.instance_type,
+        is_instance_type_default=False, placement=group.availability_zones[place],
+        subnet_id=subnets[place] if subnets else None, region_name=group.region,
+        tags={'instance': {**group.get_propagated_tags(), **group.instance_tags, ASG_NAME_TAG: group.name}},
+        launch_config=group.launch_config, **options)
+    instance = reservation.instances[0]
+    instance.rehearsal_template = template_version(group)
+    return instance
+
+
+def as_member(member: Any) -> Member:
+    """Return what decides about an instance of a group."""
+    instance = member.instance
+    return Member(instance.id, member.lifecycle_state, instance.placement.zone,
+                  getattr(instance, 'rehearsal_template', ''), instance.launch_time,
+                  bool(member.protected_from_scale_in))
+
+
+def template_version(group: Any) -> str:
+    """Return the number of the launch template's version that a group launches now."""
+    template = group.ec2_launch_template
+    return str(template.get_version(group.launch_template_version).number) if template else ''
+
+
+def is_suspended(group: Any, *processes: str) -> bool:
+    """Return whether one of these processes of a group is suspended.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html
+    """
+    return any(process['ProcessName'] in processes for process in group.suspended_processes)
