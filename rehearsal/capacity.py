@@ -36,7 +36,7 @@ def missing(members: Sequence[Member], desired: int) -> int:
 
 
 def superfluous(members: Sequence[Member], desired: int, template: str) -> list[str]:
-    """Return the instances to be terminated: from the fullest zone, not of the template of now, oldest first."""
+    """Return the instances to be terminated: from the fullest zone, not in service yet, of old templates, oldest."""
     counted = [member for member in members if member.counts]
     chosen: list[str] = []
     while len(counted) > desired:
@@ -44,8 +44,8 @@ def superfluous(members: Sequence[Member], desired: int, template: str) -> list[
         candidates = [member for member in counted if not member.is_protected]
         if not candidates:
             break
-        goes = min(candidates, key=lambda member: (-zones[member.zone], member.template == template, member.launched,
-                                                   member.instance))
+        goes = min(candidates, key=lambda member: (-zones[member.zone], member.state == 'InService',
+                                                   member.template == template, member.launched, member.instance))
         counted.remove(goes)
         chosen.append(goes.instance)
     return chosen

@@ -57,13 +57,13 @@ class Rehearsal:
     @property
     def is_up(self) -> bool:
         """Whether it can be reached."""
-        return self._folder.is_held and self._folder.facts() is not None
+        return self._folder.is_held and 'endpoint' in self._folder.facts()
 
     @property
     def facts(self) -> dict[str, Any]:
         """How it can be reached."""
-        facts = self._folder.facts() if self._folder.is_held else None
-        if not facts:
+        facts = self._folder.facts()
+        if not self._folder.is_held or 'endpoint' not in facts:
             raise NotUp(f'rehearsal {self.settings.name!r} is not up: bring it up by `up`')
         return facts
 
@@ -153,24 +153,17 @@ class Rehearsal:
             time.sleep(0.1)
 
     def _end_server(self) -> None:
-        facts = self._folder.facts()
-        if facts and self._folder.is_held:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                os.kill(facts['pid'], number)
-                if self._has_let_go():
-                    break
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            process = self._folder.facts().get('pid')
+            if not process or not self._folder.is_held:
+                break
+            os.kill(process, number)
+            self._wait_until_let_go()
         if self._server:
-            self._server.terminate()
-            if self._server.stdin:
-                self._server.stdin.close()
-            self._server.wait(DOWN_SECONDS)
+            self._server.kill()  # it may not even have begun
+            self._server.communicate()
 
-    def _has_let_go(self) -> bool:
+    def _wait_until_let_go(self) -> None:
         until = time.monotonic() + DOWN_SECONDS
-        while self._folder.is_held:
-            if time.monotonic() > until:
-                return False
-            if self._server:
-                self._server.poll()
+        while self._folder.is_held and time.monotonic() < until:
             time.sleep(0.1)
-        return True

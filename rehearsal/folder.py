@@ -8,9 +8,12 @@ import os
 from pathlib import Path
 import shutil
 import tempfile
+import time
 from typing import Any, TextIO
 
 from rehearsal.naming import Names
+
+PATIENCE_SECONDS = 1
 
 
 def root() -> Path:
@@ -35,20 +38,23 @@ class Folder:
     @property
     def is_held(self) -> bool:
         """Whether a server runs this rehearsal; the kernel knows it also of one that was killed."""
-        if not self._lock.exists():
+        try:
+            with self._lock.open('r') as file:
+                return not lock(file)
+        except FileNotFoundError:
             return False
-        with self._lock.open('a') as file:
-            return not lock(file)
 
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Hold the rehearsal for the time of the block, and give whether nobody else does."""
         self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock.open('a') as file:
-            is_mine = lock(file)
-            yield is_mine
-            if is_mine:
-                self._lock.unlink()
+            is_mine = lock_patiently(file) and is_at(file, self._lock)
+            try:
+                yield is_mine
+            finally:
+                if is_mine:
+                    self._lock.unlink()
 
     def tell(self, **facts: Any) -> None:
         """Write down how the running server can be reached."""
@@ -57,17 +63,19 @@ class Folder:
         partial.write_text(json.dumps(facts), encoding='utf-8')
         partial.replace(self.path / 'facts.json')
 
-    def facts(self) -> dict[str, Any] | None:
-        """Return how the running server can be reached, once it can."""
+    def facts(self) -> dict[str, Any]:
+        """Return what the running server has written down: its process at first, and then how it can be reached."""
         try:
             return dict(json.loads((self.path / 'facts.json').read_text(encoding='utf-8')))
         except FileNotFoundError:
-            return None
+            return {}
 
     def remove(self) -> None:
-        """Delete the folder and what the server has written."""
-        self.forget()
-        self.log.unlink(missing_ok=True)
+        """Delete all there is of it, unless another server has taken it over."""
+        with self.held() as is_mine:
+            if is_mine:
+                self.forget()
+                self.log.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Delete what tells how the server can be reached."""
@@ -80,5 +88,19 @@ def lock(file: TextIO) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    # Whoever had it before may have deleted the file on leaving: then it is not the one that others lock.
-    return os.path.exists(file.name) and os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    return True
+
+
+def lock_patiently(file: TextIO) -> bool:
+    """Return whether a file's lock is this process's now; who only looks whether it is held has it for a moment."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not lock(file):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_at(file: TextIO, path: Path) -> bool:
+    """Return whether an open file is the one at a path: whoever has held it before deletes it when leaving."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

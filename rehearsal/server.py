@@ -45,6 +45,7 @@ def serve(settings: Settings, ended: Event) -> None:
             raise RehearsalError(f'rehearsal {settings.name!r} is up already')
         stack.callback(folder.forget)
         folder.forget()  # one that was killed has left it
+        folder.tell(pid=os.getpid())
         gaps = Gaps(DomainDispatcherApplication(create_backend_app))
         facts = stack.enter_context(machines(settings, gaps) if settings.machines else records(settings))
         listener = socket.create_server(('127.0.0.1', settings.port), backlog=128)
