@@ -49,14 +49,14 @@ def bring_up(url: str) -> str:
 
 
 class Server:
-    def __init__(self, url: str, /, *prefix: str, **settings: str) -> None:
-        """Start gunicorn with the application on a database and a free port, and wait until it answers.
+    def __init__(self, url: str, /, *prefix: str, application: str = 'app:create_app()', **settings: str) -> None:
+        """Start gunicorn with an application on a database and a free port, and wait until it answers.
 
         The prefix is put before the command line, as in 'faketime', '-f', '@2026-01-01 23:59:58'.
         """
         self.url = url
         self.folder = tempfile.TemporaryDirectory(prefix='visitors-server-')
-        command = [*prefix, sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', 'app:create_app()']
+        command = [*prefix, sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', application]
         with open(self._path('stdout'), 'wb') as stdout, open(self._path('stderr'), 'wb') as stderr:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, start_new_session=True,
                                             env=environment(url, PORT='0', **settings))

@@ -1,0 +1,123 @@
+"""python -m benchmarks: measures the page, the statement and the statistics, and prints their ratios.
+
+Exit codes: 0 measured; 1 something did not work; 2 an option is wrong.
+"""
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+import os
+import signal
+import sys
+import time
+
+from benchmarks import pages, statements
+from benchmarks.database import Database, make_database, measure_times, start_server
+from benchmarks.report import grouped, tables
+from benchmarks.rounds import Case, in_turn
+from tests.postgresql import PostgresServer
+from tests.server import flask
+
+LEAST_ROUNDS = 4
+
+
+class Progress:
+    def __init__(self) -> None:
+        """Tell on stderr what has been done, and how long it took."""
+        self._since = time.monotonic()
+
+    def __call__(self, what: str) -> None:
+        """Tell what has been done since the last time."""
+        now = time.monotonic()
+        print(f'{now - self._since:7.1f} s  {what}', file=sys.stderr, flush=True)
+        self._since = now
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options; end the process with exit code 2 where one is wrong."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks', description=(__doc__ or '').partition('\n')[0])
+    parser.add_argument('--rows', type=int, nargs='+', default=[10_000, 1_000_000], metavar='N',
+                        help='how many visitors the databases hold (10000 1000000)')
+    parser.add_argument('--visitors', type=int, default=4000, metavar='N',
+                        help='how many of them come during the benchmark (4000)')
+    parser.add_argument('--rounds', type=int, default=5, metavar='N', help='how many rounds, at least 4 (5)')
+    parser.add_argument('--seconds', type=int, default=5, metavar='N', help='how long each case runs in a round (5)')
+    parser.add_argument('--quick', action='store_true',
+                        help='see that everything works: few visitors, short rounds, figures without meaning')
+    given = parser.parse_args(arguments)
+    if given.quick:
+        given.rows, given.visitors, given.rounds, given.seconds = [1000, 2000], 100, 1, 1
+    _check(parser, given)
+    return given
+
+
+def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    given.rows = sorted(set(given.rows))
+    if given.rounds < LEAST_ROUNDS and not given.quick:
+        parser.error(f'--rounds {given.rounds}: use at least {LEAST_ROUNDS}, fewer say nothing')
+    if given.seconds not in range(1, 61):
+        parser.error(f'--seconds {given.seconds}: use 1 to 60')
+    if given.visitors < 1 or given.rows[0] < 2 * given.visitors or given.rows[-1] > 2 ** 24:
+        parser.error(f'--rows {given.rows}: use at least twice --visitors {given.visitors}, and at most {2 ** 24}')
+
+
+def measure(given: argparse.Namespace, tell: Progress) -> str:
+    """Return the tables of a run."""
+    with ExitStack() as stack:
+        server = start_server()
+        stack.callback(server.remove)
+        tell('PostgreSQL started')
+        databases = []
+        for rows in given.rows:
+            databases.append(make_database(server, rows, given.visitors))
+            tell(f'{grouped(rows)} visitors made')
+
+        cases = _cases(stack, databases, server)
+        tell('applications started')
+        for case in cases:
+            case.run(given.seconds)
+        tell('warmed up')
+        rounds = in_turn(cases, given.rounds, given.seconds, tell)
+        times = {database.rows: measure_times(database) for database in databases}
+        tell('times of one client measured')
+        for database in databases:
+            _check_counts(database)
+        tell('all counts are still right')
+        return tables(databases, rounds, times)
+
+
+def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServer) -> list[Case]:
+    cases: list[Case] = [stack.enter_context(pages.serving('hello', pages.HELLO, databases[0], server))]
+    for database in databases:
+        for name, application in (('page', pages.PAGE), ('naive', pages.NAIVE)):
+            cases.append(stack.enter_context(
+                pages.serving(f'{name} {database.rows}', application, database, server)))
+    for database in databases:
+        cases += [statements.visit(database, server), statements.upsert(database, server)]
+    return cases
+
+
+def _check_counts(database: Database) -> None:
+    done = flask(database.url, 'check-counts', timeout=600)
+    if done.returncode:
+        raise RuntimeError(f'the counts do not add up: {done.stdout}{done.stderr}')
+
+
+def main() -> int:
+    """Measure and print; return the exit code."""
+    given = options()
+    # However it ends, the servers end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    load = os.getloadavg()[0]
+    try:
+        found = measure(given, Progress())
+    except (RuntimeError, OSError) as error:
+        print(f'the benchmark failed: {error}', file=sys.stderr)
+        return 1
+    print(f'{os.cpu_count()} cores for database, application and load together; load {load:.1f} before the start; '
+          f'{given.rounds} rounds of {given.seconds} s a case.\n\n{found}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""A PostgreSQL server of the benchmark's own, and databases with as many visitors as are asked for."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Address
+from statistics import median
+import time
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import execute_values
+
+from tests.postgresql import PostgresServer
+from tests.server import bring_up, KEY
+from visitors.address import network_of, visitor_id
+from visitors.counting import CHART_DAYS, NEVER, POSTGRESQL, today
+
+# Every commit reaches the disk before it is answered for, which is what the counts' exactness rests on.
+SETTINGS = {'fsync': 'on', 'full_page_writes': 'on', 'synchronous_commit': 'on', 'shared_buffers': '1GB',
+            'max_wal_size': '16GB', 'checkpoint_timeout': '30min', 'max_connections': '200'}
+FIRST_ADDRESS = int(IPv4Address('10.0.0.0'))
+DAYS_BACK = 45  # so long ago was the last visit of some
+SHARDS = 16
+TIMES = 200
+
+# Those who come during the benchmark lie among those who do not, all over the table.
+FILL = """
+ALTER TABLE visitors DISABLE TRIGGER USER;
+ALTER TABLE visitors DROP CONSTRAINT visitors_pkey;
+INSERT INTO visitors (id, visits, last_day)
+SELECT coalesce(came.id, md5(number::text)::uuid), 1 + number % {shards}, date '{today}' - (number % {days})::integer
+FROM generate_series(0, {rows} - 1) AS series (number) LEFT JOIN came USING (number);
+ALTER TABLE visitors ADD CONSTRAINT visitors_pkey PRIMARY KEY (id);
+ALTER TABLE visitors ENABLE TRIGGER USER;
+INSERT INTO days (day, shard, visitors, newcomers, latest)
+SELECT last_day, visits - 1, count(*), count(*), count(*) FROM visitors GROUP BY last_day, visits;
+INSERT INTO days (day, shard, latest) SELECT '{never}', shard, -sum(latest) FROM days GROUP BY shard;
+"""
+# What the other side of a comparison counts in: the naive page's table, and one for the upsert without triggers.
+FILL_OTHERS = """
+DROP INDEX ix_visitor_ip;
+INSERT INTO visitor (id, ip, visits)
+SELECT 1 + number, host('10.0.0.0'::inet + number), 1 FROM generate_series(0, {rows} - 1) AS number;
+CREATE UNIQUE INDEX ix_visitor_ip ON visitor (ip);
+SELECT setval('visitor_id_seq', {rows});
+CREATE TABLE upserts (LIKE visitors INCLUDING DEFAULTS) WITH (fillfactor = 90);
+INSERT INTO upserts SELECT * FROM visitors;
+ALTER TABLE upserts ADD PRIMARY KEY (id);
+"""
+COUNTED_BY_QUERY = 'SELECT count(*) FROM visitors WHERE last_day > %s'
+COMMIT = 'UPDATE upserts SET visits = visits WHERE id = (SELECT id FROM upserts LIMIT 1)'
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database with so many visitors, of whom some come during the benchmark: each stride-th, from the first on."""
+
+    url: str
+    rows: int
+    visitors: int
+
+    @property
+    def stride(self) -> int:
+        """How far apart the numbers of those who come are."""
+        return self.rows // self.visitors
+
+
+def start_server() -> PostgresServer:
+    """Return a running server that keeps what it has answered for."""
+    return PostgresServer(settings=SETTINGS)
+
+
+def make_database(server: PostgresServer, rows: int, visitors: int) -> Database:
+    """Return a new database with so many rows in each table, vacuumed and on the disk."""
+    database = Database(bring_up(server.create_database()), rows, visitors)
+    with closing(psycopg2.connect(database.url)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute('CREATE TEMPORARY TABLE came (number bigint PRIMARY KEY, id uuid NOT NULL)')
+        execute_values(cursor, 'INSERT INTO came VALUES %s', hashes(database))
+        cursor.execute(FILL.format(rows=rows, shards=SHARDS, days=DAYS_BACK, today=today(), never=NEVER))
+        cursor.execute(FILL_OTHERS.format(rows=rows))
+        cursor.execute('VACUUM (ANALYZE)')
+        cursor.execute('CHECKPOINT')
+    return database
+
+
+def hashes(database: Database) -> list[tuple[int, str]]:
+    """Return number and hash of those who come: visitor number n has the address 10.0.0.0 + n."""
+    numbers = range(0, database.visitors * database.stride, database.stride)
+    networks = (network_of(IPv4Address(FIRST_ADDRESS + number)) for number in numbers)
+    return [(number, visitor_id(KEY.encode(), network).hex()) for number, network in zip(numbers, networks)]
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long one client waits, in ms: for the page's statistics, for counting by query, for a commit."""
+
+    statistics: float
+    by_query: float
+    commit: float
+
+
+def measure_times(database: Database) -> Times:
+    """Return the medians of what was measured with one client."""
+    since = (today() - timedelta(CHART_DAYS)).isoformat()
+    with closing(psycopg2.connect(database.url)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        return Times(
+            statistics=_milliseconds(lambda: _fetch(cursor, POSTGRESQL.statistics, (since,)), TIMES),
+            by_query=_milliseconds(lambda: _fetch(cursor, COUNTED_BY_QUERY, (since,)), 3),
+            commit=_milliseconds(lambda: cursor.execute(COMMIT), TIMES))
+
+
+def _fetch(cursor: Any, query: str, parameters: tuple[str, ...]) -> None:
+    cursor.execute(query, parameters)
+    cursor.fetchall()
+
+
+def _milliseconds(act: Callable[[], object], times: int) -> float:
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        act()
+        taken.append(time.perf_counter() - started)
+    return median(taken) * 1000

@@ -1,0 +1,56 @@
+"""Pages under load: applications served by gunicorn as the project serves its own, and asked by wrk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import re
+import subprocess
+from urllib.parse import urlsplit
+
+from benchmarks.database import Database
+from benchmarks.rounds import processor_seconds, Run
+from tests.postgresql import PostgresServer
+from tests.server import ROOT, Server
+
+CONNECTIONS = 16
+LOAD = ROOT / 'benchmarks' / 'visitors.lua'
+PAGE, HELLO, NAIVE = 'app:create_app()', 'benchmarks.hello:application', 'benchmarks.naive:create_app()'
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is asked for on several connections kept alive, by many visitors."""
+
+    name: str
+    http: Server
+    database: Database
+    server: PostgresServer
+
+    def run(self, seconds: float) -> Run:
+        """Ask for a while."""
+        pids = self.http.process.pid, self.server.postmaster()
+        before = [processor_seconds(pid) for pid in pids]
+        number, rate = ask(self.http.address, self.database, seconds)
+        application, database = (processor_seconds(pid) - spent for pid, spent in zip(pids, before))
+        return Run(rate, application / number * 1e6, database / number * 1e6)
+
+
+@contextmanager
+def serving(name: str, application: str, database: Database, server: PostgresServer) -> Iterator[Page]:
+    """Serve an application on a database, on this machine only."""
+    with Server(database.url, application=application, HOST='127.0.0.1', TRUSTED_PROXIES='1') as http:
+        yield Page(name, http, database, server)
+
+
+def ask(address: str, database: Database, seconds: float) -> tuple[int, float]:
+    """Return how many answers came, and how many a second; raise RuntimeError where one was none."""
+    if urlsplit(address).hostname != '127.0.0.1':
+        raise RuntimeError(f'{address} is not on this machine, and this is a load')
+    command = ['wrk', '--threads', '1', '--connections', str(CONNECTIONS), '--timeout', '30s',
+               '--duration', f'{max(1, round(seconds))}s', '--script', str(LOAD), address + '/', '--', str(database.visitors), str(database.stride)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    requests, rate = re.search(r'(\d+) requests in', done.stdout), re.search(r'Requests/sec:\s+([\d.]+)', done.stdout)
+    bad = re.search(r'Non-2xx or 3xx responses: \d+|Socket errors: .*', done.stdout)
+    if bad or not requests or not rate:
+        raise RuntimeError(f'wrk at {address}: {bad[0] if bad else done.stdout + done.stderr}')
+    return int(requests[1]), float(rate[1])

@@ -1,0 +1,73 @@
+"""The tables that a run ends with, in Markdown."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.database import Database, Times
+from benchmarks.rounds import Ratio, ratio, Round, typical
+
+HEAD = '| ratio | visitors | median | least to most | goal |\n|---|--:|--:|--:|--:|'
+TIMES_HEAD = '| time | visitors | ms | goal |\n|---|--:|--:|--:|'
+CASES_HEAD = ('| case | answers a second | processor time for one, µs: application | database |\n'
+              '|---|--:|--:|--:|')
+UNIQUES_GOAL_ROWS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A ratio by its name, at a number of visitors, and what it should be at least."""
+
+    what: str
+    visitors: int
+    value: Ratio
+    goal: float | None = None
+
+    def __str__(self) -> str:
+        """Return the row of the table."""
+        goal = f'≥ {self.goal:.2f}' if self.goal else ''
+        spread = f'{_figure(self.value.least)} to {_figure(self.value.most)}'
+        return f'| {self.what} | {grouped(self.visitors)} | {_figure(self.value.median)} | {spread} | {goal} |'
+
+
+def tables(databases: Sequence[Database], rounds: Sequence[Round], times: dict[int, Times]) -> str:
+    """Return what was measured: the ratios with their goals, times of one client, and the cases by themselves."""
+    sizes = [database.rows for database in databases]
+    commits = [f'| a commit | {grouped(size)} | {times[size].commit:.2f} | |' for size in sizes]
+    return '\n'.join([
+        HEAD, *map(str, ratios(sizes, rounds)), '',
+        TIMES_HEAD, *(line for size in sizes for line in _uniques(size, times[size])), *commits, '',
+        CASES_HEAD, *(_case(name, rounds) for name in rounds[0])])
+
+
+def ratios(sizes: Sequence[int], rounds: Sequence[Round]) -> Iterator[Row]:
+    """Return the ratios for so many visitors each, the smallest number first."""
+    for size in sizes:
+        yield Row('page over bare hello', size, ratio(rounds, f'page {size}', 'hello'), 0.30)
+    for size in sizes:
+        yield Row('page over naive page', size, ratio(rounds, f'page {size}', f'naive {size}'))
+    for size in sizes:
+        yield Row('visit over bare upsert', size, ratio(rounds, f'visit {size}', f'upsert {size}'), 0.80)
+    for size in sizes[1:]:
+        yield Row(f'page over page at {grouped(sizes[0])}', size,
+                  ratio(rounds, f'page {size}', f'page {sizes[0]}'), 0.95)
+
+
+def grouped(number: int) -> str:
+    """Return a number that can be read."""
+    return f'{number:,}'.replace(',', ' ')
+
+
+def _uniques(size: int, measured: Times) -> list[str]:
+    goal = '≤ 1.00' if size >= UNIQUES_GOAL_ROWS else ''
+    return [f'| unique visitors of 30 days, and of each day | {grouped(size)} | {measured.statistics:.2f} | {goal} |',
+            f'| unique visitors of 30 days, counted by query | {grouped(size)} | {measured.by_query:.2f} | |']
+
+
+def _case(name: str, rounds: Sequence[Round]) -> str:
+    run = typical(rounds, name)
+    return f'| {name} | {run.rate:.0f} | {run.application:.0f} | {run.database:.0f} |'
+
+
+def _figure(number: float) -> str:
+    """Return a ratio with as many places as say something."""
+    return f'{number:.2f}' if number < 10 else f'{number:.0f}'
