@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
+from visitors.connections import Connections
 from visitors.settings import is_embedded
 from visitors.statistics import Day, Statistics
 
@@ -98,9 +99,9 @@ def today() -> date:
 class Counter:
     def __init__(self, engine: Engine, clock: Callable[[], date] = today) -> None:
         """Count on this engine's database, whose connections commit each statement by themselves."""
-        self._engine = engine
         self._clock = clock
         self._dialect = dialect_of(engine)
+        self._connections = Connections(engine, self._dialect.prepare)
         self._statistics: Statistics | None = None
         self._loaded_at = float('-inf')
         self._loading = threading.Lock()
@@ -108,7 +109,7 @@ class Counter:
     def visit(self, visitor: bytes) -> Visit:
         """Count one visit, now, in one round trip."""
         dialect = self._dialect
-        ((visits, known),) = self._fetch(dialect.visit, (dialect.key(visitor), self._clock().isoformat()))
+        ((visits, known),) = self._connections.fetch(dialect.visit, (dialect.key(visitor), self._clock().isoformat()))
         return Visit(visits, known + (visits == 1))
 
     def statistics(self) -> Statistics:
@@ -133,26 +134,10 @@ class Counter:
 
     def _load(self) -> Statistics:
         day = self._clock()
-        rows = self._fetch(self._dialect.statistics, ((day - timedelta(CHART_DAYS)).isoformat(),))
+        rows = self._connections.fetch(self._dialect.statistics, ((day - timedelta(CHART_DAYS)).isoformat(),))
         self._statistics = statistics_of(day, rows)
         self._loaded_at = time.monotonic()
         return self._statistics
-
-    def _fetch(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        connection = self._engine.raw_connection()
-        try:
-            if self._dialect.prepare and 'prepared' not in connection.info:
-                connection.cursor().execute(self._dialect.prepare)
-                connection.info['prepared'] = True
-            cursor = connection.cursor()
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall())
-        except BaseException:
-            # Whatever happened, nobody shall get a connection in an unknown state.
-            connection.invalidate()
-            raise
-        finally:
-            connection.close()
 
 
 def statistics_of(day: date, rows: Iterable[tuple[str, int, int, int]]) -> Statistics:

@@ -147,14 +147,22 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _refuse_stale(connection: Any, _record: Any, _proxy: Any) -> None:
-    """Throw away idle connections that the server has closed, before a visit is lost on one.
+    """Throw away idle connections that the server has closed, before a visit is lost on one."""
+    if is_stale(connection):
+        raise exc.InvalidatePoolError('the server has closed idle connections')
+
+
+def is_stale(connection: Any) -> bool:
+    """Return whether the server has closed an idle connection; a file has no server that could.
 
     An idle connection has nothing to read; if there is something, it is the server's farewell.
     """
+    if isinstance(connection, sqlite3.Connection):
+        return False
+
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise exc.InvalidatePoolError('the server has closed idle connections')
+    return bool(poll.poll(0))
 
 
 def bounded(act: Callable[[], Result]) -> Result:
