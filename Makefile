@@ -77,6 +77,11 @@ coverage: $(BIN)/.installed-tests ## run the tests and report which branches of 
 	@$(BIN)/coverage xml --quiet -o build/coverage.xml
 	@$(BIN)/coverage report --fail-under 95
 
+.PHONY: benchmark
+benchmark: $(BIN)/.installed-tests ## measure ratios of speed; takes minutes. OPTIONS='--rows 10000 10000000' for other sizes
+	@tests/install-packages benchmarks/packages.txt
+	@$(BIN)/python -m benchmarks $(OPTIONS)
+
 # What looks like a secret and is none, by its form; what is in one place only says so there, as a comment on its line:
 # `pragma: allowlist secret`. Pinned hashes, names of revisions, URLs that show where a password would stand.
 NO_SECRETS := --exclude-files 'requirements[a-z.]*\.txt$$' --exclude-lines "revision = '[0-9a-f]{12}'" \

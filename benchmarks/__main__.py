@@ -7,18 +7,23 @@ import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
+
+import psycopg2
 
 from benchmarks import pages, statements
 from benchmarks.database import Database, make_database, measure_times, start_server
 from benchmarks.report import grouped, tables
-from benchmarks.rounds import Case, in_turn
+from benchmarks.rounds import Case, in_turn, Strangers
 from tests.postgresql import PostgresServer
 from tests.server import flask
 
 LEAST_ROUNDS = 4
+FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error)
 
 
 class Progress:
@@ -40,8 +45,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                         help='how many visitors the databases hold (10000 1000000)')
     parser.add_argument('--visitors', type=int, default=4000, metavar='N',
                         help='how many of them come during the benchmark (4000)')
-    parser.add_argument('--rounds', type=int, default=5, metavar='N', help='how many rounds, at least 4 (5)')
-    parser.add_argument('--seconds', type=int, default=5, metavar='N', help='how long each case runs in a round (5)')
+    parser.add_argument('--rounds', type=int, default=8, metavar='N', help='how many rounds, at least 4 (8)')
+    parser.add_argument('--seconds', type=int, default=3, metavar='N', help='how long each case runs in a round (3)')
     parser.add_argument('--quick', action='store_true',
                         help='see that everything works: few visitors, short rounds, figures without meaning')
     given = parser.parse_args(arguments)
@@ -77,7 +82,7 @@ def measure(given: argparse.Namespace, tell: Progress) -> str:
         for case in cases:
             case.run(given.seconds)
         tell('warmed up')
-        rounds = in_turn(cases, given.rounds, given.seconds, tell)
+        rounds = in_turn(cases, given.rounds, given.seconds, Strangers(os.getpid(), server.postmaster()), tell)
         times = {database.rows: measure_times(database) for database in databases}
         tell('times of one client measured')
         for database in databases:
@@ -108,14 +113,18 @@ def main() -> int:
     given = options()
     # However it ends, the servers end with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if not shutil.which('wrk'):
+        print('wrk is missing: apt-get install wrk, or let `make benchmark` do it', file=sys.stderr)
+        return 1
+
     load = os.getloadavg()[0]
     try:
         found = measure(given, Progress())
-    except (RuntimeError, OSError) as error:
+    except FAILURES as error:
         print(f'the benchmark failed: {error}', file=sys.stderr)
         return 1
-    print(f'{os.cpu_count()} cores for database, application and load together; load {load:.1f} before the start; '
-          f'{given.rounds} rounds of {given.seconds} s a case.\n\n{found}')
+    print(f'Database, application and load share {os.cpu_count()} cores; {given.rounds} rounds of {given.seconds} s a '
+          f'case; the load was {load:.1f} before the start.\n{found}')
     return 0
 
 

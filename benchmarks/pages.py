@@ -39,6 +39,7 @@ class Page:
 def serving(name: str, application: str, database: Database, server: PostgresServer) -> Iterator[Page]:
     """Serve an application on a database, on this machine only."""
     with Server(database.url, application=application, HOST='127.0.0.1', TRUSTED_PROXIES='1') as http:
+        http.get('/livez')  # its workers need a moment longer than its first process
         yield Page(name, http, database, server)
 
 
@@ -47,10 +48,11 @@ def ask(address: str, database: Database, seconds: float) -> tuple[int, float]:
     if urlsplit(address).hostname != '127.0.0.1':
         raise RuntimeError(f'{address} is not on this machine, and this is a load')
     command = ['wrk', '--threads', '1', '--connections', str(CONNECTIONS), '--timeout', '30s',
-               '--duration', f'{max(1, round(seconds))}s', '--script', str(LOAD), address + '/', '--', str(database.visitors), str(database.stride)]
+               '--duration', f'{max(1, round(seconds))}s', '--script', str(LOAD), address + '/',
+               '--', str(database.visitors), str(database.stride)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     requests, rate = re.search(r'(\d+) requests in', done.stdout), re.search(r'Requests/sec:\s+([\d.]+)', done.stdout)
     bad = re.search(r'Non-2xx or 3xx responses: \d+|Socket errors: .*', done.stdout)
-    if bad or not requests or not rate:
+    if bad or not requests or not rate or requests[1] == '0':
         raise RuntimeError(f'wrk at {address}: {bad[0] if bad else done.stdout + done.stderr}')
     return int(requests[1]), float(rate[1])

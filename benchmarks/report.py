@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.database import Database, Times
-from benchmarks.rounds import Ratio, ratio, Round, typical
+from benchmarks.rounds import per_processor_second, Ratio, ratio, Round, typical
 
 HEAD = '| ratio | visitors | median | least to most | goal |\n|---|--:|--:|--:|--:|'
 TIMES_HEAD = '| time | visitors | ms | goal |\n|---|--:|--:|--:|'
@@ -33,16 +34,22 @@ def tables(databases: Sequence[Database], rounds: Sequence[Round], times: dict[i
     """Return what was measured: the ratios with their goals, times of one client, and the cases by themselves."""
     sizes = [database.rows for database in databases]
     commits = [f'| a commit | {grouped(size)} | {times[size].commit:.2f} | |' for size in sizes]
+    strangers = median(each.strangers for each in rounds)
     return '\n'.join([
+        f'Other programs took {strangers:.0%} of the processors meanwhile.', '',
         HEAD, *map(str, ratios(sizes, rounds)), '',
         TIMES_HEAD, *(line for size in sizes for line in _uniques(size, times[size])), *commits, '',
-        CASES_HEAD, *(_case(name, rounds) for name in rounds[0])])
+        CASES_HEAD, *(_case(name, rounds) for name in rounds[0].runs)])
 
 
 def ratios(sizes: Sequence[int], rounds: Sequence[Round]) -> Iterator[Row]:
     """Return the ratios for so many visitors each, the smallest number first."""
     for size in sizes:
         yield Row('page over bare hello', size, ratio(rounds, f'page {size}', 'hello'), 0.30)
+    for size in sizes:
+        # Steadier than the rate where others use the machine too; what the load itself takes is left out.
+        yield Row('page over bare hello, by processor time', size,
+                  ratio(rounds, f'page {size}', 'hello', per_processor_second))
     for size in sizes:
         yield Row('page over naive page', size, ratio(rounds, f'page {size}', f'naive {size}'))
     for size in sizes:

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+import time
 from typing import Protocol
 
 import psutil
+
+CORES = psutil.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,12 @@ class Case(Protocol):
         """Keep it busy and return what it has done."""
 
 
-Round = dict[str, Run]
+@dataclass(frozen=True)
+class Round:
+    """What each case has done, and the share of the processors that others took meanwhile."""
+
+    runs: dict[str, Run]
+    strangers: float
 
 
 @dataclass(frozen=True)
@@ -40,29 +48,38 @@ class Ratio:
     most: float
 
 
-def in_turn(cases: Sequence[Case], rounds: int, seconds: float, tell: Callable[[str], None]) -> list[Round]:
-    """Return what all cases have done in each round; every second round goes backwards."""
-    done = []
-    for number in range(rounds):
-        order = cases if number % 2 == 0 else cases[::-1]
-        done.append({case.name: case.run(seconds) for case in order})
-        rates = ', '.join(f'{name} {run.rate:.0f}' for name, run in sorted(done[-1].items()))
-        tell(f'round {number + 1} of {rounds}, answers a second: {rates}')
-    return done
+def in_turn(cases: Sequence[Case], number: int, seconds: float, strangers: Callable[[], float],
+            tell: Callable[[str], None]) -> list[Round]:
+    """Return so many rounds, in each of which every case has run once; every second round goes backwards."""
+    rounds: list[Round] = []
+    strangers()
+    while len(rounds) < number:
+        order = cases if len(rounds) % 2 == 0 else cases[::-1]
+        runs = {case.name: case.run(seconds) for case in order}
+        rounds.append(Round(runs, strangers()))
+        rates = ', '.join(f'{case.name} {runs[case.name].rate:.0f}' for case in cases)
+        tell(f'round {len(rounds)} of {number}, answers a second: {rates}')
+    return rounds
 
 
-def ratio(rounds: Sequence[Round], over: str, under: str) -> Ratio:
-    """Return how much faster one case was than another.
+def ratio(rounds: Sequence[Round], over: str, under: str, figure: Callable[[Run], float] = lambda run: run.rate
+          ) -> Ratio:
+    """Return how much better one case was than another, by a figure of theirs.
 
     What else the machine had to do changes from minute to minute; within a round it was much the same for both.
     """
-    ratios = [each[over].rate / each[under].rate for each in rounds]
+    ratios = [figure(each.runs[over]) / figure(each.runs[under]) for each in rounds]
     return Ratio(median(ratios), min(ratios), max(ratios))
+
+
+def per_processor_second(run: Run) -> float:
+    """Return how many answers application and database give for a second of processor time."""
+    return 1e6 / (run.application + run.database)
 
 
 def typical(rounds: Sequence[Round], name: str) -> Run:
     """Return the medians of what a case has done."""
-    runs = [each[name] for each in rounds]
+    runs = [each.runs[name] for each in rounds]
     return Run(median(run.rate for run in runs), median(run.application for run in runs),
                median(run.database for run in runs))
 
@@ -80,3 +97,23 @@ def _seconds(process: psutil.Process) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     return times.user + times.system
+
+
+class Strangers:
+    def __init__(self, *pids: int) -> None:
+        """Watch how much of the processors is taken by others than these processes and their children."""
+        self._pids = pids
+        self._read()
+
+    def __call__(self) -> float:
+        """Return the share that others have taken since the last call."""
+        at, busy, own = self._at, self._busy, self._own
+        self._read()
+        return max(0.0, (self._busy - busy - self._own + own) / (self._at - at) / CORES)
+
+    def _read(self) -> None:
+        times = psutil.cpu_times()
+        self._at = time.monotonic()
+        # Guests are within `user` already.
+        self._busy = times.user + times.nice + times.system + times.irq + times.softirq + times.steal
+        self._own = sum(map(processor_seconds, self._pids))
