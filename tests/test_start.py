@@ -1,6 +1,6 @@
 """How the application is started: by make, by Python, by flask; what it tells then, and how Ctrl-C ends it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import os
 from pathlib import Path
 import re
@@ -8,12 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from types import TracebackType
 
 import pytest
 import requests
 
+from rehearsal.engine import CommandFailed, Engine
+from tests.images.containers import eventually, PATIENCE, unique
+from tests.images.fixtures import Image
+from tests.postgresql import free_port
 from tests.server import BROWSER, KEY, ROOT
 
 START_SECONDS = 60
@@ -35,15 +40,20 @@ AT = re.compile(r'(?:serving|Running) on (http://[0-9.:]+)')
 
 @pytest.fixture(scope='module')
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a clone of the working copy as it is, with one commit and the packages that are installed here."""
-    clone = tmp_path_factory.mktemp('start') / 'clone'
+    """Give a clone of the working copy that uses the packages which are installed here."""
+    clone = cloned_into(tmp_path_factory.mktemp('start') / 'clone')
+    (clone / '.venv').symlink_to(ROOT / '.venv')
+    return clone
+
+
+def cloned_into(clone: Path) -> Path:
+    """Return a folder that holds the working copy's files, those not committed yet as well, in one commit."""
     listed = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=ROOT,
                             capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split('\0')):
         if (ROOT / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, clone / name)  # with its time, or make would install everything anew
-    (clone / '.venv').symlink_to(ROOT / '.venv')
     for command in (['init', '--quiet'], ['add', '--all'], ['commit', '--quiet', '--message', 'all']):
         subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@example.org', *command], cwd=clone, check=True)
     return clone
@@ -114,6 +124,40 @@ class Started:
         if self._lives():
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+@pytest.fixture
+def shared_clone() -> Iterator[Path]:
+    """Give a clone without packages, within the working copy: an engine in another container sees nothing else."""
+    (ROOT / 'build').mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / 'build', prefix='clone-') as folder:
+        clone = cloned_into(Path(folder))
+        shutil.copy2(shutil.which('make') or '', clone)
+        yield clone
+
+
+@pytest.mark.container
+def test_python_and_make_are_all_that_make_run_needs(engine: Engine, image: Image, shared_clone: Path) -> None:
+    name, port = unique('bare'), free_port()
+    whose = [f'--user={os.getuid()}:{os.getgid()}', '--env=HOME=/tmp', f'--volume={shared_clone}:/clone']
+    ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/readyz', timeout=9).read().decode())"
+
+    def is_ready() -> bool:
+        try:
+            return '"ready":true' in engine.docker('exec', name, 'python', '-c', ask)
+        except CommandFailed:
+            return False
+
+    engine.docker('run', '--detach', f'--name={name}', *engine.build_options, *whose, '--workdir=/clone', image.base,
+                  './make', 'run', f'PORT={port}')
+    try:
+        eventually(is_ready, 5 * PATIENCE, 'it serves')
+        told = engine.logs(name)
+        assert 'git is not installed' in told and 'so the version has no build number' in told
+        assert f'serving on http://127.0.0.1:{port}' in told
+    finally:
+        print(engine.logs(name))
+        engine.docker('rm', '--force', name)
 
 
 @pytest.fixture
