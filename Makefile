@@ -89,10 +89,14 @@ NO_SECRETS := --exclude-files 'requirements[a-z.]*\.txt$$' --exclude-lines "revi
 
 ##@ Ship
 
+# The image's name without its tag, and another base than the Dockerfile's, from where compose reads it, too.
+NAME ?= visitors
+PYTHON_IMAGE ?= $(shell sed -n 's/^PYTHON_IMAGE=//p' .env 2>/dev/null)
+
 .PHONY: image
 image: ## build the container image, tagged with its version
-	@tag="visitors:$$($(PYTHON) -m release version --tag)"; \
-	docker build --tag "$$tag" --tag visitors:latest \
+	@tag="$(NAME):$$($(PYTHON) -m release version --tag)"; \
+	docker build --tag "$$tag" --tag $(NAME):latest $(addprefix --build-arg PYTHON_IMAGE=,$(PYTHON_IMAGE)) \
 		--build-arg VERSION="$$($(PYTHON) -m release version)" \
 		--build-arg REVISION="$$(git rev-parse HEAD)" \
 		--build-arg CREATED="$$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .; \
@@ -101,6 +105,7 @@ image: ## build the container image, tagged with its version
 .PHONY: up
 up: .env image ## start the application with a PostgreSQL by compose; makes .env with secrets of its own
 	@docker compose up --detach --wait
+	@echo "serving on http://$$(docker compose port application 8000)"
 
 .PHONY: down
 down: ## stop what `make up` has started; the data stay

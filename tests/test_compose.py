@@ -1,21 +1,23 @@
 """The set-ups that compose makes: the image with its database, and the one for developers."""
 
 from collections.abc import Iterator
+import os
 from pathlib import Path
 import re
 import secrets
 import shutil
 import stat
 import subprocess
+import sys
 
 from dotenv import dotenv_values
 import pytest
 import requests
 
 from rehearsal.engine import CommandFailed, Engine
-from tests.images.containers import Composed, counted, eventually, PATIENCE
+from tests.images.containers import Composed, counted, eventually, PATIENCE, unique
 from tests.images.fixtures import default_of, Image
-from tests.server import ROOT
+from tests.server import BROWSER, ROOT
 
 AS_SHIPPED = ('docker-compose.yml',)
 NEVER = '0001-01-01T00:00:00Z'
@@ -121,6 +123,60 @@ def test_the_working_copy_is_safe_from_the_developers_containers(engine: Engine,
             (mount,) = [mount for mount in set_up.inspect(service)['Mounts'] if mount['Destination'] == '/app']
             assert mount['Source'] == str(working_copy)
             assert mount['RW'] is False
+
+
+# What the verbs of make call, told how this engine reaches package indexes and where its compose is.
+DOCKER = """#!/bin/sh
+case "$1" in
+    build) shift; exec {docker} build {options} "$@" ;;
+    compose) shift; exec {compose} "$@" ;;
+    *) exec {docker} "$@" ;;
+esac
+"""
+
+
+@pytest.mark.container
+def test_make_up_and_down_can_be_called_again_and_again(engine: Engine, image: Image, postgres_image: str,
+                                                        shared_clone: Path, tmp_path: Path) -> None:
+    compose = Path(sys.executable).with_name('docker-compose')
+    (tmp_path / 'docker').write_text(DOCKER.format(docker=shutil.which('docker'), compose=compose,
+                                                   options=' '.join(engine.build_options)), encoding='utf-8')
+    (tmp_path / 'docker').chmod(0o755)
+    name, number = unique('made'), (ROOT / 'version.txt').read_text(encoding='utf-8').strip()
+    variables = {'NAME': name, 'IMAGE': f'{name}:latest', 'PYTHON_IMAGE': image.base, 'POSTGRES_IMAGE': postgres_image,
+                 'COMPOSE_PROJECT_NAME': name, 'PUBLISH_ADDRESS': engine.publish_address, 'PORT': '0',
+                 'TRUSTED_PROXIES': '1'}
+
+    def make(verb: str) -> str:
+        environment = {**engine.environment, **variables, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
+        done = subprocess.run(['make', verb], cwd=shared_clone, env=environment, capture_output=True, text=True,
+                              timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def visits() -> int:
+        port = engine.docker('port', f'{name}-application-1', '8000').splitlines()[0].rpartition(':')[2]
+        # Always the same visitor: docker's network, which the request comes from, is another one after each `down`.
+        headers = {'User-Agent': BROWSER, 'X-Forwarded-For': '198.51.100.7'}
+        return counted(requests.get(f'http://{engine.host}:{port}', headers=headers, timeout=30))[0]
+
+    try:
+        told = make('up')
+        assert f'built {name}:{number}-build.1\n' in told
+        assert 'made .env with new secrets' in told
+        assert re.search(r'^serving on http://[0-9.]+:[0-9]+$', told, re.MULTILINE)
+        assert visits() == 1
+        assert 'made .env' not in make('up')
+        assert visits() == 2
+        for _ in range(2):
+            make('down')
+            assert engine.docker('ps', '--all', '--quiet', f'--filter=name={name}-') == ''
+        make('up')
+        assert visits() == 3, '`make down` has thrown the data away'
+    finally:
+        subprocess.run([compose, 'down', '--volumes', '--timeout=5'], cwd=shared_clone, capture_output=True,
+                       env={**engine.environment, **variables}, check=False)
+        engine.docker('image', 'rm', '--force', f'{name}:latest', f'{name}:{number}-build.1')
 
 
 @pytest.mark.container

@@ -1,6 +1,6 @@
 """How the application is started: by make, by Python, by flask; what it tells then, and how Ctrl-C ends it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import re
@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from types import TracebackType
 
@@ -17,7 +16,7 @@ import requests
 
 from rehearsal.engine import CommandFailed, Engine
 from tests.images.containers import eventually, PATIENCE, unique
-from tests.images.fixtures import Image
+from tests.images.fixtures import cloned_into, Image
 from tests.postgresql import free_port
 from tests.server import BROWSER, KEY, ROOT
 
@@ -43,19 +42,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a clone of the working copy that uses the packages which are installed here."""
     clone = cloned_into(tmp_path_factory.mktemp('start') / 'clone')
     (clone / '.venv').symlink_to(ROOT / '.venv')
-    return clone
-
-
-def cloned_into(clone: Path) -> Path:
-    """Return a folder that holds the working copy's files, those not committed yet as well, in one commit."""
-    listed = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=ROOT,
-                            capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split('\0')):
-        if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)  # with its time, or make would install everything anew
-    for command in (['init', '--quiet'], ['add', '--all'], ['commit', '--quiet', '--message', 'all']):
-        subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@example.org', *command], cwd=clone, check=True)
     return clone
 
 
@@ -126,16 +112,6 @@ class Started:
         self._process.wait()
 
 
-@pytest.fixture
-def shared_clone() -> Iterator[Path]:
-    """Give a clone without packages, within the working copy: an engine in another container sees nothing else."""
-    (ROOT / 'build').mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=ROOT / 'build', prefix='clone-') as folder:
-        clone = cloned_into(Path(folder))
-        shutil.copy2(shutil.which('make') or '', clone)
-        yield clone
-
-
 @pytest.mark.container
 def test_python_and_make_are_all_that_make_run_needs(engine: Engine, image: Image, shared_clone: Path) -> None:
     name, port = unique('bare'), free_port()
@@ -148,6 +124,7 @@ def test_python_and_make_are_all_that_make_run_needs(engine: Engine, image: Imag
         except CommandFailed:
             return False
 
+    shutil.copy2(shutil.which('make') or '', shared_clone)
     engine.docker('run', '--detach', f'--name={name}', *engine.build_options, *whose, '--workdir=/clone', image.base,
                   './make', 'run', f'PORT={port}')
     try:

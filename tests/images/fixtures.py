@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import re
 import shutil
+import subprocess
 import tempfile
 
 import pytest
@@ -118,6 +119,28 @@ def working_copy() -> Iterator[Path]:
             copied = shutil.copytree if source.is_dir() else shutil.copy2
             copied(source, copy / name)
         yield copy
+
+
+@pytest.fixture
+def shared_clone() -> Iterator[Path]:
+    """Give a clone within the working copy: an engine in another container sees nothing else."""
+    (ROOT / 'build').mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / 'build', prefix='clone-') as folder:
+        Path(folder).chmod(0o755)  # the container's user has to see into it
+        yield cloned_into(Path(folder))
+
+
+def cloned_into(clone: Path) -> Path:
+    """Return a folder that holds the working copy's files, those not committed yet as well, in one commit."""
+    listed = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=ROOT,
+                            capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split('\0')):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone / name)  # with its time, or make would install everything anew
+    for command in (['init', '--quiet'], ['add', '--all'], ['commit', '--quiet', '--message', 'all']):
+        subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@example.org', *command], cwd=clone, check=True)
+    return clone
 
 
 @contextmanager
