@@ -1,4 +1,4 @@
-"""python -m release VERB: the verbs and their exit codes, nothing else."""
+"""python -m release VERB: the verbs, their options and their exit codes, nothing else."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,34 +6,151 @@ import json
 import os
 import sys
 
-from release.version import build_version, VersionError
+from release.errors import Exit, Interrupted, ReleaseError
+from release.version import build_version
 
-EXIT_CODES = 'exit codes: 0 done, 1 it could not be done and the last line says why, 2 wrong usage'
+EXIT_CODES = 'exit codes:\n' + '\n'.join(f'  {code.value:<4}{code.meaning}' for code in Exit)
+ENVIRONMENT = """
+AWS is told by the environment, as to every AWS SDK: AWS_REGION (or AWS_DEFAULT_REGION), AWS_PROFILE or
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ENDPOINT_URL.
+
+"""
+# What scan.py and bake.py know as well; they import what `version` must do without, and a test compares.
+SEVERITIES = ('negligible', 'low', 'medium', 'high', 'critical')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        build = build_version(os.environ)
-    except VersionError as error:
+        print(_result(options))
+    except ReleaseError as error:
         print(f'release {options.verb}: {error}', file=sys.stderr)
-        return 1
+        return error.code
+    except Interrupted as error:
+        print(f'release {options.verb}: ended by {error}', file=sys.stderr)
+        return error.code
+    return Exit.DONE
 
-    print(json.dumps(build.as_dict(), indent=2) if options.json else build.image_tag if options.tag else build.version)
-    return 0
+
+def _result(options: argparse.Namespace) -> str:
+    if options.verb == 'version':
+        build = build_version(os.environ)
+        text = build.image_tag if options.tag else build.version
+        return json.dumps(build.as_dict(), indent=2) if options.json else text
+
+    # Only now: `version` has to work with nothing installed, because it makes what an installation is tagged with.
+    from release.verbs import carry_out
+    result = carry_out(options, os.environ)
+    return json.dumps(result.data, indent=2) if options.json else result.text
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='release', description='Release this application.', epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(prog='release', description='Release this application.', epilog=EXIT_CODES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
-    version = verbs.add_parser('version', help='print the version of a build made now from this checkout',
-                               description='Print the version of a build made now from this checkout: version.txt '
-                                           'and the build number of the CI, or else the number of commits.')
-    form = version.add_mutually_exclusive_group()
+    _add_version(_verb(verbs, 'version', 'print the version of a build made now from this checkout', """
+        Print the version of a build made now from this checkout: version.txt and the build number of the CI, or else
+        the number of commits."""))
+    _add_archive(_verb(verbs, 'archive', 'save a container image to a file named by its digest', """
+        Save a container image of the Docker engine to build/images/DIGEST.tar, and print that path. A bake takes such
+        a file on a machine that has no Docker engine, and checks it."""))
+    _add_bake(_verb(verbs, 'bake', 'make a released machine image of a container image', """
+        Bake a machine image: a base with the system and the engine, on it the application, in two stages. What was
+        baked from the same inputs before is found by its tags and taken; so nothing is started where nothing has
+        changed. A new image is booted, tests itself, and is released only if it passes. Prints the image's id; writes
+        what was done, and how long each part took, to build/bake.json.""", ENVIRONMENT))
+    _add_verify(_verb(verbs, 'verify', 'boot a copy of an image, which tests itself, and release the image', """
+        Start a copy of a machine image in self-test mode, follow its console, and tag the image Released=true if it
+        passes; else Released=false, and say which check has failed. The copy is terminated in any case.""",
+                      ENVIRONMENT))
+    _add_purge(_verb(verbs, 'purge', 'remove an image that was found broken', """
+        Remove a machine image, or all that were baked from the inputs of a key: the image, its snapshots, what is kept
+        beside it. Refused where an instance runs it or an Auto Scaling group would start it.""", ENVIRONMENT))
+    _add_artefacts(_verb(verbs, 'artefacts', 'fetch what is kept beside an image: SBOM, package list, inputs', """
+        Copy what is kept beside a machine image to a folder of its id, and print the paths.""", ENVIRONMENT))
+    return parser
+
+
+def _verb(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]', name: str, summary: str, description: str,
+          more: str = '') -> argparse.ArgumentParser:
+    lines = '\n'.join(line.strip() for line in description.strip().splitlines())
+    return verbs.add_parser(name, help=summary, description=lines, epilog=more.lstrip('\n') + EXIT_CODES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
     form.add_argument('--tag', action='store_true', help='print it in the form of an image tag, 1.0.2-build.41')
     form.add_argument('--json', action='store_true', help='print version, image tag, commit and build time as JSON')
-    return parser
+
+
+def _add_archive(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('image', metavar='NAME', help='name of the image, such as visitors:1.0.2-build.41')
+    _add_json(parser)
+
+
+def _add_bake(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--image', metavar='NAME', help='name of the container image in the Docker engine')
+    source.add_argument('--archive', metavar='FILE', help='file that `release archive` or `docker save` has written')
+    parser.add_argument('--force', action='store_true', help='bake both stages, also if there is an image of the same '
+                        'inputs')
+    parser.add_argument('--explain', action='store_true', help='only say which inputs differ from those of the image '
+                        'that runs, or else of the newest; begin nothing')
+    parser.add_argument('--scan', choices=SEVERITIES, metavar='SEVERITY', help='do not release an image with '
+                        f'a vulnerability so severe that has a fix: {", ".join(SEVERITIES)}; needs grype')
+    _add_subnet(parser)
+    _add_store(parser)
+    _add_cloud(parser, seconds=5400)
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('ami', metavar='AMI', help='id of the image')
+    _add_subnet(parser)
+    _add_cloud(parser, seconds=900)
+
+
+def _add_purge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('which', metavar='KEY|AMI', help='id of an image, or a key as bake prints it')
+    _add_store(parser)
+    _add_cloud(parser, seconds=300)
+
+
+def _add_artefacts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('ami', metavar='AMI', help='id of the image')
+    parser.add_argument('--to', metavar='FOLDER', default='.', help='where to make the folder of that id; here, if '
+                        'not said otherwise')
+    _add_store(parser)
+    _add_cloud(parser, seconds=300)
+
+
+def _add_subnet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--subnet', metavar='ID', default=os.environ.get('VISITORS_SUBNET', ''),
+                        help='subnet for the machines; VISITORS_SUBNET, or else the default one of the region')
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--artefacts', metavar='PLACE', help='where files are kept beside an image: a folder, or '
+                        's3://BUCKET/PREFIX; VISITORS_ARTEFACTS, or else build/artefacts')
+
+
+def _add_cloud(parser: argparse.ArgumentParser, seconds: float) -> None:
+    parser.add_argument('--region', help='AWS region; AWS_REGION, if it is not given')
+    parser.add_argument('--timeout', type=_seconds, default=seconds, metavar='SECONDS',
+                        help=f'how long all of it may take; {seconds:.0f}, if not said otherwise')
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--json', action='store_true', help='print the result as JSON')
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 86400:
+        raise ValueError(text)
+    return seconds
 
 
 if __name__ == '__main__':

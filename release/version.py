@@ -7,12 +7,14 @@ from pathlib import Path
 import re
 import subprocess
 
+from release.errors import NotReady
+
 ROOT = Path(__file__).resolve().parent.parent
 # The counters of GitLab, Bitbucket and Jenkins. GitLab's rises by pipeline, so a job's retry keeps its number.
 BUILD_COUNTERS = ('CI_PIPELINE_IID', 'BITBUCKET_BUILD_NUMBER', 'BUILD_NUMBER')
 
 
-class VersionError(ValueError):
+class VersionError(NotReady):
     """The version of this build cannot be told; the message says what is wrong and what to do."""
 
 

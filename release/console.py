@@ -1,0 +1,44 @@
+"""What a machine that tests itself has written on its console, understood."""
+
+from dataclasses import dataclass
+import re
+
+from release.progress import CONTROL
+
+# A line of its own, but for what the kernel, journald or a terminal put before it.
+LINE = re.compile(r'^(?:.*[\]:] ?)?SELFTEST (?P<verdict>PASSED|FAILED) (?P<rest>\S.*?)\s*$')
+TOLD_LINES = 15
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a self-test ended: the version that the machine runs, or what is wrong with it."""
+
+    version: str = ''
+    failures: tuple[str, ...] = ()
+
+    def objections(self, expected: str) -> tuple[str, ...]:
+        """Return why the image must not be released; nothing when it may."""
+        if self.failures or self.version == expected:
+            return self.failures
+        return (f'version: the machine runs {self.version}, the image is said to hold {expected}',)
+
+
+def verdict_of(console: str) -> Verdict | None:
+    """Return the verdict on a console; nothing while there is none. Whatever failed counts, whatever else passed."""
+    found = [match for match in map(LINE.match, lines_of(console)) if match]
+    failures = tuple(match['rest'] for match in found if match['verdict'] == 'FAILED')
+    passed = [match['rest'] for match in found if match['verdict'] == 'PASSED']
+    if not found:
+        return None
+    return Verdict(failures=tuple(dict.fromkeys(failures))) if failures else Verdict(version=passed[-1].split()[0])
+
+
+def lines_of(console: str) -> list[str]:
+    """Return the lines of a console that say something, without what moves a cursor."""
+    return [line for line in (CONTROL.sub('', line).rstrip() for line in console.splitlines()) if line.strip()]
+
+
+def end_of(console: str) -> str:
+    """Return the last lines of a console, for people who want to know what happened."""
+    return '\n'.join(f'  | {line}' for line in lines_of(console)[-TOLD_LINES:]) or '  | (nothing)'
