@@ -142,7 +142,7 @@ class Bake:
         """Be the only one that bakes a stage's key within the block, and begin on clean ground."""
         run = self._run
         lock = Lock(run.aws, stage.key, run.run_id, run.who)
-        with lock.held(run.interruption, run.deadline, run.progress, self._renew):
+        with lock.held(run.deadline, run.progress, f'{stage.name}: take the lock', self._renew):
             self._held.append(lock)
             try:
                 if lock.dead:

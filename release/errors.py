@@ -70,7 +70,7 @@ class TimedOut(ReleaseError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks to end. No Exception: botocore catches those while it waits for an answer, and tries again."""
+    """A signal asks to end; no Exception, so that no handler of those takes it for a failure."""
 
     def __init__(self, number: int) -> None:
         """Remember which signal it was."""

@@ -1,25 +1,28 @@
-"""Ctrl-C and the signals of a CI that cancels a job, as one exception that comes once and never in the middle."""
+"""Ctrl-C and the signals of a CI that cancels a job: noted at once, answered where nothing can be left half-way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+import os
 import signal
 from types import FrameType
 
-from release.errors import Interrupted
+from release.errors import Interrupted, ReleaseError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HEARD = b'\nheard; ending what runs, and cleaning up\n'
+HEARD_AGAIN = b'\nstill cleaning up; what would stay otherwise costs money\n'
 
 
 class Interruption:
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        """Turn the first signal into Interrupted; tell whoever sends another one that it was heard."""
-        self._tell = tell
+    """A signal does not raise where it happens to arrive: in a clean-up, or between a machine's start and its id."""
+
+    def __init__(self) -> None:
+        """Hold that nothing was received yet."""
         self._received: int | None = None
-        self._deferrals = 0
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Handle the signals within the block."""
+        """Take the signals within the block."""
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield
@@ -27,23 +30,22 @@ class Interruption:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Let the block end before a signal interrupts: for calls that make something that has to be removed again."""
-        already = self._received
-        self._deferrals += 1
-        try:
-            yield
-        finally:
-            self._deferrals -= 1
-        if self._received is not None and already is None and not self._deferrals:
+    def check(self) -> None:
+        """Raise Interrupted, if a signal was received; every wait calls this, and every clean-up must not."""
+        if self._received is not None:
             raise Interrupted(self._received)
 
+    @contextmanager
+    def prevailing(self) -> Iterator[None]:
+        """Raise Interrupted at the end of the block, also where it fails: Ctrl-C ends called programs as well."""
+        try:
+            yield
+        except ReleaseError:
+            self.check()
+            raise
+        self.check()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._received is not None:
-            # Whoever cleans up must not be interrupted in it, however impatient the one who waits is.
-            self._tell('still cleaning up; what would stay otherwise costs money')
-            return
-        self._received = number
-        if not self._deferrals:
-            raise Interrupted(number)
+        # Not by print: the signal may have come in the middle of one.
+        os.write(2, HEARD if self._received is None else HEARD_AGAIN)
+        self._received = number if self._received is None else self._received

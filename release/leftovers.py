@@ -74,7 +74,7 @@ class _Sweep:
             ('instance', self._instances, self._terminate),
             ('image', self._images, self._deregister),
             ('volume', self._volumes, partial(self._delete, 'delete_volume', 'VolumeId')),
-            ('key pair', self._key_pairs, partial(self._delete, 'delete_key_pair', 'KeyPairId')),
+            ('key pair', self._key_pairs, partial(self._delete, 'delete_key_pair', 'KeyName')),
             ('snapshot', self._snapshots, partial(self._delete, 'delete_snapshot', 'SnapshotId')),
             ('security group', self._groups, partial(self._delete, 'delete_security_group', 'GroupId')),
         ]
@@ -105,7 +105,7 @@ class _Sweep:
 
     def _key_pairs(self) -> list[str]:
         pairs = self._items('describe_key_pairs', 'KeyPairs')
-        return [pair['KeyPairId'] for pair in pairs if self._is_own(pair, 'KeyName')]
+        return [pair['KeyName'] for pair in pairs if self._is_own(pair, 'KeyName')]
 
     def _groups(self) -> list[str]:
         groups = self._items('describe_security_groups', 'SecurityGroups')

@@ -17,9 +17,8 @@ from typing import Any
 
 from release.aws import Aws, moment_of
 from release.errors import AwsFailed, ReleaseError
-from release.interruption import Interruption
 from release.progress import Progress
-from release.waiting import Deadline
+from release.waiting import Deadline, never
 
 PATH = '/visitors/bake'
 RENEWAL_SECONDS = 20.0
@@ -61,12 +60,12 @@ class Lock:
         self.dead: Lease | None = None
 
     @contextmanager
-    def held(self, interruption: Interruption, deadline: Deadline, progress: Progress,
-             meanwhile: Callable[[], None] = lambda: None) -> Iterator['Lock']:
+    def held(self, deadline: Deadline, progress: Progress, phase: str = 'take the lock',
+             meanwhile: Callable[[], None] = never) -> Iterator['Lock']:
         """Hold the lock within the block, after having waited for whoever holds it now."""
         try:
-            with progress.phase('take the lock'):
-                deadline.until(lambda: self._tried(interruption, progress), 'another bake of the same inputs to end',
+            with progress.phase(phase):
+                deadline.until(lambda: self._tried(progress), 'another bake of the same inputs to end',
                                every=POLL_SECONDS * random.uniform(0.7, 1.3), meanwhile=meanwhile)
             yield self
         finally:
@@ -79,9 +78,8 @@ class Lock:
             progress.note(f'the lock could not be given back, so others wait for it up to {LEASE_SECONDS:.0f} s: '
                           f'{error}')
 
-    def _tried(self, interruption: Interruption, progress: Progress) -> bool | None:
-        with interruption.deferred():
-            holder = self.take()
+    def _tried(self, progress: Progress) -> bool | None:
+        holder = self.take()
         if holder is None:
             return True
         progress.step(f'{holder.who} is baking the same; waiting for it')

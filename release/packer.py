@@ -120,7 +120,8 @@ class _Program:
                                          start_new_session=True)
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.is_silent = False
-        threading.Thread(target=self._read, args=(log,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
+        self._reader.start()
 
     def line(self) -> str:
         """Return the next line; nothing when there is none within a second, or none any more."""
@@ -133,7 +134,7 @@ class _Program:
 
     def interrupt(self) -> None:
         """Ask the program to end."""
-        self._process.send_signal(signal.SIGINT)
+        os.kill(self._process.pid, signal.SIGINT)  # Popen's own way would reap it, and its number be free
 
     def reap(self) -> int:
         """Return the exit code of the program, and end what it may have left running."""
@@ -142,12 +143,13 @@ class _Program:
             time.sleep(TICK_SECONDS / 20)
         # All of its session, before its number can be given to another process.
         os.killpg(self._process.pid, signal.SIGKILL)
+        self._reader.join(TICK_SECONDS)
         return self._process.wait()
 
     def _read(self, log: Path) -> None:
         assert self._process.stdout
-        with log.open('w', encoding='utf-8') as kept:
-            for line in self._process.stdout:
+        with log.open('w', encoding='utf-8') as kept, self._process.stdout as printed:
+            for line in printed:
                 kept.write(line)
                 kept.flush()
                 self._lines.put(line.rstrip('\n'))

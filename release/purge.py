@@ -36,7 +36,7 @@ def purge(run: Run, store: Store, which: str) -> list[Purged]:
 
 def _purge(run: Run, store: Store, image: Image) -> Purged:
     lock = Lock(run.aws, image.key, run.run_id, run.who)
-    with run.progress.phase(f'remove {image.ami}'), run.interruption.deferred():
+    with run.progress.phase(f'remove {image.ami}'):
         holder = lock.take()
         if holder:
             raise NotReady(f'{holder.who} is baking the key {image.key}; purge it afterwards')

@@ -38,14 +38,17 @@ class Result:
 
 def carry_out(options: Namespace, environ: Mapping[str, str]) -> Result:
     """Return the result of a verb; raise one of our errors, or Interrupted, when there is none."""
-    watched = progress()
-    interruption = Interruption(watched.note)
-    with interruption.handled():
-        if options.verb == 'archive':
-            return _archive(options)
-        run = Run(run_id=new_run_id(), root=ROOT, environ=environ, aws=Aws(environ, options.region), progress=watched,
-                  interruption=interruption, deadline=Deadline(options.timeout))
-        return VERBS[options.verb](options, run)
+    interruption = Interruption()
+    with interruption.handled(), interruption.prevailing():
+        return _carry_out(options, environ, interruption)
+
+
+def _carry_out(options: Namespace, environ: Mapping[str, str], interruption: Interruption) -> Result:
+    if options.verb == 'archive':
+        return _archive(options)
+    run = Run(run_id=new_run_id(), root=ROOT, environ=environ, aws=Aws(environ, options.region), progress=progress(),
+              interruption=interruption, deadline=Deadline(options.timeout, interruption.check))
+    return VERBS[options.verb](options, run)
 
 
 def _archive(options: Namespace) -> Result:
@@ -58,7 +61,7 @@ def _bake(options: Namespace, run: Run) -> Result:
     bake = Bake(run, _store(options, run), Wish(_source(options), options.force, options.scan or '', options.subnet))
     if options.explain:
         return _explained(bake.explain(), bake.outcome.keys)
-    with _reported(run, bake) as report:
+    with _reported(run, bake) as report, run.interruption.prevailing():
         bake.bake()
     return Result(bake.outcome.amis['app'], report)
 

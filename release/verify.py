@@ -12,7 +12,7 @@ from release.errors import AwsFailed, NotReady, NotVerified, TimedOut
 from release.images import Image, PROJECT
 from release.run import Run
 from release.userdata import render
-from release.waiting import Deadline
+from release.waiting import Deadline, never
 
 INSTANCE_TYPE = 't3.small'
 PURPOSE = 'verify'
@@ -35,7 +35,7 @@ class Verified:
 
 
 def verify(run: Run, ami: str, deadline: Deadline, subnet: str = '',
-           meanwhile: Callable[[], None] = lambda: None) -> Verified:
+           meanwhile: Callable[[], None] = never) -> Verified:
     """Return when an image is released; raise NotVerified, with each check that has failed, when it must not be."""
     image = images.get(run.aws, ami)
     if image.state != 'available':
@@ -69,8 +69,9 @@ def _mark(run: Run, ami: str, released: bool, told: str) -> str:
 def _copy(run: Run, image: Image, user_data: str, subnet: str) -> Iterator[str]:
     """Give the id of a running copy of an image, which is terminated however the block ends."""
     instance = ''
+    run.interruption.check()
     try:
-        with run.progress.phase('verify: start a copy'), run.interruption.deferred():
+        with run.progress.phase('verify: start a copy'):
             instance = _start(run, image, user_data, subnet)
         yield instance
     finally:

@@ -1,4 +1,4 @@
-"""Waiting that always ends: for something, until a moment, with a pause in between."""
+"""Waiting that always ends: for something, until a moment, or when somebody asks to stop."""
 
 from collections.abc import Callable
 import time
@@ -7,13 +7,19 @@ from typing import TypeVar
 from release.errors import TimedOut
 
 Found = TypeVar('Found')
+NAP_SECONDS = 0.5
+
+
+def never() -> None:
+    """Do nothing, as who must not be stopped, or has nothing to do meanwhile."""
 
 
 class Deadline:
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], None] = time.sleep) -> None:
-        """Allow so many seconds from now."""
+    def __init__(self, seconds: float, stop: Callable[[], None] = never,
+                 clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Allow so many seconds from now; whoever waits calls `stop` again and again, which may raise."""
         self.seconds = seconds
+        self._stop = stop
         self._clock = clock
         self._sleep = sleep
         self._end = clock() + seconds
@@ -25,18 +31,26 @@ class Deadline:
 
     def within(self, seconds: float) -> 'Deadline':
         """Return a deadline of so many seconds from now, or this one's if that is sooner."""
-        return Deadline(min(seconds, self.left), self._clock, self._sleep)
+        return Deadline(min(seconds, self.left), self._stop, self._clock, self._sleep)
 
     def check(self, what: str) -> None:
         """Raise TimedOut, saying what was waited for, when the time is over."""
+        self._stop()
         if not self.left:
             raise TimedOut(f'{what}: not within {self.seconds:.0f} s')
 
     def until(self, found: Callable[[], Found | None], what: str, every: float = 5.0,
-              meanwhile: Callable[[], None] = lambda: None) -> Found:
+              meanwhile: Callable[[], None] = never) -> Found:
         """Return what is found as soon as it is; do something meanwhile; raise TimedOut when the time is over."""
+        self._stop()
         while (answer := found()) is None:
             self.check(what)
             meanwhile()
-            self._sleep(min(every, self.left))
+            self._pause(every)
         return answer
+
+    def _pause(self, seconds: float) -> None:
+        pause = self.within(seconds)
+        while pause.left:
+            self._stop()
+            self._sleep(min(NAP_SECONDS, pause.left))

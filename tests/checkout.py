@@ -65,10 +65,10 @@ build {
   }
 }
 """
-# What provisions the machine: Ansible, which takes seconds, or only words like its.
+# What provisions the machine: Ansible, which takes many seconds, or only words like its, and no more of them.
 ANSIBLE = f"""["ansible-playbook --inventory=localhost, --connection=local packer/ansible/%(stage)s.yml",
     "--extra-vars=ansible_python_interpreter={sys.executable}", "--extra-vars=inventory=${{var.inventory_folder}}"]"""
-WORDS = """["echo 'TASK [%(stage)s : The machine is patient] *****'; sleep 2;",
+WORDS = """["echo 'TASK [%(stage)s : The machine is patient] *****'; sleep 1;",
     "echo '{}' > ${var.inventory_folder}/sbom.spdx.json"]"""
 VARIABLES = ('region', 'source_ami', 'base_ami', 'image_archive', 'image_name', 'image_id', 'version', 'commit',
              'build_time', 'input_hash', 'run_id', 'build_url', 'created_by', 'manifest', 'inventory_folder',
@@ -118,7 +118,7 @@ sys.exit(main())
 
 
 class Checkout:
-    def __init__(self, folder: Path, cloud: Cloud, provision: str = ANSIBLE) -> None:
+    def __init__(self, folder: Path, cloud: Cloud, provision: str = WORDS) -> None:
         """Make a checkout with one commit, and an archive of a container image beside it."""
         self.root = folder / 'checkout'
         self.cloud = cloud
@@ -171,10 +171,10 @@ class Checkout:
         return {**kept, **self.cloud.environment, 'PYTHONUNBUFFERED': '1', **settings}
 
     def start(self, *arguments: str, **settings: str) -> 'subprocess.Popen[str]':
-        """Start the release tool."""
+        """Start the release tool in a process group of its own, as a shell does that has a terminal."""
         command = [sys.executable, '-c', START, json.dumps(PATIENCE), *arguments]
         return subprocess.Popen(command, cwd=self.root, env=self.environment(**settings), text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
 
     def release(self, *arguments: str, **settings: str) -> 'Ended':
         """Return what the release tool has ended with."""
@@ -211,6 +211,12 @@ def ended(process: 'subprocess.Popen[str]', timeout: float = 120) -> Ended:
         out, err = process.communicate(timeout=60)
         raise AssertionError(f'still running after {timeout} s: {Ended(process.returncode, out, err)!r}') from None
     return Ended(process.returncode, out, err)
+
+
+def processes_with(word: str) -> list[str]:
+    """Return the command lines that hold a word, of processes that are no zombies."""
+    found = subprocess.run(['ps', '-eo', 'stat=,args='], capture_output=True, text=True, check=True).stdout
+    return [line for line in found.splitlines() if word in line and not line.startswith('Z')]
 
 
 def without(program: str, environ: Mapping[str, str], folder: Path) -> str:

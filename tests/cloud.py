@@ -73,9 +73,9 @@ class Cloud:
                 'AWS_SECRET_ACCESS_KEY': 'testing', 'AWS_EC2_METADATA_DISABLED': 'true', 'AWS_POLL_DELAY_SECONDS': '1',
                 'CHECKPOINT_DISABLE': '1', 'PKR_VAR_ec2_endpoint': self.url}
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str = REGION) -> Any:
         """Return a client for the tests' own questions."""
-        return boto3.client(service, region_name=REGION, endpoint_url=self.url, aws_access_key_id='testing',
+        return boto3.client(service, region_name=region, endpoint_url=self.url, aws_access_key_id='testing',
                             aws_secret_access_key='testing')  # pragma: allowlist secret
 
     def say(self, fault: str, text: str) -> None:
@@ -87,6 +87,11 @@ class Cloud:
         for fault in ('console', 'image-state'):
             (self.folder / fault).unlink(missing_ok=True)
         requests.post(f'{self.url}/moto-api/reset', timeout=30).raise_for_status()
+
+    def sources(self, region: str) -> list[str]:
+        """Return the ids of Debian's images in a region."""
+        found = self.client('ec2', region).describe_images(Owners=[DEBIAN])['Images']
+        return [image['ImageId'] for image in found]
 
     def images(self, **tags: str) -> list[dict[str, Any]]:
         """Return the images of this project that have these tags, the oldest first."""

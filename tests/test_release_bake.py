@@ -11,7 +11,7 @@ from tests.cloud import Cloud, SOURCE_AMI
 
 @pytest.fixture
 def checkout(cloud: Cloud, tmp_path: Path) -> Checkout:
-    """Give a checkout that provisions with Ansible."""
+    """Give a checkout that can be baked in seconds."""
     return Checkout(tmp_path, cloud)
 
 
