@@ -1,0 +1,101 @@
+"""What Packer and Ansible print is understood; the lines are those of Packer 1.6.6 and ansible-core 2.19."""
+
+from release.transcript import Transcript
+
+LAUNCH = """
+==> base.amazon-ebs.base: Prevalidating any provided VPC information
+    base.amazon-ebs.base: Found Image ID: ami-1
+==> base.amazon-ebs.base: Creating temporary keypair: packer-run
+==> base.amazon-ebs.base: Creating temporary security group for this instance: packer_6b05441f
+    base.amazon-ebs.base: Adding tag: "Project": "visitors"
+==> base.amazon-ebs.base: Using ssh communicator to connect: 10.0.0.5
+==> base.amazon-ebs.base: Waiting for SSH to become available...
+==> base.amazon-ebs.base: Connected to SSH!
+==> base.amazon-ebs.base: Provisioning with Ansible...
+    base.amazon-ebs.base: PLAY [Base image] *******
+"""
+IGNORED = """
+    base.amazon-ebs.base: TASK [docker : It may fail] *****
+    base.amazon-ebs.base: fatal: [default]: FAILED! => {"changed": false, "msg": "no matter"}
+    base.amazon-ebs.base: ...ignoring
+"""
+FAILED = """
+    base.amazon-ebs.base: TASK [docker : The engine is installed] *****
+    base.amazon-ebs.base: fatal: [default]: FAILED! => {"msg": "non-zero return code", "rc": 3, "stderr": "a\\nE: no"}
+    base.amazon-ebs.base: PLAY RECAP *****
+==> base.amazon-ebs.base: Provisioning step had errors: Running the cleanup provisioner, if present...
+==> base.amazon-ebs.base: Terminating the source AWS instance...
+Build 'base.amazon-ebs.base' errored after 5 seconds 224 milliseconds: Error executing Ansible: exit status 2
+
+==> Wait completed after 5 seconds 224 milliseconds
+"""
+
+
+def heard(*texts: str) -> Transcript:
+    """Return what was understood of lines."""
+    transcript = Transcript()
+    for line in ''.join(texts).splitlines():
+        transcript.hear(line)
+    return transcript
+
+
+def test_a_failed_task_is_told_with_its_message_and_the_end_of_its_errors() -> None:
+    assert heard(LAUNCH, IGNORED, FAILED).failure == (
+        'the task "docker : The engine is installed" failed: non-zero return code: a\nE: no')
+
+
+def test_a_failure_that_ansible_ignores_is_none() -> None:
+    assert 'It may fail' not in heard(LAUNCH, IGNORED).failure
+
+
+def test_an_item_of_a_loop_is_named() -> None:
+    line = '    app.amazon-ebs.app: failed: [default] (item=b) => {"item": "b", "msg": "wrong"}\n'
+    told = heard('    app.amazon-ebs.app: TASK [units : Units are enabled] ***\n', line).failure
+    assert told == 'the task "units : Units are enabled (item=b)" failed: wrong'
+
+
+def test_a_machine_that_is_not_reached_is_told() -> None:
+    line = '    app.amazon-ebs.app: fatal: [default]: UNREACHABLE! => {"changed": false, "msg": "timed out"}\n'
+    assert heard('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure == 'the task "Wait" failed: timed out'
+
+
+def test_a_message_that_is_no_json_is_told_as_it_is() -> None:
+    line = '    app.amazon-ebs.app: fatal: [default]: FAILED! => something else\n'
+    assert heard('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure.endswith('failed: something else')
+
+
+def test_what_packer_says_itself_is_told_where_no_task_has_failed() -> None:
+    told = heard(LAUNCH, "Build 'base.amazon-ebs.base' errored after 2 seconds: Error waiting for AMI: NotReady\n"
+                         'original error: exceeded wait attempts\n\n==> Wait completed after 2 seconds\n'
+                         '--> base.amazon-ebs.base: again\n').failure
+    assert told == 'Error waiting for AMI: NotReady\noriginal error: exceeded wait attempts'
+
+
+def test_a_refused_template_is_told() -> None:
+    told = heard('Error: Invalid expression\n\n  on packer/a.pkr.hcl line 1:\n  (source code not available)\n').failure
+    assert told == 'Invalid expression\n  on packer/a.pkr.hcl line 1:\n  (source code not available)'
+
+
+def test_the_parts_of_a_bake_follow_each_other() -> None:
+    transcript, parts = Transcript(), ['launch']
+    ends = '\n'.join(f'==> base.amazon-ebs.base: {words}' for words in (
+        'Stopping the source instance...', 'Creating AMI visitors-base from instance i-1',
+        'Terminating the source AWS instance...'))
+    for line in (LAUNCH + IGNORED + ends).splitlines():
+        transcript.hear(line)
+        if transcript.part != parts[-1]:
+            parts.append(transcript.part)
+    assert parts == ['launch', 'boot', 'provision', 'stop', 'image', 'clean up']
+
+
+def test_what_is_done_is_a_task_or_a_step_and_no_noise() -> None:
+    assert heard(LAUNCH).doing == 'Provisioning with Ansible...'
+    assert heard(LAUNCH, IGNORED).doing == 'docker : It may fail'
+
+
+def test_what_packer_makes_for_itself_is_remembered_by_name() -> None:
+    assert heard(LAUNCH).temporary == ['packer-run', 'packer_6b05441f']
+
+
+def test_silence_is_told_as_such() -> None:
+    assert heard('').failure == 'it does not say why'

@@ -1,0 +1,163 @@
+"""A copy of an image that tests itself: what its console says decides, and the copy is gone in any case."""
+
+from pathlib import Path
+import subprocess
+import time
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from release.console import end_of, Verdict, verdict_of
+from release.errors import NotReady
+from release.userdata import render
+from tests.checkout import Checkout, Ended, ended
+from tests.cloud import Cloud
+from tests.server import ROOT
+
+
+@pytest.mark.parametrize(('console', 'verdict'), [
+    ('boot\nSELFTEST PASSED 1.0.2+build.41\n', Verdict('1.0.2+build.41')),
+    ('boot\r\n\x1b[32mSELFTEST PASSED 1.0.2\x1b[0m\r\n', Verdict('1.0.2')),
+    ('[   12.345678] python3[611]: SELFTEST PASSED 1.0.2\n', Verdict('1.0.2')),
+    ('SELFTEST FAILED docker: it is off\n', Verdict(failures=('docker: it is off',))),
+    ('SELFTEST FAILED a: b\nSELFTEST FAILED c: d\nSELFTEST FAILED a: b\n', Verdict(failures=('a: b', 'c: d'))),
+    ('SELFTEST PASSED 1.0.2\nSELFTEST FAILED a: b\n', Verdict(failures=('a: b',))),
+    ('boot\nSELFTEST PASSED\n', None), ('SELFTEST RUNNING\n', None), ('the SELFTEST PASSED 1\n', None), ('', None),
+])
+def test_a_console_is_read_line_by_line(console: str, verdict: Verdict | None) -> None:
+    assert verdict_of(console) == verdict
+
+
+@given(st.text(max_size=300))
+def test_no_console_is_too_strange(console: str) -> None:
+    verdict_of(console)
+    assert end_of(console)
+
+
+def test_another_version_than_the_image_is_said_to_hold_is_no_pass() -> None:
+    assert Verdict('1.0.1').objections('1.0.2') == (
+        'version: the machine runs 1.0.1, the image is said to hold 1.0.2',)
+    assert Verdict('1.0.2').objections('1.0.2') == ()
+
+
+def test_user_data_are_the_template_of_the_project_with_names_in_it() -> None:
+    text = render(ROOT, {'SELFTEST': '1', 'AWS_REGION': 'eu-central-1'})
+    assert '\nSELFTEST=1\nAWS_REGION=eu-central-1\n' in text
+    assert '${' not in text
+
+
+@pytest.mark.parametrize(('template', 'says'), [
+    (None, 'No such file'), ('nothing', '0 times instead of once'), ('${environment}${environment}', '2 times'),
+    ('${environment}' + 'x' * 16400, 'EC2 takes 16384'),
+])
+def test_a_template_that_cannot_be_used_is_named(tmp_path: Path, template: str | None, says: str) -> None:
+    if template is not None:
+        (tmp_path / 'instance').mkdir()
+        (tmp_path / 'instance' / 'user-data.tftpl').write_text(template, encoding='utf-8')
+    with pytest.raises(NotReady, match=says):
+        render(tmp_path, {'SELFTEST': '1'})
+
+
+@pytest.fixture(scope='module')
+def checkout(cloud_server: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Give a checkout, and a cloud that has an image of it, which the tests share."""
+    cloud_server.reset()
+    made = Checkout(tmp_path_factory.mktemp('verify'), cloud_server)
+    baked = made.bake()
+    assert baked.code == 0, baked
+    return made
+
+
+@pytest.fixture
+def ami(checkout: Checkout) -> str:
+    """Give the id of the image."""
+    checkout.cloud.say('console', 'SELFTEST PASSED {version}\n')
+    (image,) = checkout.cloud.images(Stage='app')
+    return str(image['ImageId'])
+
+
+def tags(checkout: Checkout) -> dict[str, str]:
+    """Return the tags of the image."""
+    (image,) = checkout.cloud.images(Stage='app')
+    return {tag['Key']: tag['Value'] for tag in image['Tags']}
+
+
+def copies(checkout: Checkout) -> list[dict[str, Any]]:
+    """Return the copies that were ever started, the newest last."""
+    found = [each for each in checkout.cloud.instances()
+             if {'Key': 'Purpose', 'Value': 'verify'} in each.get('Tags', [])]
+    return sorted(found, key=lambda each: str(each['LaunchTime']))
+
+
+def test_an_image_that_passes_is_released_with_the_moment_and_the_version(checkout: Checkout, ami: str) -> None:
+    done = checkout.release('verify', ami)
+    assert (done.code, done.out) == (0, f'{ami} is released: its self-test has passed as version 1.0.2+build.41'), done
+    assert (tags(checkout)['Released'], tags(checkout)['Verified']) == ('true', 'passed 1.0.2+build.41')
+    assert tags(checkout)['VerifiedAt'].endswith('Z')
+    assert not checkout.cloud.leftovers()
+
+
+def test_the_copy_is_told_to_test_itself_and_is_found_by_a_sweep(checkout: Checkout, ami: str) -> None:
+    checkout.release('verify', ami)
+    copy = copies(checkout)[-1]
+    told = {tag['Key']: tag['Value'] for tag in copy['Tags']}
+    assert (told['Project'], told['Image']) == ('visitors', ami)
+    assert told['Run']
+    ec2 = checkout.cloud.client('ec2')
+    data = ec2.describe_instance_attribute(InstanceId=copy['InstanceId'], Attribute='userData')['UserData']['Value']
+    text = subprocess.run(['base64', '--decode'], input=data, capture_output=True, text=True, check=True).stdout
+    assert '\nSELFTEST=1\n' in text
+    assert copy['MetadataOptions']['HttpTokens'] == 'required'
+    shutdown = ec2.describe_instance_attribute(InstanceId=copy['InstanceId'],
+                                               Attribute='instanceInitiatedShutdownBehavior')
+    assert shutdown['InstanceInitiatedShutdownBehavior']['Value'] == 'terminate'
+
+
+def test_an_image_that_fails_is_not_released_and_every_failed_check_is_named(checkout: Checkout, ami: str) -> None:
+    checkout.cloud.say('console', 'SELFTEST FAILED host keys: one is left\nSELFTEST FAILED docker: it is off\n')
+    done = checkout.release('verify', ami)
+    assert done.code == 6, done
+    assert 'host keys: one is left\n  docker: it is off' in done.err
+    assert tags(checkout)['Released'] == 'false'
+    assert tags(checkout)['Verified'] == 'failed host keys: one is left; docker: it is off'
+    assert not checkout.cloud.leftovers()
+
+
+def test_another_version_is_no_pass(checkout: Checkout, ami: str) -> None:
+    checkout.cloud.say('console', 'SELFTEST PASSED 0.9.0\n')
+    done = checkout.release('verify', ami)
+    assert (done.code, 'the machine runs 0.9.0' in done.err) == (6, True), done
+    assert tags(checkout)['Released'] == 'false'
+
+
+def test_a_copy_that_ends_without_a_word_is_a_failure(checkout: Checkout, ami: str) -> None:
+    checkout.cloud.say('console', 'kernel panic\n')
+    before = len(copies(checkout))
+    process = checkout.start('verify', ami)
+    copy = new_copy(checkout, before)
+    checkout.cloud.client('ec2').terminate_instances(InstanceIds=[copy])
+    done = ended(process)
+    assert done.code == 6, done
+    assert 'has ended without a word' in done.err
+    assert '| kernel panic' in done.err
+    assert tags(checkout)['Released'] == 'false'
+
+
+def new_copy(checkout: Checkout, before: int) -> str:
+    """Return the id of the copy that is started next."""
+    until = time.monotonic() + 60
+    while len(copies(checkout)) == before:
+        assert time.monotonic() < until, 'no copy was started'
+        time.sleep(0.1)
+    return str(copies(checkout)[-1]['InstanceId'])
+
+
+@pytest.mark.parametrize(('which', 'says'), [
+    ('ami-0123456789abcdef0', 'the region us-east-1 has no such image'), ('nonsense', 'has no such image'),
+    ('ami-0debian13newest', 'is no image of this project: it has no tag Project=visitors'),
+])
+def test_an_image_that_is_not_ours_is_refused(checkout: Checkout, which: str, says: str) -> None:
+    done: Ended = checkout.release('verify', which)
+    assert (done.code, says in done.err) == (3, True), done
