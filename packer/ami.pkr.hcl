@@ -281,7 +281,7 @@ locals {
   started = formatdate("YYYYMMDDhhmmss", timestamp())
   run     = var.run_id == "" ? "visitors-${local.started}" : var.run_id
   # An image's name may not hold a plus sign.
-  suffix = "${replace(var.version, "+", "-")}-${var.input_hash}-${local.started}"
+  suffix = "${replace(var.version, "+", "-")}-${var.input_hash}-${local.run}"
 
   tags = {
     Project   = "visitors"

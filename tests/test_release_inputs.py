@@ -1,6 +1,7 @@
 """What goes into an image: which file counts for which stage, what changes a key, and how a difference is told."""
 
 from pathlib import Path
+import re
 import subprocess
 
 from hypothesis import given
@@ -12,7 +13,7 @@ from release.errors import NotReady
 from release.images import TAG_LENGTH
 from release.inputs import app_inputs, base_inputs, roles_of
 from release.key import as_tags, changes, from_tags, key_of, marks
-from tests.checkout import GIT
+from tests.checkout import GIT, VARIABLES
 from tests.server import ROOT
 
 FILES = {
@@ -200,6 +201,13 @@ def test_tags_hold_the_marks_of_any_inputs(inputs: dict[str, str]) -> None:
 def test_keys_are_equal_exactly_where_inputs_are(first: dict[str, str], second: dict[str, str]) -> None:
     assert (key_of('base', first) == key_of('base', second)) == (first == second)
     assert key_of('base', first) != key_of('app', first)
+
+
+def test_the_variables_that_a_bake_knows_are_those_of_the_template() -> None:
+    template = (ROOT / 'packer' / 'ami.pkr.hcl').read_text(encoding='utf-8')
+    declared = set(re.findall(r'^variable "([a-z0-9_]+)"', template, re.MULTILINE))
+    assert set(inputs_module.NEUTRAL) <= declared
+    assert set(VARIABLES) <= declared, 'the small checkout of the tests has other variables than the real template'
 
 
 def test_each_role_of_this_project_is_an_input() -> None:
