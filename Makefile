@@ -31,6 +31,7 @@ version: ## print the version of a build made now
 .PHONY: test
 test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
 	@tests/install-packages tests/packages.txt
+	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
 	@$(PYTEST) -m 'not container and not virtual' $(TESTS)
 
 .PHONY: test-container
@@ -70,6 +71,7 @@ check-packer: $(BIN)/.installed-tests ## check the template and the playbooks of
 .PHONY: coverage
 coverage: $(BIN)/.installed-tests ## run the tests and report which branches of visitors/ they take; writes build/coverage.xml
 	@tests/install-packages tests/packages.txt
+	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
 	@rm --force .coverage .coverage.*
 	@mkdir --parents build
 	@$(BIN)/coverage run -m pytest -m 'not container and not virtual' --junit-xml build/junit.xml
@@ -93,14 +95,29 @@ NO_SECRETS := --exclude-files 'requirements[a-z.]*\.txt$$' --exclude-lines "revi
 NAME ?= visitors
 PYTHON_IMAGE ?= $(shell sed -n 's/^PYTHON_IMAGE=//p' .env 2>/dev/null)
 
+# The moment is that of the commit: the same commit makes the same image, and that one is not baked anew.
 .PHONY: image
 image: ## build the container image, tagged with its version
 	@tag="$(NAME):$$($(PYTHON) -m release version --tag)"; \
 	docker build --tag "$$tag" --tag $(NAME):latest $(addprefix --build-arg PYTHON_IMAGE=,$(PYTHON_IMAGE)) \
 		--build-arg VERSION="$$($(PYTHON) -m release version)" \
 		--build-arg REVISION="$$(git rev-parse HEAD)" \
-		--build-arg CREATED="$$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .; \
+		--build-arg CREATED="$$(TZ=UTC git show --no-patch --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)" .; \
 	echo "built $$tag"
+
+.PHONY: archive
+archive: $(BIN)/.installed-release image ## save the container image to build/images, for a bake elsewhere
+	@$(BIN)/python -m release archive "$(NAME):$$($(PYTHON) -m release version --tag)"
+
+.PHONY: bake
+bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## make a released machine image on AWS; of ARCHIVE=FILE, if it is given
+	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
+	@$(BIN)/python -m release bake $(OPTIONS) \
+		$(if $(ARCHIVE),--archive '$(wildcard $(ARCHIVE))',--image "$(NAME):$$($(PYTHON) -m release version --tag)")
+
+.PHONY: purge
+purge: $(BIN)/.installed-release ## remove a machine image that was found broken; PURGE=KEY or AMI
+	@$(BIN)/python -m release purge $(OPTIONS) '$(PURGE)'
 
 .PHONY: up
 up: .env image ## start the application with a PostgreSQL by compose; makes .env with secrets of its own
