@@ -14,8 +14,8 @@ import subprocess
 import sys
 from typing import Any
 
+from tests.account import Account
 from tests.archives import make_archive
-from tests.cloud import Cloud
 from tests.server import ROOT
 
 TEMPLATE = """
@@ -118,10 +118,10 @@ sys.exit(main())
 
 
 class Checkout:
-    def __init__(self, folder: Path, cloud: Cloud, provision: str = WORDS) -> None:
+    def __init__(self, folder: Path, account: Account, provision: str = WORDS) -> None:
         """Make a checkout with one commit, and an archive of a container image beside it."""
         self.root = folder / 'checkout'
-        self.cloud = cloud
+        self.account = account
         self.archive = folder / 'image.tar'
         self.image_id = make_archive(self.archive)
         self._copy()
@@ -143,7 +143,7 @@ class Checkout:
     def clone(self, folder: Path) -> 'Checkout':
         """Return another checkout of the same, as another machine has it."""
         other = Checkout.__new__(Checkout)
-        other.root, other.cloud = folder / 'checkout', self.cloud
+        other.root, other.account = folder / 'checkout', self.account
         other.archive, other.image_id = self.archive, self.image_id
         subprocess.run([*GIT, 'clone', '--quiet', str(self.root), str(other.root)], check=True)
         return other
@@ -168,7 +168,7 @@ class Checkout:
     def environment(self, **settings: str) -> dict[str, str]:
         """Return an environment for the release tool, free of what the caller's own happens to hold."""
         kept = {name: os.environ[name] for name in ('HOME', 'LANG', 'PATH') if name in os.environ}
-        return {**kept, **self.cloud.environment, 'PYTHONUNBUFFERED': '1', **settings}
+        return {**kept, **self.account.environment, 'PYTHONUNBUFFERED': '1', **settings}
 
     def start(self, *arguments: str, **settings: str) -> 'subprocess.Popen[str]':
         """Start the release tool in a process group of its own, as a shell does that has a terminal."""

@@ -9,7 +9,7 @@ import pytest
 
 from release.aws import Aws, described, moment_of
 from release.errors import AwsFailed, NotReady
-from tests.cloud import Cloud, REGION
+from tests.account import Account, REGION
 from tests.postgresql import free_port
 from tests.server import ROOT
 
@@ -17,11 +17,12 @@ MODULES = sorted((ROOT / 'release').glob('*.py'))
 
 
 @pytest.fixture
-def settings(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Give the environment, which leads to the cloud of the test."""
+def settings(account: Account, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Give the environment, which leads to the account of the test."""
     for name in ('AWS_PROFILE', 'AWS_DEFAULT_REGION', 'AWS_REGION'):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {**cloud.environment, 'AWS_CONFIG_FILE': 'none', 'AWS_SHARED_CREDENTIALS_FILE': 'none'}.items():
+    files = {'AWS_CONFIG_FILE': 'none', 'AWS_SHARED_CREDENTIALS_FILE': 'none'}
+    for name, value in {**account.environment, **files}.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 

@@ -1,40 +1,40 @@
-"""Bakes by the real release tool and the real Packer, on a cloud without machines: what is baked, and what is not."""
+"""Bakes by the real release tool and the real Packer, without machines: what is baked, and what is not."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.account import Account, SOURCE_AMI
 from tests.checkout import Checkout
-from tests.cloud import Cloud, SOURCE_AMI
 
 
 @pytest.fixture
-def checkout(cloud: Cloud, tmp_path: Path) -> Checkout:
+def checkout(account: Account, tmp_path: Path) -> Checkout:
     """Give a checkout that can be baked in seconds."""
-    return Checkout(tmp_path, cloud)
+    return Checkout(tmp_path, account)
 
 
-def test_a_bake_makes_a_released_image_once_and_takes_it_from_then_on(checkout: Checkout, cloud: Cloud) -> None:
+def test_a_bake_makes_a_released_image_once_and_takes_it_from_then_on(checkout: Checkout, account: Account) -> None:
     first = checkout.bake()
     assert first.code == 0, first
     report = checkout.report
     assert (report['baked'], report['verified'], report['released']) == (['base', 'app'], True, True)
     assert [phase['name'] for phase in report['phases']][-1] == 'verify: terminate it'
-    assert not cloud.leftovers()
-    machines = len(cloud.instances())
+    assert not account.leftovers()
+    machines = len(account.instances())
 
     again = checkout.bake()
     assert (again.code, again.out) == (0, first.out), again
     assert checkout.report['baked'] == []
-    assert len(cloud.instances()) == machines, 'a machine was started although nothing has changed'
-    (image,) = cloud.images(Stage='app')
+    assert len(account.instances()) == machines, 'a machine was started although nothing has changed'
+    (image,) = account.images(Stage='app')
     assert image['ImageId'] == first.out
 
 
-def test_an_image_tells_what_it_was_made_of(checkout: Checkout, cloud: Cloud) -> None:
+def test_an_image_tells_what_it_was_made_of(checkout: Checkout, account: Account) -> None:
     assert checkout.bake(CI_JOB_URL='https://gitlab.example.org/job/7').code == 0
-    (base,), (app,) = cloud.images(Stage='base'), cloud.images(Stage='app')
+    (base,), (app,) = account.images(Stage='base'), account.images(Stage='app')
     tags = {tag['Key']: tag['Value'] for tag in app['Tags']}
     assert (tags['Version'], tags['Commit']) == ('1.0.2+build.41', '5' * 40)
     assert (tags['SourceAmi'], tags['InputHash']) == (base['ImageId'], checkout.report['keys']['app'])
@@ -44,13 +44,13 @@ def test_an_image_tells_what_it_was_made_of(checkout: Checkout, cloud: Cloud) ->
     assert (base['ImdsSupport'], app['ImdsSupport']) == ('v2.0', 'v2.0')
 
 
-def test_a_changed_role_of_the_application_bakes_the_application_only(checkout: Checkout, cloud: Cloud) -> None:
+def test_a_changed_role_of_the_application_bakes_the_application_only(checkout: Checkout, account: Account) -> None:
     assert checkout.bake().code == 0
     checkout.add_task('application', "\n- name: More\n  ansible.builtin.command: 'true'\n  changed_when: false\n")
     again = checkout.bake()
     assert (again.code, checkout.report['baked']) == (0, ['app']), again
     assert 'changed  packer/ansible/roles/application/tasks/main.yml' in again.err
-    assert len(cloud.images(Stage='base')) == 1
+    assert len(account.images(Stage='base')) == 1
 
 
 def test_a_changed_role_of_the_base_bakes_both(checkout: Checkout) -> None:
@@ -60,19 +60,19 @@ def test_a_changed_role_of_the_base_bakes_both(checkout: Checkout) -> None:
     assert (again.code, checkout.report['baked']) == (0, ['base', 'app']), again
 
 
-def test_a_forced_bake_bakes_both_although_nothing_has_changed(checkout: Checkout, cloud: Cloud) -> None:
+def test_a_forced_bake_bakes_both_although_nothing_has_changed(checkout: Checkout, account: Account) -> None:
     first = checkout.bake()
     forced = checkout.bake('--force')
     assert (forced.code, checkout.report['baked']) == (0, ['base', 'app']), forced
     assert forced.out != first.out
     assert checkout.bake().out == forced.out, 'the newest of the same inputs is the one to take'
-    assert not cloud.leftovers()
+    assert not account.leftovers()
 
 
-def test_an_explanation_names_what_has_changed_and_begins_nothing(checkout: Checkout, cloud: Cloud) -> None:
+def test_an_explanation_names_what_has_changed_and_begins_nothing(checkout: Checkout, account: Account) -> None:
     assert 'there is no image to compare with' in checkout.bake('--explain').out
     assert checkout.bake().code == 0
-    machines = len(cloud.instances())
+    machines = len(account.instances())
     checkout.add_task('application', "\n- name: More\n  ansible.builtin.command: 'true'\n")
     checkout.write('instance/new.py', '')
     told = checkout.bake('--explain')
@@ -80,7 +80,7 @@ def test_an_explanation_names_what_has_changed_and_begins_nothing(checkout: Chec
     assert 'new      instance/new.py' in told.out
     assert 'changed  packer/ansible/roles/application/tasks/main.yml' in told.out
     assert 'role:engine' not in told.out
-    assert len(cloud.instances()) == machines
+    assert len(account.instances()) == machines
 
 
 def test_an_explanation_works_on_a_machine_that_has_nothing_but_a_clone(checkout: Checkout, tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_an_explanation_works_on_a_machine_that_has_nothing_but_a_clone(checkout
     assert told['app']['changes'] == [{'name': 'role:application', 'kind': 'changed'}]
 
 
-def test_an_explanation_compares_with_what_runs_rather_than_with_the_newest(checkout: Checkout, cloud: Cloud) -> None:
+def test_an_explanation_compares_with_what_runs_rather_than_the_newest(checkout: Checkout, account: Account) -> None:
     running = checkout.bake().out
-    cloud.run_in_a_group(running)
+    account.run_in_a_group(running)
     checkout.write('instance/new.py', '')
     newest = checkout.bake().out
     told = checkout.bake('--explain').out
@@ -114,29 +114,29 @@ def test_what_a_bake_leaves_beside_an_image_is_found_by_its_id(checkout: Checkou
     assert inputs['image'] == checkout.image_id
 
 
-def test_artefacts_may_be_kept_in_a_bucket(checkout: Checkout, cloud: Cloud, tmp_path: Path) -> None:
-    cloud.client('s3').create_bucket(Bucket='artefacts')
+def test_artefacts_may_be_kept_in_a_bucket(checkout: Checkout, account: Account, tmp_path: Path) -> None:
+    account.client('s3').create_bucket(Bucket='artefacts')
     place = {'VISITORS_ARTEFACTS': 's3://artefacts/of/visitors'}
     ami = checkout.bake(**place).out
-    keys = [entry['Key'] for entry in cloud.client('s3').list_objects_v2(Bucket='artefacts')['Contents']]
+    keys = [entry['Key'] for entry in account.client('s3').list_objects_v2(Bucket='artefacts')['Contents']]
     assert f'of/visitors/{ami}/sbom.spdx.json' in keys
     (tmp_path / 'other').mkdir()
     other = checkout.clone(tmp_path / 'other')
     other.write('instance/new.py', '')
     assert 'new      instance/new.py' in other.bake('--explain', **place).out
     assert checkout.release('purge', ami, **place).code == 0
-    left = [entry['Key'] for entry in cloud.client('s3').list_objects_v2(Bucket='artefacts')['Contents']]
+    left = [entry['Key'] for entry in account.client('s3').list_objects_v2(Bucket='artefacts')['Contents']]
     assert not [key for key in left if ami in key]
 
 
-def test_an_image_that_was_baked_but_not_verified_is_verified_only(checkout: Checkout, cloud: Cloud) -> None:
-    cloud.say('console', 'SELFTEST FAILED docker: it is off\n')
+def test_an_image_that_was_baked_but_not_verified_is_verified_only(checkout: Checkout, account: Account) -> None:
+    account.say('console', 'SELFTEST FAILED docker: it is off\n')
     failed = checkout.bake()
     assert failed.code == 6
     assert 'docker: it is off' in failed.err
-    (image,) = cloud.images(Stage='app')
+    (image,) = account.images(Stage='app')
 
-    cloud.say('console', 'SELFTEST PASSED {version}\n')
+    account.say('console', 'SELFTEST PASSED {version}\n')
     again = checkout.bake()
     assert (again.code, again.out) == (0, image['ImageId']), again
     assert (checkout.report['baked'], checkout.report['verified']) == ([], True)

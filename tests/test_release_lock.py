@@ -14,8 +14,8 @@ from release.errors import AwsFailed
 from release.lock import LeaseLost, Lock
 from release.progress import Progress, View
 from release.waiting import Deadline
+from tests.account import Account, REGION
 from tests.checkout import Checkout, ended, processes_with
-from tests.cloud import Cloud, REGION
 
 KEY = '0123456789abcdef'
 
@@ -31,9 +31,9 @@ class Clock:
 
 
 @pytest.fixture
-def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Aws:
-    """Give the seam to the cloud of the test."""
-    for name, value in cloud.environment.items():
+def aws(account: Account, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """Give the seam to the account of the test."""
+    for name, value in account.environment.items():
         monkeypatch.setenv(name, value)
     return Aws({'AWS_REGION': REGION})
 
@@ -57,17 +57,17 @@ def test_the_second_one_is_told_who_is_the_first(make: Callable[..., Lock]) -> N
     assert holder and (holder.run_id, holder.who) == ('a', 'user of a')
 
 
-def test_what_was_given_back_can_be_taken(make: Callable[..., Lock], cloud: Cloud) -> None:
+def test_what_was_given_back_can_be_taken(make: Callable[..., Lock], account: Account) -> None:
     first, second = make('a'), make('b')
     first.take()
     first.give_back()
     assert second.take() is None
     assert second.dead is None
     second.give_back()
-    assert not cloud.leftovers()
+    assert not account.leftovers()
 
 
-def test_whoever_takes_over_knows_who_has_died(make: Callable[..., Lock], cloud: Cloud,
+def test_whoever_takes_over_knows_who_has_died(make: Callable[..., Lock], account: Account,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     make('a').take()
     heir = make('b')
@@ -77,7 +77,7 @@ def test_whoever_takes_over_knows_who_has_died(make: Callable[..., Lock], cloud:
     assert heir.dead and heir.dead.run_id == 'a'
     assert make('c').take(), 'the heir holds it now'
     heir.give_back()
-    assert not cloud.leftovers(), 'the lease of the dead one went with that of the heir'
+    assert not account.leftovers(), 'the lease of the dead one went with that of the heir'
 
 
 def test_an_owner_that_was_taken_for_dead_is_told_when_it_renews(make: Callable[..., Lock],
@@ -164,8 +164,8 @@ def held_once(lock: Lock) -> str:
         return 'held'
 
 
-def test_two_bakes_of_the_same_at_once_bake_it_once(cloud: Cloud, tmp_path: Path) -> None:
-    one = Checkout(tmp_path, cloud)
+def test_two_bakes_of_the_same_at_once_bake_it_once(account: Account, tmp_path: Path) -> None:
+    one = Checkout(tmp_path, account)
     (tmp_path / 'other').mkdir()
     other = one.clone(tmp_path / 'other')
     both = [each.start('bake', '--archive', str(one.archive)) for each in (one, other)]
@@ -174,28 +174,28 @@ def test_two_bakes_of_the_same_at_once_bake_it_once(cloud: Cloud, tmp_path: Path
     assert first.out == second.out
     assert sorted([one.report['baked'], other.report['baked']]) == [[], ['base', 'app']]
     assert 'is baking the same; waiting for it' in first.err + second.err
-    assert (len(cloud.images(Stage='base')), len(cloud.images(Stage='app'))) == (1, 1)
-    assert not cloud.leftovers()
+    assert (len(account.images(Stage='base')), len(account.images(Stage='app'))) == (1, 1)
+    assert not account.leftovers()
 
 
-def test_who_waits_goes_on_when_the_one_that_bakes_is_killed(cloud: Cloud, tmp_path: Path) -> None:
-    one = Checkout(tmp_path, cloud)
+def test_who_waits_goes_on_when_the_one_that_bakes_is_killed(account: Account, tmp_path: Path) -> None:
+    one = Checkout(tmp_path, account)
     (tmp_path / 'other').mkdir()
     other = one.clone(tmp_path / 'other')
-    cloud.say('image-state', 'pending')
+    account.say('image-state', 'pending')
     owner = one.start('bake', '--archive', str(one.archive))
     wait_for(owner, 'Waiting for AMI to become ready')
     waiter = other.start('bake', '--archive', str(one.archive))
     wait_for(waiter, 'is baking the same; waiting for it')
     owner.send_signal(signal.SIGKILL)
     ended(owner)
-    cloud.say('image-state', 'available')
+    account.say('image-state', 'available')
     done = ended(waiter)
     assert done.code == 0, done
     assert 'was baking the same and has died; removing what it has left' in done.err
     assert other.report['baked'] == ['base', 'app']
-    assert (len(cloud.images(Stage='base')), len(cloud.images(Stage='app'))) == (1, 1)
-    assert not cloud.leftovers()
+    assert (len(account.images(Stage='base')), len(account.images(Stage='app'))) == (1, 1)
+    assert not account.leftovers()
     assert not processes_with(str(one.root)), 'the Packer of who was killed still works'
 
 

@@ -12,8 +12,8 @@ import pytest
 from release.console import end_of, Verdict, verdict_of
 from release.errors import NotReady
 from release.userdata import render
+from tests.account import Account
 from tests.checkout import Checkout, Ended, ended
-from tests.cloud import Cloud
 from tests.server import ROOT
 
 
@@ -61,10 +61,10 @@ def test_a_template_that_cannot_be_used_is_named(tmp_path: Path, template: str |
 
 
 @pytest.fixture(scope='module')
-def checkout(cloud_server: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Give a checkout, and a cloud that has an image of it, which the tests share."""
-    cloud_server.reset()
-    made = Checkout(tmp_path_factory.mktemp('verify'), cloud_server)
+def checkout(account_server: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Give a checkout, and an account that has an image of it, which the tests share."""
+    account_server.reset()
+    made = Checkout(tmp_path_factory.mktemp('verify'), account_server)
     baked = made.bake()
     assert baked.code == 0, baked
     return made
@@ -73,20 +73,20 @@ def checkout(cloud_server: Cloud, tmp_path_factory: pytest.TempPathFactory) -> C
 @pytest.fixture
 def ami(checkout: Checkout) -> str:
     """Give the id of the image."""
-    checkout.cloud.say('console', 'SELFTEST PASSED {version}\n')
-    (image,) = checkout.cloud.images(Stage='app')
+    checkout.account.say('console', 'SELFTEST PASSED {version}\n')
+    (image,) = checkout.account.images(Stage='app')
     return str(image['ImageId'])
 
 
 def tags(checkout: Checkout) -> dict[str, str]:
     """Return the tags of the image."""
-    (image,) = checkout.cloud.images(Stage='app')
+    (image,) = checkout.account.images(Stage='app')
     return {tag['Key']: tag['Value'] for tag in image['Tags']}
 
 
 def copies(checkout: Checkout) -> list[dict[str, Any]]:
     """Return the copies that were ever started, the newest last."""
-    found = [each for each in checkout.cloud.instances()
+    found = [each for each in checkout.account.instances()
              if {'Key': 'Purpose', 'Value': 'verify'} in each.get('Tags', [])]
     return sorted(found, key=lambda each: str(each['LaunchTime']))
 
@@ -96,7 +96,7 @@ def test_an_image_that_passes_is_released_with_the_moment_and_the_version(checko
     assert (done.code, done.out) == (0, f'{ami} is released: its self-test has passed as version 1.0.2+build.41'), done
     assert (tags(checkout)['Released'], tags(checkout)['Verified']) == ('true', 'passed 1.0.2+build.41')
     assert tags(checkout)['VerifiedAt'].endswith('Z')
-    assert not checkout.cloud.leftovers()
+    assert not checkout.account.leftovers()
 
 
 def test_the_copy_is_told_to_test_itself_and_is_found_by_a_sweep(checkout: Checkout, ami: str) -> None:
@@ -105,7 +105,7 @@ def test_the_copy_is_told_to_test_itself_and_is_found_by_a_sweep(checkout: Check
     told = {tag['Key']: tag['Value'] for tag in copy['Tags']}
     assert (told['Project'], told['Image']) == ('visitors', ami)
     assert told['Run']
-    ec2 = checkout.cloud.client('ec2')
+    ec2 = checkout.account.client('ec2')
     data = ec2.describe_instance_attribute(InstanceId=copy['InstanceId'], Attribute='userData')['UserData']['Value']
     text = subprocess.run(['base64', '--decode'], input=data, capture_output=True, text=True, check=True).stdout
     assert '\nSELFTEST=1\n' in text
@@ -116,28 +116,28 @@ def test_the_copy_is_told_to_test_itself_and_is_found_by_a_sweep(checkout: Check
 
 
 def test_an_image_that_fails_is_not_released_and_every_failed_check_is_named(checkout: Checkout, ami: str) -> None:
-    checkout.cloud.say('console', 'SELFTEST FAILED host keys: one is left\nSELFTEST FAILED docker: it is off\n')
+    checkout.account.say('console', 'SELFTEST FAILED host keys: one is left\nSELFTEST FAILED docker: it is off\n')
     done = checkout.release('verify', ami)
     assert done.code == 6, done
     assert 'host keys: one is left\n  docker: it is off' in done.err
     assert tags(checkout)['Released'] == 'false'
     assert tags(checkout)['Verified'] == 'failed host keys: one is left; docker: it is off'
-    assert not checkout.cloud.leftovers()
+    assert not checkout.account.leftovers()
 
 
 def test_another_version_is_no_pass(checkout: Checkout, ami: str) -> None:
-    checkout.cloud.say('console', 'SELFTEST PASSED 0.9.0\n')
+    checkout.account.say('console', 'SELFTEST PASSED 0.9.0\n')
     done = checkout.release('verify', ami)
     assert (done.code, 'the machine runs 0.9.0' in done.err) == (6, True), done
     assert tags(checkout)['Released'] == 'false'
 
 
 def test_a_copy_that_ends_without_a_word_is_a_failure(checkout: Checkout, ami: str) -> None:
-    checkout.cloud.say('console', 'kernel panic\n')
+    checkout.account.say('console', 'kernel panic\n')
     before = len(copies(checkout))
     process = checkout.start('verify', ami)
     copy = new_copy(checkout, before)
-    checkout.cloud.client('ec2').terminate_instances(InstanceIds=[copy])
+    checkout.account.client('ec2').terminate_instances(InstanceIds=[copy])
     done = ended(process)
     assert done.code == 6, done
     assert 'has ended without a word' in done.err

@@ -1,7 +1,7 @@
 """A moto server of a test's own, with the few things that a release needs and moto lacks, and with faults on demand.
 
 It has no machines: what an instance writes on its console, and what becomes of it, the tests say by files in a folder.
-`python -m tests.cloud PORT FOLDER` runs it.
+`python -m tests.account PORT FOLDER` runs it.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def source_image(ami: str, day: str) -> dict[str, object]:
 SOURCES = [source_image('ami-0debian13older', '20260901'), source_image(SOURCE_AMI, '20261001')]
 
 
-class Cloud:
+class Account:
     def __init__(self, folder: Path) -> None:
         """Start a server whose faults are in a folder."""
         self.folder = folder
@@ -46,7 +46,7 @@ class Cloud:
         (folder / 'sources.json').write_text(json.dumps(SOURCES), encoding='utf-8')
         self._log = (folder / 'log').open('wb')
         self._process = subprocess.Popen(
-            [sys.executable, '-m', 'tests.cloud', str(self.port), str(folder)], cwd=ROOT, stdout=self._log,
+            [sys.executable, '-m', 'tests.account', str(self.port), str(folder)], cwd=ROOT, stdout=self._log,
             stderr=self._log, env={**os.environ, 'MOTO_AMIS_PATH': str(folder / 'sources.json')})
         self._wait()
 
@@ -144,10 +144,10 @@ class Cloud:
 
 
 @contextmanager
-def cloud_running() -> Iterator[Cloud]:
+def account_running() -> Iterator[Account]:
     """Give a server for the time of the block."""
-    with tempfile.TemporaryDirectory(prefix='visitors-cloud-') as folder:
-        made = Cloud(Path(folder))
+    with tempfile.TemporaryDirectory(prefix='visitors-account-') as folder:
+        made = Account(Path(folder))
         try:
             yield made
         finally:
@@ -155,17 +155,17 @@ def cloud_running() -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope='session')
-def cloud_server() -> Iterator[Cloud]:
+def account_server() -> Iterator[Account]:
     """Give a server for the whole run."""
-    with cloud_running() as made:
+    with account_running() as made:
         yield made
 
 
 @pytest.fixture
-def cloud(cloud_server: Cloud) -> Cloud:
+def account(account_server: Account) -> Account:
     """Give a server on which nothing has been done yet."""
-    cloud_server.reset()
-    return cloud_server
+    account_server.reset()
+    return account_server
 
 
 def serve(port: int, folder: Path) -> None:
