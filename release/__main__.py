@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Sequence
 import json
 import os
+import re
 import sys
 
 from release.errors import Exit, Interrupted, ReleaseError
+from release.names import AMI, KEY
 from release.version import build_version
 
 EXIT_CODES = 'exit codes:\n' + '\n'.join(f'  {code.value:<4}{code.meaning}' for code in Exit)
@@ -106,19 +108,20 @@ def _add_bake(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('ami', metavar='AMI', help='id of the image')
+    parser.add_argument('ami', metavar='AMI', type=_ami, help='id of the image')
     _add_subnet(parser)
     _add_cloud(parser, seconds=900)
 
 
 def _add_purge(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('which', metavar='KEY|AMI', help='id of an image, or a key as bake prints it')
+    parser.add_argument('which', metavar='KEY|AMI', type=_key_or_ami, help='id of an image, or a key as `bake '
+                        '--explain` prints it')
     _add_store(parser)
     _add_cloud(parser, seconds=300)
 
 
 def _add_artefacts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('ami', metavar='AMI', help='id of the image')
+    parser.add_argument('ami', metavar='AMI', type=_ami, help='id of the image')
     parser.add_argument('--to', metavar='FOLDER', default='.', help='where to make the folder of that id; here, if '
                         'not said otherwise')
     _add_store(parser)
@@ -147,10 +150,22 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 1 <= seconds <= 86400:
-        raise ValueError(text)
-    return seconds
+    if not re.fullmatch('[0-9]{1,5}', text) or not 1 <= int(text) <= 86400:
+        raise argparse.ArgumentTypeError(f'{text!r}: use a whole number of seconds from 1 to 86400')
+    return float(text)
+
+
+def _ami(text: str) -> str:
+    if not AMI.fullmatch(text):
+        raise argparse.ArgumentTypeError(f'{text!r}: use the id of an image, as in ami-0123456789abcdef0')
+    return text
+
+
+def _key_or_ami(text: str) -> str:
+    if not KEY.fullmatch(text) and not AMI.fullmatch(text):
+        raise argparse.ArgumentTypeError(f'{text!r}: use the id of an image, as in ami-0123456789abcdef0, or a key, '
+                                         'as in 0123456789abcdef')
+    return text
 
 
 if __name__ == '__main__':

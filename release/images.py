@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-import re
 from typing import Any
 
 from release.aws import Aws
@@ -14,7 +13,6 @@ BASE, APP = 'base', 'app'
 # The account that Debian publishes its images from: https://wiki.debian.org/Cloud/AmazonEC2Image
 DEBIAN = '136693071363'
 SOURCE_NAME = 'debian-13-amd64-*'
-AMI = re.compile(r'ami-[0-9a-z]{8,}')
 TAG_LENGTH = 256
 UNKNOWN_IMAGE = ('InvalidAMIID.NotFound', 'InvalidAMIID.Malformed', 'InvalidAMIID.Unavailable')
 

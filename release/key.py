@@ -7,10 +7,10 @@ import json
 
 from release.images import TAG_LENGTH
 from release.inputs import ANSIBLE
+from release.names import KEY_LENGTH
 
 # Counted up where the same inputs no longer make the same image, because the release tool itself does it otherwise.
 FORMAT = 1
-KEY_LENGTH = 16
 MARK_LENGTH = 8
 ROLES = f'{ANSIBLE}/roles/'
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from release import images
 from release.artefacts import Store
 from release.errors import NotReady
-from release.images import AMI, Image
+from release.images import Image
 from release.lock import Lock
+from release.names import AMI
 from release.run import Run
 
 ALIVE = ('pending', 'running', 'stopping', 'stopped')

@@ -88,7 +88,7 @@ VERBS: dict[str, Callable[[Namespace, Run], Result]] = {
 
 
 def _source(options: Namespace) -> Source:
-    return FromArchive(Path(options.archive)) if options.archive else FromEngine(options.image, IMAGES)
+    return FromArchive(Path(options.archive)) if options.archive is not None else FromEngine(options.image, IMAGES)
 
 
 def _store(options: Namespace, run: Run) -> Store:
