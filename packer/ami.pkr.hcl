@@ -333,13 +333,12 @@ source "amazon-ebs" "visitors" {
   temporary_key_pair_name               = "packer-${local.run}"
   temporary_security_group_source_cidrs = var.ssh_source_cidrs
 
-  # No wait is without end: SSH 5 minutes, whatever EC2 does 30.
+  # No wait is without end. EC2 is asked every 15 s, or as often as AWS_POLL_DELAY_SECONDS says.
   ssh_timeout            = "5m"
   ssh_handshake_attempts = 100
   pause_before_ssm       = "20s"
   aws_polling {
-    delay_seconds = 5
-    max_attempts  = 360
+    max_attempts = 240
   }
 
   run_tags        = local.builder_tags
