@@ -34,7 +34,8 @@ def event_of(line: bytes) -> Event:
     """Return the event that a line of `journalctl --output=json` becomes."""
     entry = json.loads(line)
     message = _text(entry.get('MESSAGE'))
-    fields = {'unit': _text(entry.get('_SYSTEMD_UNIT') or entry.get('UNIT') or entry.get('SYSLOG_IDENTIFIER')),
+    # What systemd says of a unit belongs to the unit, although systemd has said it.
+    fields = {'unit': _text(entry.get('UNIT') or entry.get('_SYSTEMD_UNIT') or entry.get('SYSLOG_IDENTIFIER')),
               'priority': _text(entry.get('PRIORITY')), **_fields_in(message)}
     text = json.dumps({name: value for name, value in fields.items() if value != ''}, ensure_ascii=False)
     return Event(int(entry['__REALTIME_TIMESTAMP']) // 1000, _cut(text), entry['__CURSOR'])

@@ -16,7 +16,7 @@ COMMAND = ('journalctl', '--follow', '--no-tail', '--all', '--quiet', '--output=
 # How old an entry gets before it is sent, and how often is looked whether this process shall end.
 LINGER_SECONDS, LOOK_SECONDS = 1.0, 0.2
 # Once it shall end: for what the others write as they end, and for the last batch.
-LAST_SECONDS, QUIET_SECONDS = 4.0, 0.5
+LAST_SECONDS, QUIET_SECONDS = 4.0, 1.0
 READ_BYTES = 1 << 16
 
 
@@ -30,6 +30,10 @@ class Order:
     def is_given(self) -> bool:
         """Whether this process shall end."""
         return self.at is not None
+
+    def is_quiet(self, heard: float) -> bool:
+        """Return whether this process shall end and has not heard anything for a while since."""
+        return self.at is not None and time.monotonic() - max(self.at, heard) > QUIET_SECONDS
 
     @property
     def is_overdue(self) -> bool:
@@ -87,7 +91,7 @@ class Journal:
             for line in lines:
                 yield event_of(line)
             heard = time.monotonic() if lines else heard
-            if not lines and self._order.is_given and time.monotonic() - heard > QUIET_SECONDS:
+            if self._order.is_quiet(heard):
                 return
             yield None
 

@@ -55,14 +55,14 @@ class Hook:
 
 
 @contextmanager
-def kept_waiting(beat: Callable[[], None] | None, seconds: float = HEARTBEAT_SECONDS) -> Iterator[None]:
+def kept_waiting(beat: Callable[[], None] | None) -> Iterator[None]:
     """Send a heartbeat again and again meanwhile; one that fails is told and changes nothing."""
     if not beat:
         yield
         return
 
     over = threading.Event()
-    thread = threading.Thread(target=_beat_until, args=(over, beat, seconds), daemon=True)
+    thread = threading.Thread(target=_beat_until, args=(over, beat), daemon=True)
     thread.start()
     try:
         yield
@@ -70,8 +70,8 @@ def kept_waiting(beat: Callable[[], None] | None, seconds: float = HEARTBEAT_SEC
         over.set()
 
 
-def _beat_until(over: threading.Event, beat: Callable[[], None], seconds: float) -> None:
-    while not over.wait(seconds):
+def _beat_until(over: threading.Event, beat: Callable[[], None]) -> None:
+    while not over.wait(HEARTBEAT_SECONDS):
         try:
             beat()
         except StepFailed as error:

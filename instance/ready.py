@@ -13,7 +13,7 @@ READY_SECONDS = 600
 LOCAL_POLL, HOOK_POLL, HEALTH_POLL = 0.2, 2.0, 3.0
 # What a group's instance is in while the hook waits, and where it is once the hook has been answered.
 ANSWERED = ('Pending:Proceed', 'InService')
-LEAVING = ('Terminating', 'Detach', 'Quarantined')
+LEAVING = ('Terminat', 'Detach', 'Quarantined')
 
 
 def run(machine: Machine) -> str:

@@ -1,0 +1,329 @@
+"""Step config: what a machine learns from the Parameter Store and Secrets Manager, and where it keeps it."""
+
+from collections.abc import Mapping
+import json
+from pathlib import Path
+import re
+import stat
+import subprocess
+import time
+
+import pytest
+
+from instance.errors import StepFailed
+from instance.parameters import account, password_in, plan
+from instance.settings import Settings
+from tests.cloud import Cloud, refused_json
+from tests.machine import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX
+from tests.metadata import MetadataService
+
+KEY, PASSWORD, OWNER_PASSWORD = 'key-of-visitors-that-is-a-secret', 'word-of-the-application', 'word-of-the-owner'
+URL = 'postgresql://visitors@database.internal/visitors'
+FOLDERS = {role: Path('/run/visitors/secrets') / role for role in ('application', 'migration')}
+LEAST_SETTINGS, LEAST_SECRETS = {'DATABASE_URL': URL}, {'VISITOR_KEY': 'arn:key'}
+
+
+def put_settings(cloud: Cloud, **settings: str) -> None:
+    for name, value in settings.items():
+        cloud.client('ssm').put_parameter(Name=f'{PREFIX}/settings/{name}', Value=value, Type='String', Overwrite=True)
+
+
+def put_secrets(cloud: Cloud, **secrets: str) -> None:
+    for name, value in secrets.items():
+        arn = cloud.client('secretsmanager').create_secret(Name=name.lower(), SecretString=value)['ARN']
+        cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/{name}', Value=arn, Type='String')
+
+
+@pytest.fixture
+def parameters(cloud: Cloud) -> Cloud:
+    """Give an AWS that holds what a whole installation has."""
+    put_settings(cloud, DATABASE_URL=URL, TRUSTED_PROXIES='1', MIGRATION_DATABASE_URL=URL.replace('visitors@', 'own@'))
+    put_secrets(cloud, VISITOR_KEY=KEY, DATABASE_PASSWORD=PASSWORD,
+                MIGRATION_DATABASE_PASSWORD=json.dumps({'username': 'own', 'password': OWNER_PASSWORD}))
+    return cloud
+
+
+def test_config_ends_in_a_line_and_records_what_was_before_it(machine: FolderMachine, parameters: Cloud) -> None:
+    before = time.monotonic()
+    done = machine.run('config')
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(':')[0] for line in lines] == ['visitors power-on', 'visitors network', 'visitors config']
+    assert lines[0] == 'visitors power-on: 5.00 s: systemd runs'
+    assert lines[1] == 'visitors network: 1.50 s: online'
+    assert lines[2].endswith(' s: 11 variables, 3 secrets')
+    boot = machine.boot
+    assert [phase['phase'] for phase in boot['phases']] == ['power-on', 'network', 'config']
+    assert boot['failure'] is None
+    assert (boot['instance_id'], boot['deploy_id']) == (INSTANCE, DEPLOY)
+    assert before < boot['started'] < time.monotonic()
+
+
+def test_the_application_gets_its_settings_and_nothing_of_the_migration(machine: FolderMachine,
+                                                                        parameters: Cloud) -> None:
+    assert machine.run('config').returncode == 0
+    got = machine.variables('application')
+    assert {name: got[name] for name in ('DATABASE_URL', 'TRUSTED_PROXIES', 'DEPLOY_ID', 'INSTANCE_ID')} == {
+        'DATABASE_URL': URL, 'TRUSTED_PROXIES': '1', 'DEPLOY_ID': DEPLOY, 'INSTANCE_ID': INSTANCE}
+    assert got['DATABASE_PASSWORD_FILE'] == '/run/visitors/secrets/application/DATABASE_PASSWORD'
+    assert 2 <= int(got['WORKERS']) <= 8
+    assert not [name for name in got if name.startswith('MIGRATION_')]
+    more = machine.variables('migration')
+    assert more['MIGRATION_DATABASE_PASSWORD_FILE'] == (
+        '/run/visitors/secrets/migration/MIGRATION_DATABASE_PASSWORD')
+    assert {name for name in more if name not in got} == {'MIGRATION_DATABASE_URL', 'MIGRATION_DATABASE_PASSWORD_FILE'}
+
+
+def test_only_the_user_of_the_containers_can_read_a_secret(machine: FolderMachine, parameters: Cloud) -> None:
+    assert machine.run('config').returncode == 0
+    files = {path: path.stat() for path in (machine.root / 'run/visitors/secrets').rglob('*') if path.is_file()}
+    assert {path.name for path in files} == {'VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSWORD'}
+    for path, known in files.items():
+        assert (known.st_uid, known.st_gid, stat.S_IMODE(known.st_mode)) == (10001, 10001, 0o400), path
+        for folder in (path.parent, path.parent.parent):
+            assert folder.stat().st_uid == 0
+            assert not folder.stat().st_mode & 0o067, f'{folder} can be listed or changed by others than root'
+    assert machine.secret('application', 'VISITOR_KEY').read_text() == KEY
+    assert machine.secret('migration', 'MIGRATION_DATABASE_PASSWORD').read_text() == OWNER_PASSWORD
+
+
+def test_the_user_of_the_containers_reads_its_files_and_nobody_else_does(machine: FolderMachine,
+                                                                         parameters: Cloud) -> None:
+    assert machine.run('config').returncode == 0
+    for folder in machine.root.parents[:3]:
+        folder.chmod(0o755)  # pytest's own folders are closed; a machine's root is not
+    path = str(machine.secret('application', 'VISITOR_KEY'))
+
+    def read_as(user: int) -> int:
+        return subprocess.run(['setpriv', f'--reuid={user}', f'--regid={user}', '--clear-groups', 'cat', path],
+                              capture_output=True, check=False).returncode
+
+    assert read_as(10001) == 0
+    assert read_as(65534) != 0
+
+
+def test_no_secret_is_anywhere_but_in_its_file(machine: FolderMachine, parameters: Cloud) -> None:
+    done = machine.run('config')
+    assert done.returncode == 0
+    secrets = machine.root / 'run/visitors/secrets'
+    for path in machine.root.rglob('*'):
+        if path.is_file() and secrets not in path.parents:
+            for value in (KEY, PASSWORD, OWNER_PASSWORD):
+                assert value not in path.read_text(encoding='utf-8'), path
+    for value in (KEY, PASSWORD, OWNER_PASSWORD):
+        assert value not in done.stdout + done.stderr + str(machine.calls('systemctl'))
+
+
+def test_parameters_come_in_pages(machine: FolderMachine, parameters: Cloud) -> None:
+    put_settings(parameters, **{f'SETTING_{number}': str(number) for number in range(25)})
+    assert machine.run('config').returncode == 0
+    assert machine.variables('application')['SETTING_24'] == '24'
+
+
+@pytest.mark.parametrize(('settings', 'secrets', 'missing'), [
+    ({}, {'VISITOR_KEY': KEY}, f'{PREFIX}/settings/DATABASE_URL'),
+    ({'DATABASE_URL': URL}, {}, f'{PREFIX}/secrets/VISITOR_KEY'),
+    ({}, {}, f'{PREFIX}/settings/DATABASE_URL, {PREFIX}/secrets/VISITOR_KEY'),
+])
+def test_a_missing_parameter_fails_and_is_named(machine: FolderMachine, cloud: Cloud, settings: dict[str, str],
+                                                secrets: dict[str, str], missing: str) -> None:
+    put_settings(cloud, **settings)
+    put_secrets(cloud, **secrets)
+    done = machine.run('config')
+    assert done.returncode == 1
+    assert last_line(done.stdout).endswith(f'FAILED (1): missing in the Parameter Store: {missing}')
+    assert machine.boot['failure'] == {'phase': 'config', 'code': 1,
+                                       'reason': f'missing in the Parameter Store: {missing}'}
+
+
+def test_a_secret_that_does_not_exist_is_named(machine: FolderMachine, cloud: Cloud) -> None:
+    put_settings(cloud, DATABASE_URL=URL)
+    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value='nothing-there', Type='String')
+    done = machine.run('config')
+    assert done.returncode == 1
+    assert 'secret nothing-there: ResourceNotFoundException' in last_line(done.stdout)
+
+
+def test_an_encrypted_setting_is_refused(machine: FolderMachine, cloud: Cloud) -> None:
+    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/settings/DATABASE_URL', Value=URL, Type='SecureString')
+    done = machine.run('config')
+    assert done.returncode == 1
+    assert f'parameter {PREFIX}/settings/DATABASE_URL is a SecureString; use a String' in last_line(done.stdout)
+
+
+def test_what_is_gone_from_the_parameter_store_is_gone_from_the_machine(machine: FolderMachine,
+                                                                        parameters: Cloud) -> None:
+    assert machine.run('config').returncode == 0
+    parameters.client('ssm').delete_parameter(Name=f'{PREFIX}/secrets/DATABASE_PASSWORD')
+    assert machine.run('config').returncode == 0
+    assert 'DATABASE_PASSWORD_FILE' not in machine.variables('application')
+    assert not machine.secret('application', 'DATABASE_PASSWORD').exists()
+
+
+def test_an_api_that_is_away_for_a_moment_costs_no_machine(machine: FolderMachine, parameters: Cloud) -> None:
+    parameters.stop()
+    with machine.start('config') as process:
+        time.sleep(2)
+        parameters.start()
+        stdout, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, stdout
+
+
+@pytest.mark.parametrize(('code', 'says'), [
+    ('InvalidSignatureException', 'by the clock of this machine it is 20'),
+    ('RequestTimeTooSkewed', 'by the clock of this machine it is 20'),
+    ('AccessDeniedException', 'AccessDeniedException: not for you'),
+])
+def test_why_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, code: str, says: str) -> None:
+    cloud.answers['GetParametersByPath'] = (400, refused_json(code, 'not for you'))
+    done = machine.run('config')
+    assert done.returncode == 1
+    assert f'parameters under {PREFIX}/settings: {code}: not for you' in last_line(done.stdout)
+    assert says in last_line(done.stdout)
+
+
+def test_a_machine_without_a_role_is_told_apart(machine: FolderMachine) -> None:
+    done = machine.run('config', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
+    assert done.returncode == 1
+    assert 'no credentials; this machine needs an instance profile with a role' in last_line(done.stdout)
+
+
+def test_the_role_of_the_instance_signs(machine: FolderMachine, parameters: Cloud, metadata: MetadataService) -> None:
+    metadata.give_role('visitors')
+    done = machine.run('config', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
+    assert done.returncode == 0, done.stdout
+    assert metadata.refused == 0
+
+
+def test_a_metadata_service_that_is_away_is_told(machine: FolderMachine, parameters: Cloud) -> None:
+    done = machine.run('config', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
+    assert done.returncode == 1
+    assert 'the metadata service at http://127.0.0.1:9 cannot be asked: ' in last_line(done.stdout)
+    assert 'refused' in last_line(done.stdout)
+
+
+def test_without_user_data_the_file_that_is_missing_is_named(machine: FolderMachine) -> None:
+    (machine.root / 'etc/visitors/instance.env').unlink()
+    done = machine.run('config')
+    assert done.returncode == 1
+    assert 'etc/visitors/instance.env: No such file or directory; the user data writes it' in last_line(done.stdout)
+
+
+def test_a_self_test_needs_no_network_and_no_role(machine: FolderMachine, cloud: Cloud) -> None:
+    machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
+    cloud.stop()
+    done = machine.run('config', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9', AWS_ACCESS_KEY_ID='')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith('self-test: an embedded database, a key made here')
+    assert machine.variables('application')['DATABASE_URL'] == 'sqlite:////app/data/visitors.sqlite3'
+    assert len(machine.secret('application', 'VISITOR_KEY').read_text()) == 64
+    data = (machine.root / 'run/visitors/data').stat()
+    assert (data.st_uid, stat.S_IMODE(data.st_mode)) == (10001, 0o700)
+    assert not cloud.calls
+
+
+def test_a_network_that_never_came_is_recorded(machine: FolderMachine) -> None:
+    machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
+    machine.know_units({'': {'UserspaceTimestampMonotonic': '1000'},
+                        'network-online.target': {'ActiveEnterTimestampMonotonic': '0'}})
+    assert machine.run('config').returncode == 0
+    assert machine.boot['phases'][1]['outcome'] == 'not online'
+
+
+def test_in_a_container_the_power_came_on_with_systemd(machine: FolderMachine) -> None:
+    machine.write('run/systemd/container', 'docker')
+    machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
+    assert machine.run('config').returncode == 0
+    assert machine.boot['power_on'] == 5.0
+    assert machine.boot['phases'][0]['seconds'] == 0.0
+
+
+def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECRETS) -> object:
+    return plan(PREFIX, {**LEAST_SETTINGS, **settings}, secrets, {}, FOLDERS)
+
+
+@pytest.mark.parametrize(('settings', 'says'), [
+    ({'VISITOR_KEY': KEY}, f'parameter {PREFIX}/settings/VISITOR_KEY would show a secret; put it into Secrets'),
+    ({'DATABASE_PASSWORD': PASSWORD}, 'would show a secret'),
+    ({'DATABASE_URL': f'postgresql://v:{PASSWORD}@db/visitors'}, f'its name into {PREFIX}/secrets/DATABASE_PASSWORD'),
+    ({'DATABASE_URL': f'postgresql://visitors@db/visitors?password={PASSWORD}'}, 'holds a password'),
+    ({'DATABASE_URL': f'postgresql://visitors:{PASSWORD}@[db/visitors'}, 'holds a password'),
+    ({'INSTANCE_ID': 'i-1'}, 'is set by each machine itself; delete it'),
+    ({'DATABASE_PASSWORD_FILE': '/etc/shadow'}, 'is set by each machine itself; delete it'),
+    ({'USER_NAME': 'a\nVISITOR_KEY=b'}, 'has more than one line'),
+    ({'user_name': 'a'}, 'a name has capital letters, digits and _ only'),
+    ({'DATABASE_IAM_AUTHENTICATION': 'yes'}, 'is yes; use 1 or 0'),
+    ({'PURGE_OLDER_THAN': 'a month'}, 'is a month; use a number of days'),
+])
+def test_a_bad_parameter_is_named_and_no_secret_is_shown(settings: dict[str, str], says: str) -> None:
+    with pytest.raises(StepFailed) as failure:
+        plan_of(settings)
+    assert says in failure.value.reason
+    assert PREFIX in failure.value.reason
+    assert PASSWORD not in failure.value.reason
+    assert KEY not in failure.value.reason
+
+
+def test_a_password_and_a_token_exclude_each_other() -> None:
+    with pytest.raises(StepFailed, match='are both set; keep one of them'):
+        plan_of({'DATABASE_IAM_AUTHENTICATION': '1'}, {**LEAST_SECRETS, 'DATABASE_PASSWORD': 'arn:password'})
+
+
+@pytest.mark.parametrize(('text', 'password'), [
+    ('plain', 'plain'), ('12345', '12345'), ('"quoted"', '"quoted"'), ('{"password": "in it"}', 'in it'), ('{x', '{x'),
+])
+def test_a_secret_is_a_text_or_an_object_with_a_password(text: str, password: str) -> None:
+    assert password_in('arn', text) == password
+
+
+@pytest.mark.parametrize('text', ['{}', '{"password": ""}', '{"password": 1}', '{"passwort": "x"}'])
+def test_an_object_without_a_password_is_refused_by_its_name_alone(text: str) -> None:
+    with pytest.raises(StepFailed) as failure:
+        password_in('arn', text)
+    assert failure.value.reason == 'secret arn is a JSON object without a text called password'
+
+
+@pytest.mark.parametrize(('url', 'where'), [
+    ('postgresql://visitors@db.internal/visitors', ('db.internal', 5432, 'visitors')),
+    ('postgresql+psycopg2://vis%2Fitors@db:6432/visitors', ('db', 6432, 'vis/itors')),
+])
+def test_the_account_is_what_the_url_says(url: str, where: tuple[str, int, str]) -> None:
+    known = account(url, 'x')
+    assert (known.host, known.port, known.user) == where
+
+
+@pytest.mark.parametrize('url', ['sqlite:////x', 'postgresql:///visitors', 'postgresql://db/visitors'])
+def test_a_url_without_an_account_takes_no_token(url: str) -> None:
+    with pytest.raises(StepFailed, match='a token needs postgresql://USER@HOST:PORT/NAME'):
+        account(url, 'x')
+
+
+@pytest.mark.parametrize(('text', 'says'), [
+    ('PARAMETER_PREFIX=visitors', 'PARAMETER_PREFIX=visitors: use a value like /visitors/production'),
+    ('PARAMETER_PREFIX=/a/', 'PARAMETER_PREFIX=/a/: use'),
+    ('PARAMETER_PREFIX=/a\nAWS_REGION=eu-central-1', 'DEPLOY_ID=: use a value like 7/ami-'),
+    ('PARAMETER_PREFIX=/a\nDEPLOY_ID=1', 'AWS_REGION=: use'),
+    ('LIFECYLE_HOOK=x', 'LIFECYLE_HOOK is not known; known are PARAMETER_PREFIX'),
+    ('SELFTEST=yes', 'SELFTEST=yes: use 1, or leave it out'),
+    ('# what\n\nno sentence', 'line 3 is not NAME=VALUE'),
+])
+def test_bad_user_data_is_named(text: str, says: str) -> None:
+    with pytest.raises(StepFailed, match=re.escape(says)):
+        Settings.from_text(text)
+
+
+def test_the_variables_of_the_sdk_are_passed_on() -> None:
+    settings = Settings.from_text('SELFTEST=1\nAWS_ENDPOINT_URL=http://10.0.0.1:5000\nAWS_RETRY_MODE=\n')
+    assert settings.sdk == {'AWS_ENDPOINT_URL': 'http://10.0.0.1:5000'}
+    assert settings.selftest
+
+
+def test_logs_go_to_a_group_of_the_prefix_unless_told_otherwise() -> None:
+    text = 'PARAMETER_PREFIX=/visitors/a\nAWS_REGION=x\nDEPLOY_ID=1\n'
+    assert Settings.from_text(text).log_group == '/visitors/a'
+    assert Settings.from_text(f'{text}LOG_GROUP=other\n').log_group == 'other'
+
+
+def test_what_can_be_read_of_bad_user_data_is_used_to_say_so() -> None:
+    known = Settings.legible('PARAMETER_PREFIX=/a\nLIFECYLE_HOOK=x\nnonsense\nAWS_REGION=r\nLIFECYCLE_HOOK=launch\n')
+    assert (known.parameter_prefix, known.region, known.lifecycle_hook) == ('/a', 'r', 'launch')

@@ -1,0 +1,230 @@
+"""Step ready: what a machine proves before its group sends it visitors."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+import json
+import re
+import threading
+import time
+
+import pytest
+
+from instance import boot, ready
+from tests.cloud import Cloud, refused
+from tests.groups import GROUP, HOOK, Launched
+from tests.machine import FolderMachine, last_line, version
+from tests.test_instance_config import KEY, put_secrets, put_settings
+from tests.test_instance_migrate import age_boot
+
+URL = 'postgresql://visitors@database/visitors'
+
+
+class Application:
+    def __init__(self) -> None:
+        """Answer as an application would that can be told what to say."""
+        self.answers: dict[str, tuple[int, dict[str, object]]] = {
+            '/livez': (200, {'alive': True}), '/readyz': (200, {'ready': True}),
+            '/version': (200, {'version': version()})}
+        self.agents: set[str] = set()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.agents.add(self.headers['User-Agent'])
+                status, answer = outer.answers[self.path]
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name is the library's)
+                pass
+
+        self._server = HTTPServer(('127.0.0.1', 0), Handler)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def end(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def application() -> Iterator[Application]:
+    """Give an application that is ready."""
+    application = Application()
+    yield application
+    application.end()
+
+
+@pytest.fixture
+def configured(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
+    """Give a machine that has come as far as this step, without a group."""
+    return configure(machine, cloud, application)
+
+
+def configure(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
+    put_settings(cloud, DATABASE_URL=URL, PORT=str(application.port))
+    put_secrets(cloud, VISITOR_KEY=KEY)
+    done = machine.run('config')
+    assert done.returncode == 0, done.stdout
+    return machine
+
+
+def completed(cloud: Cloud) -> list[str]:
+    return [text for action, text in cloud.calls if action == 'CompleteLifecycleAction']
+
+
+def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine, cloud: Cloud) -> None:
+    before = len(cloud.calls)
+    done = configured.run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith(f'{version()} serves; no lifecycle hook is named, so no group was told')
+    assert len(cloud.calls) == before
+    assert (configured.root / 'run/visitors/ready').exists()
+    assert [phase['phase'] for phase in configured.boot['phases']] == ['power-on', 'network', 'config', 'ready']
+
+
+def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachine, cloud: Cloud,
+                                                           application: Application) -> None:
+    launched = Launched(cloud, machine)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith(f'{GROUP} goes on, healthy in 1 target group')
+    (told,) = completed(cloud)
+    for part in (f'InstanceId={launched.instance}', f'LifecycleHookName={HOOK}', f'AutoScalingGroupName={GROUP}',
+                 'LifecycleActionResult=CONTINUE'):
+        assert part in told
+    asked = cloud.actions()
+    assert asked.index('CompleteLifecycleAction') < asked.index('DescribeTargetHealth'), (
+        'a group registers its machine only when the hook is through')
+    assert application.agents == {'visitors-instance'}, 'its own questions are no visits'
+
+
+def test_a_group_without_target_groups_asks_for_no_health(machine: FolderMachine, cloud: Cloud,
+                                                          application: Application) -> None:
+    Launched(cloud, machine, balanced=False)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith('goes on, healthy in 0 target groups')
+
+
+def test_it_waits_until_the_hook_waits(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = 'Pending'
+    configure(machine, cloud, application)
+    with machine.start('ready') as process:
+        wait_for(lambda: bool(completed(cloud)))
+        launched.state.lifecycle_state = 'Pending:Wait'
+        stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, stdout
+    assert len(completed(cloud)) >= 2
+
+
+def wait_for(holds: object, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize('state', ['InService', 'Pending:Proceed'])
+def test_a_hook_that_was_told_before_is_not_waited_for(machine: FolderMachine, cloud: Cloud, state: str,
+                                                       application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = state
+    launched.register(launched.instance)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert f'{GROUP} was told before' in last_line(done.stdout)
+
+
+@pytest.mark.parametrize('state', ['Terminating:Wait', 'Terminated'])
+def test_a_machine_that_its_group_gives_up_fails(machine: FolderMachine, cloud: Cloud, state: str,
+                                                 application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = state
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 1
+    assert f'{GROUP} is giving this machine up: it is {state}' in last_line(done.stdout)
+
+
+def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, cloud: Cloud,
+                                                       application: Application) -> None:
+    machine.tell(PARAMETER_PREFIX='/visitors/test', AWS_REGION='eu-central-1', DEPLOY_ID='7', LIFECYCLE_HOOK=HOOK)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 1
+    assert re.search('LIFECYCLE_HOOK=launch, but i-[0-9a-f]+ is in no Auto Scaling group; leave LIFECYCLE_HOOK empty',
+                     last_line(done.stdout))
+
+
+def test_the_wrong_version_is_never_put_into_service(machine: FolderMachine, cloud: Cloud,
+                                                     application: Application) -> None:
+    Launched(cloud, machine)
+    application.answers['/version'] = (200, {'version': '9.9.9'})
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 1
+    assert f'the application says that it is 9.9.9, image.json that it is {version()}' in last_line(done.stdout)
+    assert not completed(cloud)
+    assert not (machine.root / 'run/visitors/ready').exists()
+
+
+def test_a_database_that_comes_late_is_waited_for(configured: FolderMachine, application: Application) -> None:
+    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is away'})
+    with configured.start('ready') as process:
+        time.sleep(2)
+        assert process.poll() is None
+        application.answers['/readyz'] = (200, {'ready': True})
+        stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, stdout
+
+
+def test_what_never_gets_ready_fails_with_what_it_has_answered(configured: FolderMachine,
+                                                               application: Application) -> None:
+    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is away'})
+    age_boot(configured, boot.BOOT_SECONDS - 5)
+    done = configured.run('ready')
+    assert done.returncode == 1
+    assert re.search('not within [0-5] s: /readyz answers 503: .*the database is away', last_line(done.stdout))
+
+
+def test_an_application_that_is_not_there_fails(configured: FolderMachine, application: Application) -> None:
+    application.end()
+    age_boot(configured, boot.BOOT_SECONDS - 4)
+    done = configured.run('ready')
+    assert done.returncode == 1
+    assert '/readyz does not answer: ConnectionRefusedError' in last_line(done.stdout)
+
+
+def test_a_machine_that_the_balancer_finds_ill_fails_with_its_reason(machine: FolderMachine, cloud: Cloud,
+                                                                     application: Application) -> None:
+    Launched(cloud, machine)
+    cloud.on_continue = lambda _instance: None
+    configure(machine, cloud, application)
+    age_boot(machine, boot.BOOT_SECONDS - 10)
+    done = machine.run('ready')
+    assert done.returncode == 1
+    assert re.search('not within [0-9]+ s: targetgroup/visitors/[0-9a-f]+ says unused: Target is not registered',
+                     last_line(done.stdout))
+    assert len(completed(cloud)) == 1, 'it has been told to go on, and no more'
+
+
+def test_what_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    cloud.answers['CompleteLifecycleAction'] = (403, refused('AccessDenied', 'not for this role'))
+    done = machine.run('ready')
+    assert done.returncode == 1
+    assert f'lifecycle hook {HOOK} of {GROUP}: AccessDenied: not for this role' in last_line(done.stdout)
+
+
+def test_the_hook_is_kept_waiting_while_the_application_gets_ready(
+        machine: FolderMachine, cloud: Cloud, application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    application.answers['/readyz'] = (503, {})
+    monkeypatch.setattr('instance.lifecycle.HEARTBEAT_SECONDS', 0.3)
+    threading.Timer(3, lambda: application.answers.update({'/readyz': (200, {})})).start()
+    ready.run(machine.enter(monkeypatch))
+    asked = cloud.actions()
+    assert asked.index('RecordLifecycleActionHeartbeat') < asked.index('CompleteLifecycleAction')
