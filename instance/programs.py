@@ -16,9 +16,13 @@ class Ended:
 
     @property
     def last_words(self) -> str:
-        """The last line that says anything, of its errors first."""
-        lines = [line.strip() for line in f'{self.stdout}\n{self.stderr}'.splitlines() if line.strip()]
-        return lines[-1] if lines else 'it said nothing'
+        """The last line that says anything; one of its errors, if it has written any."""
+        return last_line(self.stderr) or last_line(self.stdout) or 'it said nothing'
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not empty."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), '')
 
 
 def outcome(*command: str, seconds: float) -> Ended:

@@ -28,4 +28,4 @@ def run(machine: Machine) -> str:
         raise
     if ended.code:
         raise StepFailed(f'flask purge ended with {ended.code}: {ended.last_words}')
-    return ended.last_words
+    return programs.last_line(ended.stdout)

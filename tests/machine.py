@@ -42,8 +42,9 @@ class FolderMachine:
             'network-online.target': {'ActiveEnterTimestampMonotonic': str(POWERED_ON + 1_500_000)},
         })
         self.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}})
+        stand_in = f'exec {sys.executable} -S -E {ROOT}/tests/stand_in.py'
         for program in ('docker', 'systemctl'):
-            self.install(program, f'exec {sys.executable} {ROOT}/tests/stand_in.py {program} {self.programs} "$@"')
+            self.install(program, f'{stand_in} {program} {self.programs} "$@"')
         self.install('journalctl', 'exit 0')
 
     def write(self, path: str, text: str) -> Path:
