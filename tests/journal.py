@@ -8,7 +8,7 @@ from types import TracebackType
 import pytest
 
 WRITER = Path('/usr/lib/systemd/systemd-journal-remote')
-BOOT = '0123456789abcdef0123456789abcdef'
+BOOT = '0' * 31 + '1'
 
 
 class WrittenJournal:

@@ -40,7 +40,8 @@ class MetadataService:
         """Give the instance the credentials of a role."""
         self.tree['latest/meta-data/iam/security-credentials/'] = role
         self.tree[f'latest/meta-data/iam/security-credentials/{role}'] = json.dumps({
-            'Code': 'Success', 'Type': 'AWS-HMAC', 'AccessKeyId': 'ASIAOFTHEROLE', 'SecretAccessKey': 'of-the-role',
+            'Code': 'Success', 'Type': 'AWS-HMAC', 'AccessKeyId': 'ASIAOFTHEROLE',
+            'SecretAccessKey': 'of-the-role',  # pragma: allowlist secret
             'Token': 'session-of-the-role', 'Expiration': '2099-01-01T00:00:00Z',
             'LastUpdated': '2026-01-01T00:00:00Z',
         })

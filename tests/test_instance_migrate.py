@@ -14,7 +14,7 @@ from tests.groups import Launched
 from tests.machine import FolderMachine, IMAGE_ID, INSTANCE, last_line, value_of
 from tests.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.server import flask
-from tests.test_instance_config import put_secrets, put_settings
+from tests.test_instance_config import OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 
 KEY = 'k' * 32
 
@@ -52,8 +52,8 @@ def test_the_owner_migrates_and_the_application_never_has_its_password(machine: 
     url = postgresql.create_database()
     database = url.rpartition('/')[2]
     put_settings(cloud, MIGRATION_DATABASE_URL=url)
-    configure(machine, cloud, postgresql.url(database, 'reader'), DATABASE_PASSWORD='a-word-of-the-application',
-              MIGRATION_DATABASE_PASSWORD='a-word-of-the-owner')
+    configure(machine, cloud, postgresql.url(database, 'reader'), DATABASE_PASSWORD=PASSWORD,
+              MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
     assert ended(machine)[0] == 0
     assert value(url, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'reader'") is True
     (migration,) = [call for call in machine.calls('docker') if call[0] == 'run']
@@ -85,7 +85,7 @@ def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine
     configure(machine, cloud, postgresql_url)
     # A table that the first revision wants to make: the revision fails each time, and is tried once.
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
-    execute(postgresql_url, "INSERT INTO alembic_version VALUES ('e75588bf2531')")
+    execute(postgresql_url, "INSERT INTO alembic_version VALUES ('e75588bf2531')")  # pragma: allowlist secret
     execute(postgresql_url, 'CREATE TABLE visitors (id integer)')
     code, line = ended(machine)
     assert code == 20
@@ -108,7 +108,7 @@ def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, c
 
 
 def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
-    url = f'postgresql://visitors:secret-word@127.0.0.1:{free_port()}/visitors'
+    url = f'postgresql://visitors:secret-word@127.0.0.1:{free_port()}/visitors'  # pragma: allowlist secret
     done = flask(url, 'schema', 'ready', '--timeout', '1')
     assert done.returncode == 21
     words = last_words(done.stderr.splitlines())

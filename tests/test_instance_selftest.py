@@ -17,7 +17,7 @@ from tests.test_instance_ready import Application
 LONG_AGO = 1_000_000_000
 UNITS = {unit: {'After': f'basic.target {before}'} for unit, before in ORDER}
 RIGHT_UNITS = {'': {'UserspaceTimestampMonotonic': '1000'}, 'docker.service': {'ActiveState': 'active'}, **UNITS}
-PASSWD = 'root:x:0:0:root:/root:/bin/bash\nadmin:x:1000:1000:Debian:/home/admin:/bin/bash\n'
+USERS = 'root:x:0:0:root:/root:/bin/bash\nadmin:x:1000:1000:Debian:/home/admin:/bin/bash\n'
 KEY_TEXT = '-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n'  # pragma: allowlist secret
 
 
@@ -35,7 +35,7 @@ def booted(machine: FolderMachine, server: Server, monkeypatch: pytest.MonkeyPat
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     machine.know_units(RIGHT_UNITS)
     machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'version': {'stdout': '26.1.5\n'}})
-    machine.write('etc/passwd', PASSWD)
+    machine.write('etc/passwd', USERS)
     machine.write('etc/shadow', 'root:*:19000:0:99999:7:::\nadmin:!:19000:0:99999:7:::\n')
     machine.write('etc/machine-id', 'ab' * 16 + '\n')
     machine.write('etc/ssh/ssh_host_ed25519_key', KEY_TEXT).chmod(0o600)
