@@ -1,11 +1,13 @@
 """What is served, what is counted, and what every answer carries; on PostgreSQL and on SQLite."""
 
 from collections.abc import Iterator
+from pathlib import Path
 import re
 import socket
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.server import bring_up, BROWSER, json_lines, Server
 
@@ -230,6 +232,15 @@ def test_statistics_have_the_promised_keys(server: Server) -> None:
 
 def test_the_version_is_told_with_its_origin_and_schema(server: Server) -> None:
     assert set(server.get('/version').json()) == {'version', 'commit', 'build_time', 'schema'}
+
+
+def test_to_ask_whether_it_lives_touches_no_database(sqlite_url: str) -> None:
+    file = Path(str(make_url(sqlite_url).database))
+    with Server(sqlite_url) as server:
+        assert server.get('/livez').status_code == 200
+        assert not file.exists()
+        assert server.visits() == 1
+        assert file.exists(), 'this test looks in the wrong place'
 
 
 def test_a_running_server_lives_and_is_ready(server: Server) -> None:

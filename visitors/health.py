@@ -13,6 +13,7 @@ from visitors.responses import uncached
 from visitors.schema import CodeRevisions, Fitness
 
 health = Blueprint('health', __name__)
+LIVE = 'health.live'
 
 FRESH_SECONDS = 1.0
 
