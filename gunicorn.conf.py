@@ -11,6 +11,7 @@ settings = load_or_exit()
 
 bind = f'[{settings.host}]:{settings.port}' if ':' in settings.host else f'{settings.host}:{settings.port}'
 workers = settings.workers
+# A view waits for the commit several times longer than it computes; threads for that cost little: docs/performance.md.
 threads = settings.threads
 # Only this worker class keeps idle connections open, which a load balancer wants.
 worker_class = 'gthread'

@@ -47,6 +47,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                         help='how many of them come during the benchmark (4000)')
     parser.add_argument('--rounds', type=int, default=8, metavar='N', help='how many rounds, at least 4 (8)')
     parser.add_argument('--seconds', type=int, default=3, metavar='N', help='how long each case runs in a round (3)')
+    parser.add_argument('--threads', type=int, default=pages.DEFAULTS.threads, metavar='N',
+                        help=f'threads in each process of an application ({pages.DEFAULTS.threads})')
     parser.add_argument('--quick', action='store_true',
                         help='see that everything works: few visitors, short rounds, figures without meaning')
     given = parser.parse_args(arguments)
@@ -60,6 +62,8 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     given.rows = sorted(set(given.rows))
     if given.rounds < LEAST_ROUNDS and not given.quick:
         parser.error(f'--rounds {given.rounds}: use at least {LEAST_ROUNDS}, fewer say nothing')
+    if given.threads not in range(1, 65):
+        parser.error(f'--threads {given.threads}: use 1 to 64')
     if given.seconds not in range(1, 61):
         parser.error(f'--seconds {given.seconds}: use 1 to 60')
     if given.visitors < 1 or given.rows[0] < 2 * given.visitors or given.rows[-1] > 2 ** 24:
@@ -77,7 +81,7 @@ def measure(given: argparse.Namespace, tell: Progress) -> str:
             databases.append(make_database(server, rows, given.visitors))
             tell(f'{grouped(rows)} visitors made')
 
-        cases = _cases(stack, databases, server)
+        cases = _cases(stack, databases, server, given.threads)
         tell('applications started')
         for case in cases:
             case.run(given.seconds)
@@ -91,12 +95,13 @@ def measure(given: argparse.Namespace, tell: Progress) -> str:
         return tables(databases, rounds, times)
 
 
-def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServer) -> list[Case]:
-    cases: list[Case] = [stack.enter_context(pages.serving('hello', pages.HELLO, databases[0], server))]
-    for database in databases:
-        for name, application in (('page', pages.PAGE), ('naive', pages.NAIVE)):
-            cases.append(stack.enter_context(
-                pages.serving(f'{name} {database.rows}', application, database, server)))
+def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServer, threads: int) -> list[Case]:
+    cases: list[Case] = []
+    # What is compared runs one after the other.
+    for name, application, database in [('hello', pages.HELLO, databases[0]),
+                                        *((f'page {each.rows}', pages.PAGE, each) for each in databases),
+                                        *((f'naive {each.rows}', pages.NAIVE, each) for each in databases)]:
+        cases.append(stack.enter_context(pages.serving(name, application, database, server, threads)))
     for database in databases:
         cases += [statements.visit(database, server), statements.upsert(database, server)]
     return cases
@@ -123,8 +128,9 @@ def main() -> int:
     except FAILURES as error:
         print(f'the benchmark failed: {error}', file=sys.stderr)
         return 1
-    print(f'Database, application and load share {os.cpu_count()} cores; {given.rounds} rounds of {given.seconds} s a '
-          f'case; the load was {load:.1f} before the start.\n{found}')
+    print(f'Database, application and load share {os.cpu_count()} cores; {pages.DEFAULTS.workers} processes of '
+          f'{given.threads} threads, {pages.CONNECTIONS} connections; {given.rounds} rounds of {given.seconds} s for '
+          f'a case; the load was {load:.1f} before the start.\n{found}')
     return 0
 
 

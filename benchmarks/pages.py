@@ -11,7 +11,9 @@ from benchmarks.database import Database
 from benchmarks.rounds import processor_seconds, Run
 from tests.postgresql import PostgresServer
 from tests.server import ROOT, Server
+from visitors.settings import Settings
 
+DEFAULTS = Settings.from_environ({})
 CONNECTIONS = 16
 LOAD = ROOT / 'benchmarks' / 'visitors.lua'
 PAGE, HELLO, NAIVE = 'app:create_app()', 'benchmarks.hello:application', 'benchmarks.naive:create_app()'
@@ -36,9 +38,11 @@ class Page:
 
 
 @contextmanager
-def serving(name: str, application: str, database: Database, server: PostgresServer) -> Iterator[Page]:
+def serving(name: str, application: str, database: Database, server: PostgresServer, threads: int = DEFAULTS.threads
+            ) -> Iterator[Page]:
     """Serve an application on a database, on this machine only."""
-    with Server(database.url, application=application, HOST='127.0.0.1', TRUSTED_PROXIES='1') as http:
+    with Server(database.url, application=application, HOST='127.0.0.1', TRUSTED_PROXIES='1',
+                WORKERS=str(DEFAULTS.workers), THREADS=str(threads)) as http:
         http.get('/livez')  # its workers need a moment longer than its first process
         yield Page(name, http, database, server)
 

@@ -77,7 +77,7 @@ class Settings:
             host=_host(given),
             port=_integer(given, 'PORT', 8000, range(0, 65536)),
             workers=_integer(given, 'WORKERS', min(os.cpu_count() or 1, 8), range(1, 65)),
-            threads=_integer(given, 'THREADS', 4, range(1, 65)),
+            threads=_integer(given, 'THREADS', 8, range(1, 65)),
             deploy_id=_label(given, 'DEPLOY_ID'),
             instance_id=_label(given, 'INSTANCE_ID') or socket.gethostname(),
         )
