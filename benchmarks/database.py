@@ -50,6 +50,12 @@ INSERT INTO upserts SELECT * FROM visitors;
 ALTER TABLE upserts ADD PRIMARY KEY (id);
 """
 COUNTED_BY_QUERY = 'SELECT count(*) FROM visitors WHERE last_day > %s'
+# The server's own vacuuming is no load of ours; it is in every case alike.
+BUSY = """
+SELECT count(*) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()
+"""
+IDLE_SECONDS = 60
 COMMIT = 'UPDATE upserts SET visits = visits WHERE id = (SELECT id FROM upserts LIMIT 1)'
 
 
@@ -92,6 +98,20 @@ def hashes(database: Database) -> list[tuple[int, str]]:
     numbers = range(0, database.visitors * database.stride, database.stride)
     networks = (network_of(IPv4Address(FIRST_ADDRESS + number)) for number in numbers)
     return [(number, visitor_id(KEY.encode(), network).hex()) for number, network in zip(numbers, networks)]
+
+
+def wait_until_idle(database: Database) -> None:
+    """Return when nothing runs on the server any more: what a load has begun is not to slow down the next one."""
+    with closing(psycopg2.connect(database.url)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        deadline = time.monotonic() + IDLE_SECONDS
+        while time.monotonic() < deadline:
+            cursor.execute(BUSY)
+            if cursor.fetchall() == [(0,)]:
+                return
+            time.sleep(0.05)
+    raise RuntimeError(f'the server is still busy after {IDLE_SECONDS} s')
 
 
 @dataclass(frozen=True)

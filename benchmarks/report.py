@@ -54,6 +54,9 @@ def ratios(sizes: Sequence[int], rounds: Sequence[Round]) -> Iterator[Row]:
         yield Row('page over naive page', size, ratio(rounds, f'page {size}', f'naive {size}'))
     for size in sizes:
         yield Row('visit over bare upsert', size, ratio(rounds, f'visit {size}', f'upsert {size}'), 0.80)
+    for size in sizes:
+        yield Row('visit over bare upsert, by processor time', size,
+                  ratio(rounds, f'visit {size}', f'upsert {size}', per_processor_second))
     for size in sizes[1:]:
         yield Row(f'page over page at {grouped(sizes[0])}', size,
                   ratio(rounds, f'page {size}', f'page {sizes[0]}'), 0.95)

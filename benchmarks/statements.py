@@ -5,12 +5,15 @@ import re
 import subprocess
 import tempfile
 
+import psutil
+
 from benchmarks.database import Database
 from benchmarks.rounds import processor_seconds, Run
 from tests.postgresql import PostgresServer
 from visitors.counting import POSTGRESQL, today
 
 CLIENTS = 8
+LEAVE_SECONDS = 5
 UPSERT = """
 PREPARE visit (uuid, date) AS INSERT INTO upserts (id, last_day) VALUES ($1, $2)
 ON CONFLICT (id) DO UPDATE SET visits = upserts.visits + 1 RETURNING visits
@@ -41,9 +44,12 @@ class Statement:
         with tempfile.NamedTemporaryFile('w', suffix='.sql') as script:
             script.write(SCRIPT.format(prepare=self.prepare.strip(), today=today()))
             script.flush()
-            before = processor_seconds(self.server.postmaster())
+            postmaster = psutil.Process(self.server.postmaster())
+            before, others = processor_seconds(postmaster.pid), set(postmaster.children())
             told = self._pgbench(script.name, seconds)
-            spent = processor_seconds(self.server.postmaster()) - before
+            # What a connection's process has taken is its parent's to tell once that has noticed its end.
+            psutil.wait_procs(set(postmaster.children()) - others, timeout=LEAVE_SECONDS)
+            spent = processor_seconds(postmaster.pid) - before
         number = int(_found(r'number of transactions actually processed: (\d+)', told))
         rate = float(_found(r'tps = ([\d.]+) \(without initial connection time\)', told))
         return Run(rate, 0.0, spent / number * 1e6)

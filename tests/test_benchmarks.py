@@ -10,6 +10,7 @@ import pytest
 from benchmarks.database import Database, make_database
 from benchmarks.pages import ask, CONNECTIONS, NAIVE, PAGE, serving
 from benchmarks.rounds import in_turn, Ratio, ratio, Round, Run
+from benchmarks.statements import visit
 from tests.postgresql import PostgresServer, value
 from tests.server import ROOT
 
@@ -67,6 +68,14 @@ def test_the_naive_page_finds_the_same_visitors_in_its_own_table(
         assert re.search(r'You have visited this page \d+ times', page.http.get('/', X_Forwarded_For='10.0.0.0').text)
     assert value(database.url, 'SELECT count(*) FROM visitor') == 500
     assert value(database.url, "SELECT visits FROM visitor WHERE ip = '10.0.0.0'") != 1
+
+
+def test_a_statement_is_told_with_the_processor_time_of_its_connections(
+        database: Database, postgresql: PostgresServer) -> None:
+    run = visit(database, postgresql).run(2)
+    assert run.rate > 0
+    # Nothing that is parsed, executed and committed takes less, however fast the machine.
+    assert run.database > 10
 
 
 def test_no_other_machine_is_put_under_load(database: Database) -> None:
