@@ -171,7 +171,12 @@ def metadata() -> Iterator[MetadataService]:
 
 @pytest.fixture
 def machine(tmp_path: Path, cloud: Cloud, metadata: MetadataService) -> FolderMachine:
-    """Give a machine that was just turned on; its files belong to others than its user, as only root can make it."""
+    """Give a machine that was just turned on."""
+    return machine_in(tmp_path, cloud, metadata)
+
+
+def machine_in(folder: Path, cloud: Cloud, metadata: MetadataService) -> FolderMachine:
+    """Return a machine in a folder; some of its files belong to others than its user, as only root can make it."""
     if os.geteuid():
         pytest.skip('not root: a machine gives files to the user of its containers')
-    return FolderMachine(tmp_path, cloud, metadata)
+    return FolderMachine(folder, cloud, metadata)
