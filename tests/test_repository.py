@@ -45,12 +45,3 @@ def test_every_verb_that_a_document_or_the_pipeline_calls_exists() -> None:
         text = (ROOT / name).read_text(encoding='utf-8')
         called |= set(re.findall(r'(?:`|^\s*-\s|phase |\$ )make ([a-z-]+)', text, re.MULTILINE))
     assert called <= verbs
-
-
-@pytest.mark.parametrize('document', ['original.md', 'faults.md'])
-def test_every_test_that_a_document_names_exists(document: str) -> None:
-    named = set(re.findall(r'`(test_[a-z0-9_]+)`', (ROOT / 'docs' / document).read_text(encoding='utf-8')))
-    written = {name for path in (ROOT / 'tests').glob('test_*.py')
-               for name in re.findall(r'^def (test_[a-z0-9_]+)\(', path.read_text(encoding='utf-8'), re.MULTILINE)}
-    assert named, 'this test looks in the wrong place'
-    assert named <= written, named - written
