@@ -32,13 +32,19 @@ version: ## print the version of a build made now
 test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
 	@tests/install-packages tests/packages.txt
 	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
-	@$(PYTEST) -m 'not container and not virtual' $(TESTS)
+	@$(PYTEST) -m 'not container and not machine and not virtual' $(TESTS)
 
 .PHONY: test-container
 test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.container.txt
 	@$(PYTEST) -m container $(TESTS)
+
+.PHONY: test-image
+test-image: $(BIN)/.installed-tests ## test the machine image and what boots from it, on a rehearsal's machines
+	@tests/install-packages tests/packages.txt
+	@tests/install-packages tests/packages.machine.txt
+	@$(PYTEST) -m machine $(TESTS)
 
 .PHONY: test-machine
 test-machine: $(BIN)/.installed-tests ## test virtual machines, and the machine image on one with a kernel of its own
@@ -74,7 +80,7 @@ coverage: $(BIN)/.installed-tests ## run the tests and report which branches of 
 	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
 	@rm --force .coverage .coverage.*
 	@mkdir --parents build
-	@$(BIN)/coverage run -m pytest -m 'not container and not virtual' --junit-xml build/junit.xml
+	@$(BIN)/coverage run -m pytest -m 'not container and not machine and not virtual' --junit-xml build/junit.xml
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage xml --quiet -o build/coverage.xml
 	@$(BIN)/coverage report --fail-under 95

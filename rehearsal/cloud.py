@@ -9,12 +9,14 @@ import secrets
 import signal
 import subprocess
 import sys
+from threading import Thread
 import time
 from types import TracebackType
 from typing import Any
 
 import boto3
 from botocore.config import Config
+import psutil
 import requests
 
 from rehearsal.engine import running_engine
@@ -139,6 +141,8 @@ class Rehearsal:
             self._server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **MOTO}, stdout=log, stderr=log,
                                             stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
                                             start_new_session=True)
+        # Else it would stay a zombie when another process lets it down.
+        Thread(target=self._server.wait, daemon=True).start()
         try:
             self._wait_until_up(self._server)
         except BaseException:
@@ -157,13 +161,19 @@ class Rehearsal:
             process = self._folder.facts().get('pid')
             if not process or not self._folder.is_held:
                 break
-            os.kill(process, number)
-            self._wait_until_let_go()
+            end(process, number)
         if self._server:
             self._server.kill()  # it may not even have begun
-            self._server.communicate()
+            self._server.wait()
+            if self._server.stdin:
+                self._server.stdin.close()
 
-    def _wait_until_let_go(self) -> None:
-        until = time.monotonic() + DOWN_SECONDS
-        while self._folder.is_held and time.monotonic() < until:
-            time.sleep(0.1)
+
+def end(process: int, number: signal.Signals) -> None:
+    """Send a process a signal, and return when it is gone or has had its time."""
+    try:
+        server = psutil.Process(process)
+        server.send_signal(number)
+        server.wait(DOWN_SECONDS)
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        pass

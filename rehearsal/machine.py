@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 import subprocess
+import time
 from typing import Any
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount
+import requests
 
 from rehearsal.doors import Application, Door, open_doors
 from rehearsal.namespace import Namespace
 from rehearsal.naming import Names
 from rehearsal.network import Networks
 
+# systemd(1): has it power off, as the button does that EC2 presses.
+POWER_OFF, SECONDS_TO_NOTICE = 'SIGRTMIN+4', 5
 CARD_COMMAND = ['/usr/bin/sleep', 'infinity']
 # PID 1 of a container takes its arguments for the kernel's command line, and so does cloud-init.
 KERNEL = ['/lib/systemd/systemd', 'ds=ec2', 'network-config=disabled']
@@ -88,7 +92,11 @@ class DockerMachine:
 
     def shut_down(self, seconds: int) -> None:
         """Let the machine shut down in order, and pull the plug when it has not done so in time."""
-        self.container.stop(timeout=seconds)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._press_power_button():
+                return
+        self.container.stop(timeout=0)
 
     def console(self) -> str:
         """Return what the machine has written to its console since it was made, also when it is gone."""
@@ -114,6 +122,17 @@ class DockerMachine:
             self._client.volumes.get(self._volume).remove(force=True)
         except NotFound:
             pass
+
+    def _press_power_button(self) -> bool:
+        """Return whether it has led to anything soon; a machine that has only begun to boot does not notice it."""
+        try:
+            self.container.kill(POWER_OFF)
+            self.container.wait(timeout=SECONDS_TO_NOTICE)
+        except (requests.ReadTimeout, requests.ConnectionError):
+            return False
+        except APIError:  # it has just ended
+            self.container.wait(timeout=SECONDS_TO_NOTICE)
+        return True
 
     @property
     def data_folder(self) -> str:
@@ -141,17 +160,17 @@ class DockerMachine:
         if wanted.data:
             copy_folder(self._mountpoint(wanted.data), volume.attrs['Mountpoint'])
         mounts = [Mount(target, source, type='bind', read_only=True) for target, source in OVERLAYS.items()]
-        mounts += [Mount(DATA, self._volume), Mount(str(CGROUPS), str(CGROUPS), type='bind')]
+        mounts += [Mount(DATA, self._volume), *(Mount(path, path, type='bind') for path in hierarchies())]
         settings = self._client.api.create_host_config(
             network_mode=f'container:{self._names.card(wanted.instance)}', mounts=mounts,
-            tmpfs={'/run': '', '/run/lock': ''}, cap_add=['ALL'], cap_drop=['SYS_RESOURCE'], cgroupns='host',
+            tmpfs=memory_file_systems(), cap_add=['ALL'], cap_drop=['SYS_RESOURCE'], cgroupns='host',
             mem_limit=wanted.memory,
             security_opt=['seccomp=unconfined', 'apparmor=unconfined'], device_cgroup_rules=['c *:* rwm', 'b *:* m'],
             log_config=LogConfig(type='json-file', config={'max-size': '4m', 'max-file': '2'}))
         settings |= {'MaskedPaths': [], 'ReadonlyPaths': READ_ONLY}
         made = self._client.api.create_container(
             wanted.image, kernel_command_line(has_unified_cgroups()), name=self._names.machine(wanted.instance),
-            entrypoint=[], tty=True, stop_signal='SIGRTMIN+3', environment={'container': 'docker'},
+            entrypoint=[], tty=True, stop_signal=POWER_OFF, environment={'container': 'docker'},
             labels=self._names.labels, host_config=settings)
         return self._client.containers.get(made['Id'])
 
@@ -162,7 +181,7 @@ class DockerMachine:
         return int(self.container.wait(timeout=None)['StatusCode'])
 
     def _read_console(self) -> str:
-        return str(self.container.logs().decode(errors='replace').replace('\r\n', '\n'))
+        return str(self.container.logs().decode(errors='replace').replace('\r', ''))
 
 
 def kernel_command_line(unified_cgroups: bool) -> Sequence[str]:
@@ -174,6 +193,20 @@ def kernel_command_line(unified_cgroups: bool) -> Sequence[str]:
 def has_unified_cgroups() -> bool:
     """Return whether this machine's kernel has the second version of cgroups only."""
     return (CGROUPS / 'cgroup.controllers').exists()
+
+
+def hierarchies() -> list[str]:
+    """Return where this machine's cgroups are: one place, or one for each controller in the first version."""
+    if has_unified_cgroups():
+        return [str(CGROUPS)]
+    return [str(path) for path in sorted(CGROUPS.iterdir()) if path.is_mount()]
+
+
+def memory_file_systems() -> dict[str, str]:
+    """Return what is empty at each boot."""
+    # In the first version systemd makes links beside the controllers: in a folder of its own, not in this machine's.
+    own = {} if has_unified_cgroups() else {str(CGROUPS): 'mode=0755'}
+    return {'/run': '', '/run/lock': '', **own}
 
 
 def copy_folder(source: str, target: str) -> None:

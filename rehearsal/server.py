@@ -48,7 +48,7 @@ def serve(settings: Settings, ended: Event) -> None:
         folder.tell(pid=os.getpid())
         gaps = Gaps(DomainDispatcherApplication(create_backend_app))
         facts = stack.enter_context(machines(settings, gaps) if settings.machines else records(settings))
-        listener = socket.create_server(('127.0.0.1', settings.port), backlog=128)
+        listener = listen(settings.port)
         port = listener.getsockname()[1]
         os.environ['MOTO_PORT'] = str(port)
         stack.callback(answer(Control(gaps), listener).close)
@@ -56,6 +56,14 @@ def serve(settings: Settings, ended: Event) -> None:
         logger.info('rehearsal %s is up at port %s', settings.name, port)
         ended.wait()
         logger.info('rehearsal %s goes down', settings.name)
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that only this machine reaches, at a port or at any that is free."""
+    try:
+        return socket.create_server(('127.0.0.1', port), backlog=128)
+    except OSError as error:
+        raise RehearsalError(f'port {port}: {os.strerror(error.errno or 0)}; name another by --port') from error
 
 
 class Control:
