@@ -6,6 +6,10 @@ import fcntl
 from hashlib import sha256
 import os
 from pathlib import Path
+import time
+
+# Who works on two branches at a time does not make everything anew at each change.
+KEPT_SECONDS = 7 * 24 * 3600
 
 
 def cache_folder() -> Path:
@@ -24,10 +28,12 @@ def kept(name: str, inputs: str, make: Callable[[Path], None]) -> Path:
         if not path.exists():
             partial = folder / f'{name}.partial'
             make(partial)
-            for outdated in folder.glob(f'{name}-' + '[0-9a-f]' * 12):
-                outdated.unlink()
+            for other in folder.glob(f'{name}-' + '[0-9a-f]' * 12):
+                if other.stat().st_atime < time.time() - KEPT_SECONDS:
+                    other.unlink()
             # Only now has it its name: whoever was killed half-way leaves nothing that looks finished.
             partial.replace(path)
+        os.utime(path, (time.time(), path.stat().st_mtime))  # file systems do not tell by themselves when it was read
     return path
 
 

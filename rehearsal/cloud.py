@@ -19,7 +19,7 @@ from botocore.config import Config
 import psutil
 import requests
 
-from rehearsal.engine import running_engine
+from rehearsal.engine import running_engines
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
 from rehearsal.settings import MOTO, Settings
@@ -126,8 +126,8 @@ class Rehearsal:
         """Let it down: nothing is left of it, also where its server was killed."""
         self._end_server()
         if self.settings.machines:
-            with running_engine() as engine:
-                if engine:
+            with running_engines() as engines:
+                for engine in engines:
                     sweep(engine.client(), self.settings.names)
         self._folder.remove()
 

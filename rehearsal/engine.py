@@ -1,7 +1,7 @@
 """A Docker engine: the one that answers, or an own one that is gone when the last of its users ends."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack
 import fcntl
 import os
 from pathlib import Path
@@ -112,17 +112,14 @@ def usable_engine() -> Iterator[Engine]:
 
 
 @contextmanager
-def running_engine() -> Iterator[Engine | None]:
-    """Give the engine that runs already, where one does."""
-    if not shutil.which('docker'):
-        yield None
-    elif _answers(''):
-        yield Engine('', is_own=False)
-    elif _answers(SOCKET):
-        with _own_engine(lambda: None):
-            yield Engine(SOCKET, is_own=True)
-    else:
-        yield None
+def running_engines() -> Iterator[list[Engine]]:
+    """Give the engines that run already: which of them was used before may have changed since."""
+    with ExitStack() as stack:
+        found = [Engine('', is_own=False)] if shutil.which('docker') and _answers('') else []
+        if os.geteuid() == 0 and shutil.which('docker') and _answers(SOCKET):
+            stack.enter_context(_own_engine(lambda: None))
+            found.append(Engine(SOCKET, is_own=True))
+        yield found
 
 
 @contextmanager

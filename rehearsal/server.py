@@ -21,13 +21,14 @@ from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherAp
 from rehearsal import amis, debian, group_actions, instances, templates, volumes
 from rehearsal.archive import Archive
 from rehearsal.doors import answer, API
-from rehearsal.engine import usable_engine
+from rehearsal.engine import running_engines, usable_engine
 from rehearsal.errors import RehearsalError
 from rehearsal.fleet import Fleet, Machines, NoMachines
 from rehearsal.folder import Folder
 from rehearsal.gaps import Gaps
 from rehearsal.groups import Groups
 from rehearsal.images import Images
+from rehearsal.naming import Names
 from rehearsal.network import gateway, Networks
 from rehearsal.patching import wrapping
 from rehearsal.settings import ACCOUNT, Settings
@@ -86,7 +87,7 @@ def machines(settings: Settings, api: Gaps) -> Iterator[dict[str, Any]]:
     names = settings.names
     with usable_engine() as engine:
         client = engine.client()
-        sweep(client, names)
+        sweep_everywhere(names)
         try:
             networks = Networks(client, names)
             block = networks.claim_default(settings.block)
@@ -100,6 +101,13 @@ def machines(settings: Settings, api: Gaps) -> Iterator[dict[str, Any]]:
                    'engine': engine.environment.get('DOCKER_HOST', '')}
         finally:
             sweep(client, names)
+
+
+def sweep_everywhere(names: Names) -> None:
+    """Remove what one that was killed has left, on whichever engine it was."""
+    with running_engines() as engines:
+        for engine in engines:
+            sweep(engine.client(), names)
 
 
 @contextmanager

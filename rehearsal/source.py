@@ -10,7 +10,7 @@ import shlex
 import docker
 
 from rehearsal.debian import root_filesystem
-from rehearsal.naming import Names
+from rehearsal.naming import LABEL, Names
 
 # Debian's account, as https://wiki.debian.org/Cloud/AmazonEC2Image names it.
 OWNER = '136693071363'
@@ -46,11 +46,13 @@ def source_image(client: docker.DockerClient, names: Names) -> SourceImage:
     created = datetime.fromtimestamp(archive.stat().st_mtime, timezone.utc)
     key = sha256(archive.name.encode()).hexdigest()
     ami = f'ami-{key[:17]}'
-    present = client.images.list(filters={'reference': f'{names.family}:{ami}'})
+    made_from = f'{LABEL}.source={key}'
+    present = client.images.list(filters={'reference': f'{names.family}:{ami}', 'label': made_from})
     if present:  # another rehearsal's; it stays until the last of them lets go of its tag
         present[0].tag(names.images, ami)
     else:
-        client.api.import_image_from_file(str(archive), repository=names.images, tag=ami)
+        client.api.import_image_from_file(str(archive), repository=names.images, tag=ami,
+                                          changes=[f'LABEL {made_from}'])
     return SourceImage(ami, f'debian-13-amd64-{created:%Y%m%d}-{int(key, 16) % 10000:04}', created,
                        f'{names.images}:{ami}')
 

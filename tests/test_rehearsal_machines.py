@@ -93,8 +93,34 @@ def test_from_the_archives_address_nothing_else_can_be_read(builder: Instance) -
 
 def test_settings_of_this_machines_kernel_cannot_be_changed_but_those_of_its_network(builder: Instance) -> None:
     change = 'sudo sysctl -w fs.file-max=1000000 kernel.panic=7 vm.swappiness=7 2>&1 || true'
-    assert builder.run(change).count('Read-only file system') == 3
+    before = {name: Path(f'/proc/sys/{name}').read_text() for name in ('fs/file-max', 'kernel/panic', 'vm/swappiness')}
+    assert builder.run(change).count('permission denied') == 3
+    assert {name: Path(f'/proc/sys/{name}').read_text() for name in before} == before
     assert builder.run('sudo sysctl -w net.ipv4.ip_local_port_range="20000 60000"').startswith('net.')
+
+
+def test_a_machine_leaves_the_cgroups_of_this_machine_as_they_are(builder: Instance) -> None:
+    assert builder.run('findmnt --noheadings --output FSTYPE /sys/fs/cgroup') in ('tmpfs', 'cgroup2')
+    assert builder.run('sudo touch /sys/fs/cgroup/touched 2> /dev/null; true') == ''
+    assert not Path('/sys/fs/cgroup/touched').exists()
+
+
+def test_an_engine_in_a_machine_runs_containers_and_its_images_get_into_an_ami(
+        cloud: Rehearsal, tmp_path: Path) -> None:
+    instance = launch_to_build_on(cloud, tmp_path)
+    instance.run('sudo apt-get -qq update && sudo apt-get -qq --yes install busybox-static docker.io 2>&1')
+    instance.run('sudo tar --create --directory=/bin busybox | sudo docker import - busybox:1')
+    run = 'sudo docker run --rm {} busybox:1 /busybox {}'
+    limits = '--network=host --memory=64m --read-only --cap-drop=ALL --security-opt=no-new-privileges'
+    assert instance.run(run.format(limits, 'echo contained')) == 'contained'
+    assert instance.run(run.format('', 'ip route | grep --count default')) == '1', 'a bridge of its own works'
+    ami = stored(cloud, instance, 'engine')
+    instance.terminate()
+    copy = launch_to_build_on(cloud, tmp_path, ImageId=ami)
+    assert copy.run('sudo docker info --format "{{.Driver}}"') == 'overlay2'
+    assert copy.run(run.format(limits, 'echo again')) == 'again'
+    copy.terminate()
+    cloud.client('ec2').deregister_image(ImageId=ami, DeleteAssociatedSnapshots=True)
 
 
 def test_it_has_no_more_memory_than_its_type(builder: Instance) -> None:
