@@ -7,7 +7,7 @@ import pytest
 
 from tests.postgresql import PostgresServer
 
-pytest_plugins = ['tests.account', 'tests.images.fixtures', 'tests.machine', 'tests.machines']
+pytest_plugins = ['tests.account', 'tests.images.fixtures', 'tests.machine', 'tests.rehearsal']
 
 
 def pytest_configure(config: pytest.Config) -> None:

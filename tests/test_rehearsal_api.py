@@ -11,7 +11,7 @@ import requests
 from rehearsal.cloud import Rehearsal
 from rehearsal.source import OWNER
 from rehearsal.volumes import merged
-from tests.machines import Instance, launch
+from tests.rehearsal import Instance, launch
 
 TAGS = [{'ResourceType': 'image', 'Tags': [{'Key': 'Of', 'Value': 'image'}]},
         {'ResourceType': 'snapshot', 'Tags': [{'Key': 'Of', 'Value': 'snapshot'}]}]

@@ -21,7 +21,7 @@ from rehearsal.folder import root
 from rehearsal.naming import Names
 from rehearsal.settings import Settings
 from tests.images.containers import eventually
-from tests.machines import launch
+from tests.rehearsal import launch
 from tests.server import ROOT
 
 VERBS = ('up', 'down', 'status', 'shell', 'console', 'gaps')

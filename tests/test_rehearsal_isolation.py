@@ -21,8 +21,8 @@ from rehearsal.network import BLOCKS, FORWARDING, free_blocks
 from rehearsal.settings import Settings
 from rehearsal.sweep import leftovers
 from tests.images.containers import eventually
-from tests.machines import Instance, launch, launch_to_build_on
 from tests.network import another_host, HERE, THERE
+from tests.rehearsal import Instance, launch, launch_to_build_on
 
 pytestmark = pytest.mark.machine
 
@@ -91,40 +91,40 @@ def test_a_way_out_is_refused_and_can_be_shut() -> None:
         made.check_has_no_way_out()
 
 
-def test_a_machine_is_not_started_whose_network_would_be_forwarded(cloud: Rehearsal) -> None:
-    with forwarding(cloud):
-        instance = launch(cloud)
+def test_a_machine_is_not_started_whose_network_would_be_forwarded(stage: Rehearsal) -> None:
+    with forwarding(stage):
+        instance = launch(stage)
         instance.wait_until('terminated', 30)
     reason = instance.described['StateReason']
     assert reason['Code'] == 'Server.InternalError' and 'would be forwarded' in reason['Message']
     assert 'not started: what comes from the machines' in instance.console
-    assert not [name for name in leftovers(client_of(cloud), cloud.settings.names)['containers']
+    assert not [name for name in leftovers(client_of(stage), stage.settings.names)['containers']
                 if instance.name in name], 'not even its card is left'
-    again = launch(cloud)
+    again = launch(stage)
     again.wait_until('running')
     again.terminate()
 
 
 @pytest.fixture(scope='module')
-def insider(cloud: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def insider(stage: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """Give a machine in which somebody tries to get out."""
-    instance = launch_to_build_on(cloud, tmp_path_factory.mktemp('keys'))
+    instance = launch_to_build_on(stage, tmp_path_factory.mktemp('keys'))
     instance.run('true')
     yield instance
     instance.terminate()
 
 
-def test_a_metadata_address_is_answered_in_the_machine_and_for_it_alone(cloud: Rehearsal, insider: Instance) -> None:
+def test_a_metadata_address_is_answered_in_the_machine_and_for_it_alone(stage: Rehearsal, insider: Instance) -> None:
     ask = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 5 http://{METADATA}/latest/meta-data/"
     assert insider.run(ask) == '401'
     local = subprocess.run(['ip', 'route', 'get', METADATA], capture_output=True, text=True, check=False).stdout
-    assert bridge_of(cloud) not in local, 'on this machine the address is none of the rehearsal'
+    assert bridge_of(stage) not in local, 'on this machine the address is none of the rehearsal'
 
 
-def test_root_in_a_machine_finds_no_way_out_even_with_a_route(cloud: Rehearsal, insider: Instance) -> None:
+def test_root_in_a_machine_finds_no_way_out_even_with_a_route(stage: Rehearsal, insider: Instance) -> None:
     """The host beyond is reached as soon as this machine forwards, so it is really that which holds them back."""
     reach = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 3 http://{THERE}/ || true"
-    insider.run(f'sudo ip route replace default via {cloud.gateway}')
+    insider.run(f'sudo ip route replace default via {stage.gateway}')
     with another_host() as host:
         server = subprocess.Popen([*host.prefix, 'python3', '-c', SERVER], stderr=subprocess.DEVNULL)
         back = [*host.prefix, 'ip', 'route', 'add', 'default', 'via', HERE]
@@ -136,7 +136,7 @@ def test_root_in_a_machine_finds_no_way_out_even_with_a_route(cloud: Rehearsal, 
             eventually(lambda: subprocess.run(['curl', '-s', '--max-time', '1', f'http://{THERE}/'],
                                               capture_output=True, check=False).returncode == 0, 10, 'it answers')
             assert insider.run(reach) == '000'
-            with forwarding(cloud):
+            with forwarding(stage):
                 assert insider.run(reach) == '200', 'the test could not have failed'
         finally:
             cable.write_text(before, encoding='ascii')
@@ -149,15 +149,15 @@ def test_names_beyond_the_machine_fail_at_once(insider: Instance) -> None:
     assert insider.run('timeout 2 getent hosts example.org; echo $?') == '2', 'not found, and not 124: too late'
 
 
-def test_machines_of_a_vpc_reach_each_other(cloud: Rehearsal, insider: Instance) -> None:
-    other = launch(cloud)
+def test_machines_of_a_vpc_reach_each_other(stage: Rehearsal, insider: Instance) -> None:
+    other = launch(stage)
     other.wait_until('running')
     greeting = f'timeout 1 bash -c "exec 3<>/dev/tcp/{other.described["PrivateIpAddress"]}/22; head -c 4 <&3" || true'
     eventually(lambda: insider.run(greeting) == 'SSH-', 60, 'the other one answers')
     other.terminate()
 
 
-def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(cloud: Rehearsal, insider: Instance) -> None:
+def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(stage: Rehearsal, insider: Instance) -> None:
     name = f'k-{uuid.uuid4().hex[:8]}'
     assert main(['up', '--name', name]) == 0
     rehearsal = Rehearsal(Settings(name))
@@ -175,10 +175,10 @@ def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(cloud: 
     assert not any(leftovers(engine, Names(name)).values())
     assert bridge not in psutil.net_if_addrs()
     assert not [process for process in psutil.process_iter(['cmdline']) if name in str(process.info['cmdline'])]
-    assert insider.run('true') == '' and cloud.is_up
+    assert insider.run('true') == '' and stage.is_up
 
 
-def test_the_next_one_of_the_name_sweeps_first(cloud: Rehearsal) -> None:
+def test_the_next_one_of_the_name_sweeps_first(stage: Rehearsal) -> None:
     name = f'k-{uuid.uuid4().hex[:8]}'
     assert main(['up', '--name', name]) == 0
     rehearsal = Rehearsal(Settings(name))
@@ -187,7 +187,7 @@ def test_the_next_one_of_the_name_sweeps_first(cloud: Rehearsal) -> None:
     eventually(lambda: not rehearsal.is_up, 10, 'it is seen')
     with Rehearsal(Settings(name)) as again:
         assert leftovers(client_of(again), Names(name))['containers'] == []
-        assert again.gateway != cloud.gateway, 'side by side they have networks of their own'
+        assert again.gateway != stage.gateway, 'side by side they have networks of their own'
         launch(again).wait_until('running')
 
 
@@ -198,8 +198,8 @@ def test_a_block_that_is_taken_is_not_chosen() -> None:
     assert BLOCKS[3] not in free_blocks('any', [IPv4Network(f'{BLOCKS[3][77]}/32')])
 
 
-def test_a_block_that_another_rehearsal_has_is_refused_by_name(cloud: Rehearsal,
+def test_a_block_that_another_rehearsal_has_is_refused_by_name(stage: Rehearsal,
                                                                capsys: pytest.CaptureFixture[str]) -> None:
-    block = str(IPv4Network(f'{cloud.gateway}/16', strict=False))
+    block = str(IPv4Network(f'{stage.gateway}/16', strict=False))
     assert main(['up', '--name', f'k-{uuid.uuid4().hex[:8]}', '--vpc-cidr', block]) == 1
     assert block in capsys.readouterr().err

@@ -25,6 +25,7 @@ class FakeMachine:
     def boot(self) -> Callable[[], int]:
         """Be started."""
         self._do('boot')
+        self.ends = SimpleQueue()  # what ends one boot does not end the next
         return self.ends.get
 
     def shut_down(self, seconds: int) -> None:

@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope='session')
-def cloud() -> Iterator[Rehearsal]:
+def stage() -> Iterator[Rehearsal]:
     """Give a rehearsal with machines, one for the whole run; tests that break or end one bring up their own."""
     try:
         rehearsal = Rehearsal().__enter__()
