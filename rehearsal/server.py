@@ -138,9 +138,10 @@ def place_default_vpc(block: str, region: str) -> None:
         return original(backend, block if is_ours else cidr_block, *arguments, **options)
 
 
-def end_with_stdin(ended: Event) -> None:
+def end_with_stdin(ended: Event, abandoned: Event) -> None:
     """Let the rehearsal end when whoever has started it is gone."""
     sys.stdin.read()
+    abandoned.set()
     ended.set()
 
 
@@ -152,14 +153,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
     logging.getLogger('werkzeug').setLevel(logging.WARNING)
-    ended = Event()
+    ended, abandoned = Event(), Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     if options.attached:
-        Thread(target=end_with_stdin, args=(ended,), daemon=True).start()
+        Thread(target=end_with_stdin, args=(ended, abandoned), daemon=True).start()
     assert DEFAULT_ACCOUNT_ID == ACCOUNT, 'moto was imported without its settings'
     try:
         serve(Settings(**options.settings), ended)
+        if abandoned.is_set():  # nobody is going to read it
+            Folder(Settings(**options.settings).names).log.unlink(missing_ok=True)
     except RehearsalError as error:
         logger.error('%s', error)
         return 1

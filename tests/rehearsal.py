@@ -72,7 +72,7 @@ class Instance:
     def run(self, command: str) -> str:
         """Return what a command prints that is run over SSH, as soon as somebody answers there."""
         deadline = time.monotonic() + BOOT_SECONDS
-        address = f'debian@{self.described["PrivateIpAddress"]}'
+        address = f'admin@{self.described["PrivateIpAddress"]}'
         while True:
             done = subprocess.run([*SSH, '-i', str(self.key), address, command], capture_output=True, text=True,
                                   timeout=300, check=False)

@@ -147,7 +147,8 @@ def test_a_rehearsal_ends_with_the_program_that_has_opened_it(name: str) -> None
     eventually(lambda: rehearsal.is_up, 30, 'it is up')
     opener.kill()
     opener.wait()
-    eventually(lambda: not rehearsal.is_up, 15, 'it is down')
+    eventually(lambda: not [path for path in root().iterdir() if path.name.startswith(name)], 15, 'nothing is left')
+    assert not rehearsal.is_up
 
 
 @pytest.mark.parametrize('wrong', [
