@@ -44,6 +44,7 @@ test-container: $(BIN)/.installed-tests ## test the container image and the comp
 test-image: $(BIN)/.installed-tests ## test the machine image and what boots from it, on a rehearsal's machines
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.machine.txt
+	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
 	@$(PYTEST) -m machine $(TESTS)
 
 .PHONY: test-machine
