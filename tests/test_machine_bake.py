@@ -43,7 +43,7 @@ class Workshop:
     def release(self, *arguments: str) -> Ended:
         """Return what the release tool of the clone has ended with."""
         kept = {name: os.environ[name] for name in ('HOME', 'LANG', 'PATH') if name in os.environ}
-        settings = {'PKR_VAR_ssh_interface': 'private_ip', 'PKR_VAR_ssh_username': 'debian', 'PYTHONUNBUFFERED': '1'}
+        settings = {'PKR_VAR_ssh_interface': 'private_ip', 'PYTHONUNBUFFERED': '1'}
         done = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=self.clone, text=True,
                               env={**kept, **self.cloud.environment, **settings}, capture_output=True,
                               timeout=BAKE_SECONDS, check=False)
