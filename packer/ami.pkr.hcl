@@ -83,7 +83,10 @@ variable "ssh_source_cidrs" {
   description = "Who may reach SSH while it is built: your address, as in 198.51.100.7/32. Default: private ones."
   default     = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
   validation {
-    condition     = length(var.ssh_source_cidrs) > 0 && contains(var.ssh_source_cidrs, "0.0.0.0/0") == false
+    condition = (
+      length(var.ssh_source_cidrs) > 0 &&
+      contains(var.ssh_source_cidrs, "0.0.0.0/0") == false && contains(var.ssh_source_cidrs, "::/0") == false
+    )
     error_message = "The ssh_source_cidrs must name the addresses that you come from, and not everybody's."
   }
 }
@@ -92,6 +95,10 @@ variable "iam_instance_profile" {
   type        = string
   description = "Instance profile of that machine; session_manager needs AmazonSSMManagedInstanceCore in it."
   default     = ""
+  validation {
+    condition     = regex_replace(var.iam_instance_profile, "^[0-9A-Za-z+=,.@_-]{1,128}$", "") == ""
+    error_message = "The iam_instance_profile must be the name of a profile, or be empty."
+  }
 }
 
 variable "user_data_file" {

@@ -17,7 +17,8 @@ import tempfile
 PROGRAMS = Path(sys.executable).parent
 PYTHON = 'python'
 PROJECT = f'[project]\nname = "{PYTHON}"\nversion = "0"\n'
-FORM = ('--sbom-type=cdx', '--cdx-schema-version=1.6')
+# The version that debsbom's merge writes, whatever it is told.
+SCHEMA = '1.7'
 SECONDS = 120
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         bills = write_bills(Path(name), split(sys.stdin.read()))
-        merge = [str(PROGRAMS / 'debsbom'), 'merge', *FORM, '--distro-name=visitors',
+        merge = [str(PROGRAMS / 'debsbom'), 'merge', '--sbom-type=cdx', '--distro-name=visitors',
                  f'--distro-version={options.version}', f'--out={options.folder / "sbom"}', *map(str, bills)]
         subprocess.run(merge, check=True, timeout=SECONDS)
         rows = [row for bill in bills for row in packages(bill)]
@@ -66,10 +67,11 @@ def bill_of(part: str, folder: Path) -> Path:
 def command(part: str, folder: Path) -> Sequence[str]:
     """Return the command that makes the bill of materials of a part from the list on its standard input."""
     if part == PYTHON:
-        return (str(PROGRAMS / 'cyclonedx-py'), 'requirements', '--spec-version=1.6',
+        return (str(PROGRAMS / 'cyclonedx-py'), 'requirements', f'--spec-version={SCHEMA}',
                 f'--pyproject={folder / "project.toml"}', f'--output-file={bill_of(part, folder)}', '-')
-    return (str(PROGRAMS / 'debsbom'), 'generate', *FORM, '--from-pkglist', f'--root={folder}', '--distro-arch=amd64',
-            f'--distro-name={part}', f'--out={folder / part}')
+    return (str(PROGRAMS / 'debsbom'), 'generate', '--sbom-type=cdx', f'--cdx-schema-version={SCHEMA}',
+            '--from-pkglist', f'--root={folder}', '--distro-arch=amd64', f'--distro-name={part}',
+            f'--out={folder / part}')
 
 
 def packages(bill: Path) -> Iterator[str]:
