@@ -17,7 +17,7 @@ from rehearsal.cloud import Rehearsal
 from rehearsal.engine import Engine
 from tests.images.bases import certificates
 from tests.images.fixtures import Image
-from tests.machines import Instance, launch_to_build_on
+from tests.rehearsal import Instance, launch_to_build_on
 from tests.server import ROOT
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
@@ -114,7 +114,7 @@ class Builder:
 
 
 @pytest.fixture(scope='module')
-def builder(cloud: Rehearsal, engine: Engine, image: Image,
+def builder(stage: Rehearsal, engine: Engine, image: Image,
             tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     """Give a machine of Debian's own image, and what a build of the application's image tells the playbooks."""
     folder = tmp_path_factory.mktemp('builder')
@@ -126,7 +126,7 @@ def builder(cloud: Rehearsal, engine: Engine, image: Image,
         'application_image_id': engine.docker('image', 'inspect', '--format={{.Id}}', image.name),
         'application_version': image.build['VERSION'], 'application_commit': image.build['REVISION'],
         'application_build_time': image.build['CREATED']}
-    machine = launch_to_build_on(cloud, folder)
+    machine = launch_to_build_on(stage, folder)
     machine.run('true')
     yield Builder(machine, told)
     machine.terminate()
@@ -221,3 +221,31 @@ def test_ssh_and_its_account_stay_where_they_are_wanted(builder: Builder) -> Non
         assert builder.play('verify', verify_roles=['access'], access_ssh_enabled=True).code == 0
     finally:
         builder.must('app', BEFORE_THE_END)
+
+
+@pytest.mark.usefixtures('played')
+def test_the_agent_of_session_manager_is_a_way_in_where_it_is_given(builder: Builder, tmp_path: Path) -> None:
+    package = str(agent_package(tmp_path))
+    try:
+        builder.must('app', BEFORE_THE_END, access_ssm_agent_file=package)
+        assert builder.root('systemctl is-enabled amazon-ssm-agent.service') == 'enabled'
+        assert builder.play('verify', verify_roles=['access'], access_ssm_agent_file=package).code == 0
+        assert "found ['amazon-ssm-agent.service'] enabled instead of []" in builder.verify('access').output
+    finally:
+        builder.root('dpkg --purge amazon-ssm-agent')
+
+
+def agent_package(folder: Path) -> Path:
+    """Return a package that is called like the agent's and has a unit of that name; AWS's own is not Debian's."""
+    tree = folder / 'tree'
+    (tree / 'DEBIAN').mkdir(parents=True)
+    (tree / 'lib/systemd/system').mkdir(parents=True)
+    (tree / 'DEBIAN/control').write_text('Package: amazon-ssm-agent\nVersion: 1\nArchitecture: all\n'
+                                         'Description: none\nMaintainer: nobody <nobody@example.com>\n',
+                                         encoding='ascii')
+    (tree / 'lib/systemd/system/amazon-ssm-agent.service').write_text(
+        '[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n', encoding='ascii')
+    package = folder / 'agent.deb'
+    subprocess.run(['dpkg-deb', '--build', '--root-owner-group', str(tree), str(package)], check=True,
+                   capture_output=True, timeout=60)
+    return package
