@@ -50,7 +50,8 @@ test-image: $(BIN)/.installed-tests ## test the machine image and what boots fro
 .PHONY: test-machine
 test-machine: $(BIN)/.installed-tests ## test virtual machines, and the machine image on one with a kernel of its own
 	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.container.txt
+	@tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.machine.txt
 	@tests/install-packages tests/packages.virtual.txt
 	@$(PYTEST) -m virtual $(TESTS)
 
@@ -61,7 +62,7 @@ check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, m
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
-	@$(BIN)/shellcheck .ci/run tests/install-packages
+	@$(BIN)/shellcheck .ci/run tests/facts tests/install-packages
 	@FLASK_SKIP_DOTENV=1 $(FLASK) schema check
 	@$(MAKE) check-packer
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)

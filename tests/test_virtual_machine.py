@@ -21,7 +21,7 @@ from rehearsal.errors import RehearsalError
 from rehearsal.virtual.disk import BYTES, disk_of, name_of, Part
 from rehearsal.virtual.image import parts_of
 from rehearsal.virtual.kernel import debian_kernel, Kernel
-from rehearsal.virtual.machine import ConsoleError, smbios, Specification, VirtualMachine
+from rehearsal.virtual.machine import ADDRESS, ConsoleError, smbios, Specification, VirtualMachine
 from tests.images.containers import eventually, unique
 from tests.server import ROOT
 
@@ -40,7 +40,7 @@ echo "memory $(stat --file-system --format=%T /dev/shm) root $(stat --file-syste
 modprobe overlay && echo "a module is loaded"
 card=$(ls /sys/class/net | grep -v lo)
 ip link set "$card" up
-ip address add 169.254.0.15/16 dev "$card"
+ip address add {address}/16 dev "$card"
 ip route add default via 169.254.0.2
 echo "given $(curl --silent --max-time 20 http://169.254.169.254/)"
 curl --silent --max-time 3 http://169.254.0.2:{port}/ || echo "loopback of the host: out of reach"
@@ -104,7 +104,7 @@ def server() -> Iterator[int]:
 def disk(kernel: Kernel, server: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinaryIO]:
     """Give a disk with a small Debian, whose first process is a script."""
     listed = subprocess.run(['hostname', '--all-ip-addresses'], capture_output=True, text=True, check=True).stdout
-    script = FIRST_PROCESS.format(port=server, outside=f'{listed.split()[0]}:{server}')
+    script = FIRST_PROCESS.format(address=ADDRESS, port=server, outside=f'{listed.split()[0]}:{server}')
     debian = Part(['cat', str(root_filesystem('virtual-guest', ('curl', 'iproute2', 'kmod')))])
     files = part_of({'usr/sbin/init': script}, tmp_path_factory.mktemp('files'))
     with disk_of(debian, kernel.modules, files) as made:

@@ -29,9 +29,9 @@ EMULATION = ('-machine', 'q35', '-accel', 'tcg,thread=multi,tb-size=512', '-cpu'
 BARE = ('-no-user-config', '-nodefaults', '-display', 'none', '-serial', 'stdio', '-device', 'virtio-rng-pci')
 # The machine lives among the addresses that only mean something on one cable: it reaches what is named here and, by
 # `restrict`, nothing else. Its address comes by DHCP, as on EC2.
-CABLE = ('user,id=cable,net=169.254.0.0/16,host=169.254.0.2,dns=169.254.0.3,dhcpstart=169.254.0.15,'
-         'ipv6=off,restrict=on')
-CARD = 'virtio-net-pci,netdev=cable,romfile='
+NETWORK, ADDRESS, MAC = '169.254.0.0/16', '169.254.0.15', '52:54:00:12:34:56'
+CABLE = f'user,id=cable,net={NETWORK},host=169.254.0.2,dns=169.254.0.3,dhcpstart={ADDRESS},ipv6=off,restrict=on'
+CARD = f'virtio-net-pci,netdev=cable,romfile=,mac={MAC}'
 # The kernel's own lines would get into those of others; systemd's are to be seen.
 COMMAND_LINE = ('root=/dev/vda', 'rw', 'rootfstype=ext4', 'console=ttyS0', 'quiet', 'systemd.show_status=1',
                 'mitigations=off')
