@@ -34,7 +34,7 @@ def visit(server: Server, visitor: str) -> int | None:
     """Return which visit of this visitor the answer says it was, or None where the server was killed meanwhile."""
     try:
         return server.visits(X_Forwarded_For=visitor)
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
         return None
 
 

@@ -23,7 +23,7 @@ BILL = ROLES / 'inventory' / 'files' / 'bill.py'
 # Lie in a role and go to no place of their own: one is read on the builder, the other in memory only.
 NOT_OF_THE_IMAGE = {'inventory/files/bill.py', 'sysprep/files/sysprep.conf'}
 # The units and what belongs to them are packed and unpacked as a whole.
-UNPACKED = 'application/files/etc/systemd/system/'
+UNPACKED = 'application/files/etc/'
 PROGRAMS = Path(sys.executable).parent
 TAGS = {'Project', 'Version', 'Commit', 'InputHash', 'SourceAmi', 'Released', 'BuildUrl', 'CreatedBy', 'Run'}
 # The roles of each playbook that have to be told something which only a build knows.
