@@ -20,6 +20,9 @@ SECRET_SETTINGS = ('VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSW
 MACHINE_SETTINGS = ('DEPLOY_ID', 'HOST', 'INSTANCE_ID', *(f'{name}_FILE' for name in SECRET_SETTINGS))
 URLS = ('DATABASE_URL', 'MIGRATION_DATABASE_URL')
 PASSWORD, KEY = 'DATABASE_PASSWORD', 'VISITOR_KEY'
+# The role of RDS whose members sign in with tokens: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/
+# UsingWithRDS.IAMDBAuth.DBAccounts.html
+LOGIN_GROUP = {'MIGRATION_LOGIN_GROUP': 'rds_iam'}
 PORT = 8000
 POSTGRESQL_PORT = 5432
 
@@ -61,7 +64,8 @@ def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], k
 
     files = {f'{name}_FILE': str(folders[role_of(name)] / name)
              for name in (*secrets, *((PASSWORD,) if with_token else ()))}
-    everything = {**known, **{name: value for name, value in settings.items() if name not in OURS}, **files}
+    everything = {**known, **(LOGIN_GROUP if with_token else {}),
+                  **{name: value for name, value in settings.items() if name not in OURS}, **files}
     return Plan(
         variables={
             'application': {name: value for name, value in everything.items() if not name.startswith(MIGRATION)},

@@ -57,6 +57,26 @@ def test_the_applications_role_changes_rows_and_nothing_else(postgresql_url: str
             execute(url, forbidden)
 
 
+def test_a_role_that_others_sign_in_becomes_their_member_and_has_no_password(
+        postgresql_url: str, role: str, tmp_path: Path) -> None:
+    url, file = url_of(postgresql_url, role), str(password_file(tmp_path))
+    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DATABASE_PASSWORD_FILE=file,
+                 MIGRATION_LOGIN_GROUP='a/login:group')
+    assert done.returncode == 20, done.stderr
+    assert 'MIGRATION_LOGIN_GROUP=a/login:group: the role' in done.stderr
+
+    execute(postgresql_url, 'CREATE ROLE "a/login:group"')
+    try:
+        done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DATABASE_PASSWORD_FILE=file,
+                     MIGRATION_LOGIN_GROUP='a/login:group', DEPLOY_ID='next')
+        assert done.returncode == 0, done.stderr
+        member = "SELECT pg_has_role(%s, 'a/login:group', 'member')"
+        assert value(postgresql_url, member, [role]) is True
+        assert value(postgresql_url, 'SELECT rolpassword FROM pg_authid WHERE rolname = %s', [role]) is None
+    finally:
+        execute(postgresql_url, 'DROP ROLE "a/login:group"')
+
+
 def test_the_applications_role_may_ask_whether_it_fits(postgresql_url: str, role: str) -> None:
     url = url_of(postgresql_url, role)
     flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)

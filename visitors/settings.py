@@ -37,6 +37,7 @@ class Settings:
     database_password_file: Path | None
     migration_database_url: URL
     migration_database_password_file: Path | None
+    migration_login_group: str | None
     visitor_key: bytes | None = field(repr=False)
     kept_key_file: Path
     trusted_proxies: int
@@ -69,6 +70,7 @@ class Settings:
             database_password_file=password_file,
             migration_database_url=_migration_url(given, database_url),
             migration_database_password_file=migration_password_file if migrates_apart else password_file,
+            migration_login_group=_label(given, 'MIGRATION_LOGIN_GROUP'),
             visitor_key=_visitor_key(given, embedded),
             kept_key_file=_kept_key_file(database_url, root),
             trusted_proxies=_integer(given, 'TRUSTED_PROXIES', 0, range(0, 11)),

@@ -13,6 +13,8 @@ from visitors.schema.errors import SchemaError
 from visitors.settings import is_embedded, Settings
 
 EXISTS = text('SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)')
+BELONGS = text('SELECT EXISTS (SELECT FROM pg_auth_members WHERE roleid = to_regrole(quote_ident(:login_group)) '
+               'AND member = to_regrole(quote_ident(:role)))')
 CHANGE, READ = 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'
 
 
@@ -26,6 +28,8 @@ def is_fit(connection: Connection, settings: Settings) -> bool:
     """Return whether the application's role exists and may use every table."""
     if not connection.scalar(EXISTS, {'role': settings.database_url.username}):
         return False
+    if settings.migration_login_group and not _belongs(connection, settings):
+        return False
     return not any(_lacking(connection, settings, table, privileges)
                    for table, privileges in _privileges(connection).items())
 
@@ -34,6 +38,8 @@ def ensure(connection: Connection, settings: Settings) -> None:
     """Make the application's role where it is missing, and give it its privileges."""
     if not connection.scalar(EXISTS, {'role': settings.database_url.username}):
         _create(connection, settings)
+    if settings.migration_login_group and not _belongs(connection, settings):
+        _join(connection, settings)
     grant(connection, settings)
 
 
@@ -62,7 +68,24 @@ def _create(connection: Connection, settings: Settings) -> None:
         raise SchemaError(f'the role {role} cannot be made: {describe(error)}') from None
 
 
+def _belongs(connection: Connection, settings: Settings) -> bool:
+    given = {'role': settings.database_url.username, 'login_group': settings.migration_login_group}
+    return bool(connection.scalar(BELONGS, given))
+
+
+def _join(connection: Connection, settings: Settings) -> None:
+    role, group = str(settings.database_url.username), str(settings.migration_login_group)
+    try:
+        _execute(connection, sql.SQL('GRANT {} TO {}').format(sql.Identifier(group), sql.Identifier(role)))
+    except DBAPIError as error:
+        raise SchemaError(f'MIGRATION_LOGIN_GROUP={group}: the role {role} cannot be made a member of it: '
+                          f'{describe(error)}') from None
+
+
 def _password(settings: Settings) -> str | None:
+    # What is in the file then is a token, which is good for minutes.
+    if settings.migration_login_group:
+        return None
     if settings.database_password_file:
         return read_password(settings.database_password_file)
     return settings.database_url.password
