@@ -51,7 +51,10 @@ class Groups:
         backend = group.autoscaling_backend
         member.lifecycle_state = 'Terminating'
         for arn in group.target_group_arns:
-            if arn in backend.elbv2_backend.target_groups:
+            target_group = backend.elbv2_backend.target_groups.get(arn)
+            # One that its launch hook has kept waiting was never registered, which AWS does not mind:
+            # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
+            if target_group and member.instance.id in target_group.targets:
                 backend.elbv2_backend.deregister_targets(arn, [{'Id': member.instance.id}])
         backend.update_attached_elbs(group.name)
         member.activity = activities.begin(group, activities.TERMINATING.format(member.instance.id), cause,

@@ -269,6 +269,18 @@ def test_an_abandoned_instance_is_terminated_and_another_launched(waiting_group:
     assert len(told) == 1 and 'Lifecycle Action Completed with ABANDON Result' in told[0]['StatusMessage']
 
 
+def test_an_instance_that_was_never_registered_with_a_balancer_can_leave(api: Rehearsal) -> None:
+    vpc = api.client('ec2').describe_vpcs()['Vpcs'][0]['VpcId']
+    target = api.client('elbv2').create_target_group(Name=uuid.uuid4().hex[:8], Protocol='HTTP', Port=80, VpcId=vpc)
+    arn = target['TargetGroups'][0]['TargetGroupArn']
+    made = Group(api, [hook('launch')], DesiredCapacity=1, TargetGroupARNs=[arn])
+    (instance,) = made.wait_for('Pending:Wait')
+    assert not api.client('elbv2').describe_target_health(TargetGroupArn=arn)['TargetHealthDescriptions']
+    made.api.set_desired_capacity(AutoScalingGroupName=made.name, DesiredCapacity=0)
+    made.wait_for()
+    assert made.power(instance) == 'terminated'
+
+
 def test_only_who_waits_can_be_completed_or_kept_waiting(waiting_group: Group) -> None:
     first, second = waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
     named = {'AutoScalingGroupName': waiting_group.name, 'LifecycleHookName': 'launch'}
