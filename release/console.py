@@ -7,6 +7,8 @@ from release.progress import CONTROL
 
 # A line of its own, but for what the kernel, journald or a terminal put before it.
 LINE = re.compile(r'^(?:.*[\]:] ?)?SELFTEST (?P<verdict>PASSED|FAILED) (?P<rest>\S.*?)\s*$')
+# What the steps of a boot say of themselves, and which of them has ended it.
+STEP = re.compile(r'(?:.*[\]:] ?)?visitors (?:FAILED in )?[a-z-]+: ')
 TOLD_LINES = 15
 
 
@@ -40,5 +42,7 @@ def lines_of(console: str) -> list[str]:
 
 
 def end_of(console: str) -> str:
-    """Return the last lines of a console, for people who want to know what happened."""
-    return '\n'.join(f'  | {line}' for line in lines_of(console)[-TOLD_LINES:]) or '  | (nothing)'
+    """Return the last lines of a console, and what its boot has said before, for people who want to know why."""
+    lines = lines_of(console)
+    told = [line for line in lines[:-TOLD_LINES] if STEP.match(line)] + lines[-TOLD_LINES:]
+    return '\n'.join(f'  | {line}' for line in told) or '  | (nothing)'

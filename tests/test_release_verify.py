@@ -36,6 +36,15 @@ def test_no_console_is_too_strange(console: str) -> None:
     assert end_of(console)
 
 
+def test_what_a_boot_has_said_is_told_however_much_the_system_says_at_its_end() -> None:
+    said = '[    3.1] python3[7]: visitors FAILED in config: no instance.env; turning off'
+    system = [f'unit {number}' for number in range(40)]
+    console = '\n'.join(['first', 'visitors network: 1.00 s: online', said, *system])
+    told = end_of(console).splitlines()
+    assert told[:3] == ['  | visitors network: 1.00 s: online', f'  | {said}', '  | unit 25']
+    assert told[-1] == '  | unit 39'
+
+
 def test_another_version_than_the_image_is_said_to_hold_is_no_pass() -> None:
     assert Verdict('1.0.1').objections('1.0.2') == (
         'version: the machine runs 1.0.1, the image is said to hold 1.0.2',)
