@@ -7,7 +7,8 @@ import pytest
 
 from tests.postgresql import PostgresServer
 
-pytest_plugins = ['tests.account', 'tests.images.fixtures', 'tests.machine', 'tests.rehearsal']
+pytest_plugins = ['tests.account', 'tests.images.fixtures', 'tests.machine', 'tests.rehearsal', 'tests.workshop',
+                  'tests.installation']
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -37,8 +37,11 @@ def newest_binaries() -> Path:
 
 class PostgresServer:
     def __init__(self, address: str = '127.0.0.1', settings: dict[str, str] | None = None,
-                 trusted: str | None = None) -> None:
-        """Make and start a server with one superuser, `owner`, who needs no password on this machine."""
+                 access: Sequence[str] = ()) -> None:
+        """Make and start a server with one superuser, `owner`, who needs no password on this machine's loopback.
+
+        Whoever else may come in, and how, say lines as in pg_hba.conf.
+        """
         self.binaries = newest_binaries()
         self.address = address
         self.port = free_port()
@@ -50,9 +53,8 @@ class PostgresServer:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._run('initdb', '--pgdata', str(self.data), '--username', 'owner', '--auth', 'trust',
                   '--encoding', 'UTF8', '--no-sync')
-        if trusted:
-            with open(self.data / 'pg_hba.conf', 'a', encoding='ascii') as file:
-                file.write(f'host all all {trusted} trust\n')
+        with open(self.data / 'pg_hba.conf', 'a', encoding='ascii') as file:
+            file.writelines(f'{line}\n' for line in access)
         self.start()
 
     @property

@@ -29,6 +29,8 @@ from visitors.schema.errors import SchemaError
 
 IDLE = once("op.execute('SELECT 1')\ntime.sleep(60)")
 BUSY = once("op.execute('SELECT pg_sleep(25)')")
+# Of the server's access file: whoever comes from the other end of the cable.
+ADMITTED = f'host all all {HERE}/30 trust'
 # What has to happen within seconds, and may take a little longer on a busy machine.
 MARGIN = 4.0
 
@@ -243,7 +245,7 @@ def test_a_leader_frozen_between_two_transactions_is_replaced_too(
 
 @pytest.mark.fault(21)
 def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instances: Fleet, tmp_path: Path) -> None:
-    with another_host() as host, closing_server(PostgresServer(HERE, trusted=f'{HERE}/30')) as server:
+    with another_host() as host, closing_server(PostgresServer(HERE, access=[ADMITTED])) as server:
         idle = once("op.execute('SELECT 1')\ntime.sleep(30)")
         busy = once("op.execute(\"SET statement_timeout = 0\")\nop.execute('SELECT pg_sleep(120)')")
         cases = [(server.create_database(), make_release(tmp_path / name, 3, {'r2': body}))

@@ -96,12 +96,21 @@ def postgres_image(base_images: BaseImages) -> str:
 @pytest.fixture(scope='session')
 def image(engine: Engine, base_images: BaseImages) -> Iterator[Image]:
     """Give the image that the Dockerfile makes of the working copy."""
+    with built_image(engine, base_images) as built:
+        yield built
+
+
+@contextmanager
+def built_image(engine: Engine, base_images: BaseImages) -> Iterator[Image]:
+    """Give the image that the Dockerfile makes of the working copy, for the time of the block."""
     number = (ROOT / 'version.txt').read_text(encoding='utf-8').strip()
     build = {'VERSION': f'{number}+build.7', 'REVISION': '5' * 40, 'CREATED': '2026-01-02T03:04:05Z'}
     built = Image(f'{unique("image")}:{number}-build.7', base_images.python(default_of('PYTHON_IMAGE')), build)
     engine.docker('build', *engine.build_options, *built.arguments, '--tag', built.name, str(ROOT))
-    yield built
-    engine.docker('image', 'rm', '--force', built.name)
+    try:
+        yield built
+    finally:
+        engine.docker('image', 'rm', '--force', built.name)
 
 
 @pytest.fixture
