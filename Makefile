@@ -28,11 +28,14 @@ version: ## print the version of a build made now
 
 ##@ Test
 
+# A file's tests share what they start, so they stay together. More processes than this would mean more servers.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: test
 test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
 	@tests/install-packages tests/packages.txt
 	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
-	@$(PYTEST) -m 'not container and not machine and not virtual' $(TESTS)
+	@$(PYTEST) $(SIDE_BY_SIDE) -m 'not container and not machine and not virtual' $(TESTS)
 
 .PHONY: test-container
 test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
@@ -91,6 +94,13 @@ coverage: $(BIN)/.installed-tests ## run the tests and report which branches of 
 benchmark: $(BIN)/.installed-tests ## measure ratios of speed; takes minutes. OPTIONS='--rows 10000 10000000' for other sizes
 	@tests/install-packages benchmarks/packages.txt
 	@$(BIN)/python -m benchmarks $(OPTIONS)
+
+.PHONY: bake-benchmark
+bake-benchmark: $(BIN)/.installed-tests ## measure what bakes and boots take, as ratios; takes a quarter of an hour
+	@tests/install-packages tests/packages.txt
+	@tests/install-packages tests/packages.machine.txt
+	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
+	@$(BIN)/python -m benchmarks.bake $(OPTIONS)
 
 # What looks like a secret and is none, by its form; what is in one place only says so there, as a comment on its line:
 # `pragma: allowlist secret`. Pinned hashes, names of revisions, URLs that show where a password would stand.

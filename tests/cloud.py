@@ -20,6 +20,8 @@ REGION, ACCOUNT = 'eu-central-1', '123456789012'
 KEYS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}
 XMLNS = 'http://autoscaling.amazonaws.com/doc/2011-01-01/'
 Answer = tuple[int, str]
+# One for all, because each reads the descriptions of the services anew, which takes longer than to ask them.
+SESSION = boto3.Session('testing', 'testing', region_name=REGION)
 
 
 class Cloud:
@@ -58,8 +60,7 @@ class Cloud:
 
     def client(self, service: str) -> Any:
         """Return a client of a service, for tests themselves."""
-        session = boto3.Session('testing', 'testing', region_name=REGION)
-        return session.client(service, endpoint_url=self.endpoint)
+        return SESSION.client(service, endpoint_url=self.endpoint)
 
     def actions(self) -> list[str]:
         """Return what was asked, in order."""
