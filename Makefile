@@ -102,6 +102,13 @@ bake-benchmark: $(BIN)/.installed-tests ## measure what bakes and boots take, as
 	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
 	@$(BIN)/python -m benchmarks.bake $(OPTIONS)
 
+.PHONY: mutation
+mutation: $(BIN)/.installed-tests ## change what counts and decides, one place at a time: do the tests notice? Takes long
+	@tests/install-packages tests/packages.txt
+	@rm --recursive --force mutants
+	@nice $(BIN)/mutmut run --max-children 2
+	@nice $(BIN)/python -m tests.mutation
+
 # What looks like a secret and is none, by its form; what is in one place only says so there, as a comment on its line:
 # `pragma: allowlist secret`. Pinned hashes, names of revisions, URLs that show where a password would stand.
 NO_SECRETS := --exclude-files 'requirements[a-z.]*\.txt$$' --exclude-lines "revision = '[0-9a-f]{12}'" \

@@ -40,7 +40,7 @@ def test_an_address_is_read_in_every_form_that_proxies_write(text: str, address:
 @pytest.mark.parametrize('text', [
     '', ' ', '-', 'unknown', '_hidden', 'n/a', '1.2.3', '1.2.3.4.5', '256.1.1.1', '01.2.3.4', '1.2.3.4:x', '[1.2.3.4',
     '2001:db8::1]:80', '2001:db8:::1', 'for=192.0.2.60', 'example.com', '3232235777', '1.2.3.4:80:90', '"', '[]',
-    '[2001:db8::1]x', 'x[2001:db8::1]', '١.٢.٣.٤',
+    '[2001:db8::1]x', 'x[2001:db8::1]', 'X198.51.100.7', '198.51.100.7X', '١.٢.٣.٤',
 ])
 def test_what_is_not_an_address_is_none(text: str) -> None:
     assert parse_address(text) is None

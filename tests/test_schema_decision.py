@@ -23,6 +23,7 @@ REVISIONS = st.sampled_from([f'r{number}' for number in range(1, 7)])
     ({'r2'}, {}, True, State.BEHIND),
     ({'r1', 'r2'}, {}, True, State.BEHIND),
     ({'r2', 'r3'}, {}, True, State.BEHIND),
+    ({'r1', 'r2', 'r3'}, {}, True, State.BEHIND),
     ({'r4'}, {'r3': False, 'r4': False}, True, State.NEWER_OK),
     ({'r3', 'x1'}, {'r3': False, 'x1': False}, True, State.NEWER_OK),
     ({'r4'}, {'r3': True, 'r4': False}, True, State.RETIRED),
@@ -33,6 +34,19 @@ REVISIONS = st.sampled_from([f'r{number}' for number in range(1, 7)])
 def test_the_first_row_that_matches_decides(
         heads: set[str], log: dict[str, bool], has_tables: bool, state: State) -> None:
     assert decide(CODE, Found(frozenset(heads), log, has_tables)) is state
+
+
+@pytest.mark.parametrize(('state', 'fits', 'refuses'), [
+    (State.READY, True, False), (State.NEWER_OK, True, False), (State.BEHIND, False, False),
+    (State.UNVERSIONED, False, True), (State.RETIRED, False, True), (State.FOREIGN, False, True),
+])
+def test_who_fits_serves_who_is_behind_migrates_and_all_others_are_refused(
+        state: State, fits: bool, refuses: bool) -> None:
+    assert (state.fits, state.refuses) == (fits, refuses)
+
+
+def test_each_state_says_something_else() -> None:
+    assert len({state.value for state in State}) == 6
 
 
 @given(code=st.integers(1, 30), database=st.integers(0, 30), floor=st.integers(0, 30))
@@ -65,6 +79,8 @@ def test_migrating_is_only_ever_asked_for_where_every_revision_is_known(
     if state is State.BEHIND:
         assert heads <= code.known
         assert heads or not has_tables
+    if heads and heads <= code.known:
+        assert state is (State.READY if heads == {'r3'} else State.BEHIND)
     if state.fits:
         assert heads == {'r3'} or log['r3'] is False
     if not heads <= code.known and 'r3' not in log:

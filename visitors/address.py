@@ -5,7 +5,7 @@ from ipaddress import ip_address, IPv4Address, IPv6Address
 import re
 
 HASH_BYTES = 16
-IPV6_VISITOR_BYTES = 8  # a household or a host gets a /64 and changes its address within it at will
+VISITOR_BYTES = 8  # of IPv6, where a household or a host gets a /64 and changes its address within it; IPv4 has four
 BRACKETED = re.compile(r'\[([^\]]*)\](?::[0-9]*)?')
 IPV4_WITH_PORT = re.compile(r'([0-9.]+):[0-9]*')
 
@@ -57,4 +57,4 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 def network_of(address: IPv4Address | IPv6Address) -> bytes:
     """Return the part of an address that makes one visitor: all of IPv4, the first 64 bits of IPv6."""
-    return address.packed if address.version == 4 else address.packed[:IPV6_VISITOR_BYTES]
+    return address.packed[:VISITOR_BYTES]

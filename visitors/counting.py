@@ -97,9 +97,11 @@ def today() -> date:
 
 
 class Counter:
-    def __init__(self, engine: Engine, clock: Callable[[], date] = today) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], date] = today,
+                 seconds: Callable[[], float] = time.monotonic) -> None:
         """Count on this engine's database, whose connections commit each statement by themselves."""
         self._clock = clock
+        self._seconds = seconds
         self._dialect = dialect_of(engine)
         self._connections = Connections(engine, self._dialect.prepare)
         self._statistics: Statistics | None = None
@@ -114,10 +116,6 @@ class Counter:
 
     def statistics(self) -> Statistics:
         """Return the numbers for the tiles and the chart, at most a second old; one caller at a time loads them."""
-        fresh = self.fresh_statistics()
-        if fresh:
-            return fresh
-
         # Whoever comes while they are loaded takes the known ones; only where there are none everybody waits.
         known = self._statistics
         if not self._loading.acquire(blocking=known is None):
@@ -130,13 +128,13 @@ class Counter:
 
     def fresh_statistics(self) -> Statistics | None:
         """Return the statistics that are at hand, if they are not older than a second."""
-        return self._statistics if time.monotonic() - self._loaded_at < STATISTICS_SECONDS else None
+        return self._statistics if self._seconds() - self._loaded_at < STATISTICS_SECONDS else None
 
     def _load(self) -> Statistics:
         day = self._clock()
         rows = self._connections.fetch(self._dialect.statistics, ((day - timedelta(CHART_DAYS)).isoformat(),))
         self._statistics = statistics_of(day, rows)
-        self._loaded_at = time.monotonic()
+        self._loaded_at = self._seconds()
         return self._statistics
 
 
@@ -145,16 +143,18 @@ def statistics_of(day: date, rows: Iterable[tuple[str, int, int, int]]) -> Stati
 
     A visitor belongs to the period in which its latest day lies, so periods add up over `latest`, never over days.
     """
-    known = {date.fromisoformat(text): numbers for text, *numbers in rows}
-    latest = {each: numbers[2] for each, numbers in known.items() if each != NEVER}
+    visitors, newcomers, latest = Counts[date](), Counts[date](), Counts[date]()
+    for written, *numbers in rows:
+        each = date.fromisoformat(written)
+        visitors[each], newcomers[each], latest[each] = numbers
+    total = -latest.pop(NEVER, 0)
     chart = [day - timedelta(back) for back in reversed(range(CHART_DAYS))]
-    days = tuple(Day(each, *known.get(each, (0, 0, 0))[:2]) for each in chart)
     return Statistics(
-        today=days[-1].visitors,
+        today=visitors[day],
         week=sum(number for each, number in latest.items() if each > day - timedelta(WEEK_DAYS)),
-        month=sum(latest.values()),
-        total=-known.get(NEVER, (0, 0, 0))[2],
-        days=days,
+        month=latest.total(),
+        total=total,
+        days=tuple(Day(each, visitors[each], newcomers[each]) for each in chart),
     )
 
 
