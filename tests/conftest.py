@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from hypothesis import Phase, settings
 import pytest
 
 from tests.postgresql import PostgresServer
 
 pytest_plugins = ['tests.account', 'tests.images.fixtures', 'tests.machine', 'tests.rehearsal', 'tests.workshop',
                   'tests.installation']
+
+# Of a mutant it is enough to know that a test notices it; the smallest example of that would take minutes to find.
+settings.register_profile('mutants', settings.get_profile('ci'), phases=(Phase.explicit, Phase.generate))
 
 
 def pytest_configure(config: pytest.Config) -> None:

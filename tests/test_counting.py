@@ -137,6 +137,18 @@ def test_purging_changes_no_statistics_and_keeps_the_invariants(
     assert found_differences(engine) == []
 
 
+def test_nobody_has_come_on_the_days_that_stand_for_newcomers_and_for_the_forgotten(engine: Engine) -> None:
+    empty(engine)
+    for age in (0, 60, 61):
+        counter_at(engine, lambda: TODAY - timedelta(age)).visit(uuid4().bytes)
+    assert sum(forget(engine, TODAY - timedelta(30), 10)) == 2
+
+    query = "SELECT sum(visitors), sum(newcomers), sum(latest) FROM days WHERE day = '{}'"
+    with commands_engine(engine).begin() as connection:
+        assert connection.execute(text(query.format('0001-01-01'))).one() == (0, 0, -3)
+        assert connection.execute(text(query.format('0001-01-02'))).one() == (0, 0, 2)
+
+
 def forget(engine: Engine, horizon: date, size: int) -> list[int]:
     """Forget who has not come since a day, and return how many each batch has forgotten."""
     forgotten: list[int] = []

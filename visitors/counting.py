@@ -34,7 +34,7 @@ RETURNING visits, (SELECT CAST(coalesce(-sum(latest), 0) AS bigint) FROM days WH
 """
 STATISTICS = """
 SELECT CAST(day AS text), CAST(sum(visitors) AS bigint), CAST(sum(newcomers) AS bigint), CAST(sum(latest) AS bigint)
-FROM days WHERE day > {day} OR day = '0001-01-01' GROUP BY day ORDER BY day
+FROM days WHERE day > {day} OR day = '0001-01-01' GROUP BY day
 """
 BATCH_END = text('SELECT id FROM visitors WHERE id > :after ORDER BY id LIMIT 1 OFFSET :size')
 FORGET = text('DELETE FROM visitors WHERE id > :after AND id <= :until AND last_day < :horizon RETURNING last_day')
