@@ -85,7 +85,7 @@ coverage: $(BIN)/.installed-tests ## run the tests and report which branches of 
 	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
 	@rm --force .coverage .coverage.*
 	@mkdir --parents build
-	@$(BIN)/coverage run -m pytest -m 'not container and not machine and not virtual' --junit-xml build/junit.xml
+	@$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) -m 'not container and not machine and not virtual' --junit-xml build/junit.xml
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage xml --quiet -o build/coverage.xml
 	@$(BIN)/coverage report --fail-under 95

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+import re
 import signal
 from statistics import median
 import sys
@@ -29,6 +30,8 @@ HEAD = '| ratio | median | least to most | goal |\n|---|--:|--:|--:|'
 TIMES_HEAD = '| case | seconds, median | least to most | where the time goes |\n|---|--:|--:|---|'
 BOOTED = 'the system has booted'
 BOOT_SECONDS = 180
+# What a boot says of its steps.
+PHASE = re.compile(r'visitors ([a-z-]+): ([\d.]+) s: ')
 # What each ratio compares, and what it should be at most.
 RATIOS = (('no-op bake', 'full bake', None), ('app-only bake', 'full bake', 0.35),
           ('boot to the first 200', 'boot of the bare system', 1.5))
@@ -120,9 +123,10 @@ def served(stack: ExitStack, workshop: Workshop) -> Callable[[int], str]:
                          IamInstanceProfile={'Name': PROFILE})
         try:
             wait_until_served(machine)
+            told = machine.wait_for_console('visitors ready: ')
         finally:
             machine.cloud.client('ec2').terminate_instances(InstanceIds=[machine.name])
-        return 'RunInstances to the page'
+        return ', '.join(f'{name} {seconds}' for name, seconds in PHASE.findall(told))
     return serve
 
 
