@@ -258,7 +258,7 @@ WRONG: dict[str, tuple[Callable[[Installation], dict[str, str]], str]] = {
 
 
 @pytest.fixture(scope='module')
-def hopeless(database: Database, released: str) -> dict[str, Machine]:
+def hopeless(database: Database, released: str) -> Iterator[dict[str, Machine]]:
     """Give a machine for each thing that can be wrong; they fail at the same time."""
     machines = {}
     for name, (spoil, _) in WRONG.items():
@@ -266,7 +266,9 @@ def hopeless(database: Database, released: str) -> dict[str, Machine]:
         user_data = made.user_data(**spoil(made))
         machines[name] = Machine(made.cloud, launch(made.cloud, ImageId=released, UserData=user_data,
                                                     IamInstanceProfile={'Name': PROFILE}).name)
-    return machines
+    yield machines
+    for machine in machines.values():
+        machine.terminate()
 
 
 @pytest.mark.parametrize('name', WRONG)

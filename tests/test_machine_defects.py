@@ -119,5 +119,6 @@ def test_verify_says_what_keeps_a_machine_from_serving(workshop: Workshop, relea
     assert re.search(words, done.err), done
 
 
-def test_no_machine_is_left_of_the_copies(workshop: Workshop) -> None:
+def test_no_machine_is_left_of_the_copies_and_no_action_was_missing(workshop: Workshop) -> None:
     eventually(lambda: not workshop.leftovers(), 60, 'nothing is left')
+    assert workshop.cloud.gaps() == []
