@@ -27,12 +27,13 @@ pytestmark = [pytest.mark.machine, pytest.mark.timeout(BAKE_SECONDS + FAIL_SECON
 HOOK = 'launch'
 # Where an instance of its own is reached by nobody.
 NOWHERE = 'http://169.254.169.250:81'
+FIRST_REVISION = 'e75588bf2531'  # pragma: allowlist secret
 # What a database is like at the application's first revision, and something in the way of the next one.
-IN_THE_WAY = """
+IN_THE_WAY = f"""
 CREATE TABLE visitor (id serial PRIMARY KEY, ip varchar(40), visits integer);
 CREATE UNIQUE INDEX ix_visitor_ip ON visitor (ip);
 CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
-INSERT INTO alembic_version VALUES ('e75588bf2531');
+INSERT INTO alembic_version VALUES ('{FIRST_REVISION}');
 CREATE TABLE days (nothing text);
 """
 
@@ -294,7 +295,7 @@ def test_a_migration_that_fails_is_told_to_the_group_and_counted(database: Datab
     assert re.search('visitors FAILED in migrate: the migration of this deploy has failed: .*"?days"? already exists',
                      machine.console), machine.console
     assert metrics(made.cloud, 'MigrationFailed') == [[], [{'Name': 'DeployId', 'Value': f'deploy{made.prefix}'}]]
-    assert value(made.database, 'SELECT version_num FROM alembic_version') == 'e75588bf2531'
+    assert value(made.database, 'SELECT version_num FROM alembic_version') == FIRST_REVISION
     assert value(made.database, 'SELECT count(*) FROM days') == 0, 'what was in the way is still what it was'
 
 
