@@ -51,6 +51,11 @@ def clone(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / 'clone', symlinks=True))
 
 
+def heed_interrupts() -> None:
+    """Be as a terminal's shell leaves it: one that works in the background lets its programs ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Started:
     def __init__(self, command: Sequence[str], folder: Path, log: Path, settings: Mapping[str, str]) -> None:
         """Start the application by a command in a folder, and wait until it has told its address."""
@@ -58,7 +63,7 @@ class Started:
         self._log = log
         with log.open('wb') as output:
             self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output,
-                                             stderr=output, start_new_session=True,
+                                             stderr=output, start_new_session=True, preexec_fn=heed_interrupts,
                                              env={**kept, 'PYTHONUNBUFFERED': '1', **settings})
         self.address = self._wait_for_address()
 
