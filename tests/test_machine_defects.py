@@ -69,7 +69,8 @@ FATAL = {
         'migrate: image .*: .*Cannot connect to the Docker daemon'),
     'a start before the machine was told anything': (
         f'systemctl enable visitors.target; {NO_MACHINE_ID}',
-        'ended without a word of its self-test.*(?s:.*)visitors FAILED in config: .*instance.env'),
+        # Whether it ends before its user data come, or is told in time to test itself, is a matter of moments.
+        'ended without a word of its self-test|enabled-units: visitors.target was enabled in the image, by /etc/'),
 }
 
 
@@ -89,19 +90,19 @@ def changed(workshop: Workshop, released: str) -> Iterator[tuple[str, Ended]]:
 
 @pytest.mark.parametrize('defect', CARELESS)
 def test_verify_names(careless: Ended, defect: str) -> None:
-    assert careless.code == NOT_VERIFIED, careless
-    assert re.search(CARELESS[defect][1], careless.err), careless
+    assert careless.code == NOT_VERIFIED, careless.err
+    assert re.search(CARELESS[defect][1], careless.err), careless.err
 
 
 def test_verify_names_nothing_else(careless: Ended) -> None:
-    assert len(re.findall(r'^ +[a-z-]+: ', careless.err, re.MULTILINE)) == len(CARELESS), careless
+    assert len(re.findall(r'^ +[a-z-]+: ', careless.err, re.MULTILINE)) == len(CARELESS), careless.err
 
 
 def test_verify_names_a_health_path_that_fails_and_a_wrong_version(changed: tuple[str, Ended]) -> None:
     _, done = changed
-    assert done.code == NOT_VERIFIED, done
-    assert re.search('readyz: .*503', done.err), done
-    assert re.search(r'version: /version answers .*\+build.666, image.json says', done.err), done
+    assert done.code == NOT_VERIFIED, done.err
+    assert re.search('readyz: .*503', done.err), done.err
+    assert re.search(r'version: /version answers .*\+build.666, image.json says', done.err), done.err
 
 
 def test_an_image_that_has_failed_is_not_released_and_says_why(workshop: Workshop, changed: tuple[str, Ended]) -> None:
@@ -115,8 +116,8 @@ def test_an_image_that_has_failed_is_not_released_and_says_why(workshop: Worksho
 def test_verify_says_what_keeps_a_machine_from_serving(workshop: Workshop, released: str, defect: str) -> None:
     commands, words = FATAL[defect]
     done = workshop.release('verify', workshop.edited(released, defect.replace(' ', '-'), commands))
-    assert done.code == NOT_VERIFIED, done
-    assert re.search(words, done.err), done
+    assert done.code == NOT_VERIFIED, done.err
+    assert re.search(words, done.err), done.err
 
 
 def test_no_machine_is_left_of_the_copies_and_no_action_was_missing(workshop: Workshop) -> None:
