@@ -155,15 +155,15 @@ down: ## stop what `make up` has started; the data stay
 
 ##@ Maintain
 
-.PHONY: requirements
-requirements: $(BIN)/.installed-tests ## pin the newest versions of what the files requirements*.in name
-	@for folder in . release packer/ansible; do \
-		$(BIN)/pip-compile $(COMPILE) --output-file $$folder/requirements.txt $$folder/requirements.in; \
-	done
-	@$(BIN)/pip-compile $(COMPILE) --allow-unsafe --output-file requirements.test.txt requirements.test.in
+# One lock for every interpreter and platform: --universal keeps what another one needs beside a marker, with its hashes.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 
-COMPILE := --quiet --upgrade --generate-hashes --strip-extras --no-header \
-	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+.PHONY: requirements
+requirements: $(BIN)/.installed-tests ## lock the newest versions of what the files requirements*.in name
+	@for folder in . release packer/ansible; do \
+		$(LOCK) --output-file $$folder/requirements.txt $$folder/requirements.in; \
+	done
+	@$(LOCK) --output-file requirements.test.txt requirements.test.in
 
 .PHONY: clean
 clean: ## remove what make has made, but not the embedded database
