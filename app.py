@@ -11,6 +11,7 @@ from visitors.counting import Counter
 from visitors.database import Breaker, db, engine_options, prepare_engine
 from visitors.key import visitor_key
 from visitors.page import Page, Shortcut
+from visitors.prefix import Prefix
 from visitors.settings import is_embedded, load_or_exit, Settings
 from visitors.version import read_version
 
@@ -39,7 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     responses.init_app(app)
     commands.init_app(app)
     schema.init_app(app)
-    app.wsgi_app = Shortcut(app.wsgi_app, page)  # type: ignore[method-assign]
+    app.wsgi_app = Prefix(Shortcut(app.wsgi_app, page), settings.url_prefix)  # type: ignore[method-assign]
     if is_embedded(settings.database_url):
         # Its schema needs no leader among instances, so whoever starts the server (flask run, too) gets it.
         app.before_request(_once(lambda: schema.bring_up(settings)))

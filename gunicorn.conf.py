@@ -1,5 +1,6 @@
 """How gunicorn serves the application: behind a load balancer, as a container's first process, or by make run."""
 
+import os
 from pathlib import Path
 
 from gunicorn.arbiter import Arbiter
@@ -25,6 +26,9 @@ graceful_timeout = 8
 limit_request_line = 2048
 limit_request_fields = 64
 limit_request_field_size = 8190
+# The path in front of the application is URL_PREFIX: no header of a request sets it, nor does gunicorn's own variable.
+forwarder_headers = ''
+os.environ.pop('SCRIPT_NAME', None)
 # The heartbeat file belongs into memory: a slow disk must not look like a hung worker.
 worker_tmp_dir = '/dev/shm' if Path('/dev/shm').is_dir() else None
 # Nobody manages a container by a socket in it, and a read-only file system has no place for one.

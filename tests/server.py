@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,17 @@ class Server:
         """Return the answer to a GET; header names are given with underscores for hyphens."""
         named = {name.replace('_', '-'): value for name, value in headers.items()}
         return self.http.get(self.address + path, headers=named, timeout=10)
+
+    def connect(self) -> socket.socket:
+        """Return a new connection to the server."""
+        host, _, port = self.address.removeprefix('http://').rpartition(':')
+        return socket.create_connection((host, int(port)), timeout=20)
+
+    def exchange(self, request: bytes) -> str:
+        """Return all that the server answers to exactly these bytes; raise TimeoutError if it does not close."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return b''.join(iter(lambda: connection.recv(65536), b'')).decode()
 
     def visits(self, **headers: str) -> int:
         """Visit the page and return the how manieth visit it says this was."""

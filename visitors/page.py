@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 import re
 from typing import Any
 
-from flask import render_template
+from flask import current_app, render_template
 
 from visitors.address import client_network, visitor_id
 from visitors.agents import reason_not_to_count
@@ -29,6 +29,7 @@ class Page:
     def __init__(self, settings: Settings, key: bytes, counter: Counter, breaker: Breaker, version: Version) -> None:
         """Show the page of these parts."""
         self._trusted_proxies = settings.trusted_proxies
+        self._root = f'http://localhost{settings.url_prefix}/'
         self._key = key
         self._counter = counter
         self._breaker = breaker
@@ -77,9 +78,11 @@ class Page:
         return parts
 
     def _render(self, statistics: Statistics, reason: str | None) -> str:
-        return render_template(
-            'page.html', statistics=statistics, chart=lay_out(statistics.days), counted=reason,
-            visit_sentence=VISIT_MARK, total_sentence=SENTENCE_MARK, total_number=NUMBER_MARK, **self._context)
+        # In a request of its own: the page is kept for others, so nothing of the visitor's request may get into it.
+        with current_app.test_request_context(base_url=self._root):
+            return render_template(
+                'page.html', statistics=statistics, chart=lay_out(statistics.days), counted=reason,
+                visit_sentence=VISIT_MARK, total_sentence=SENTENCE_MARK, total_number=NUMBER_MARK, **self._context)
 
 
 def _filled(parts: Parts, visit: Visit | None, statistics: Statistics) -> bytes:

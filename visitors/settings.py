@@ -41,6 +41,7 @@ class Settings:
     visitor_key: bytes | None = field(repr=False)
     kept_key_file: Path
     trusted_proxies: int
+    url_prefix: str
     user_name: str
     user_url: str | None
     host: str
@@ -74,6 +75,7 @@ class Settings:
             visitor_key=_visitor_key(given, embedded),
             kept_key_file=_kept_key_file(database_url, root),
             trusted_proxies=_integer(given, 'TRUSTED_PROXIES', 0, range(0, 11)),
+            url_prefix=_url_prefix(given),
             user_name=given.get('USER_NAME', ''),
             user_url=_user_url(given),
             host=_host(given),
@@ -188,6 +190,15 @@ def _integer(given: Mapping[str, str], name: str, default: int, allowed: range) 
     if not re.fullmatch(r'[0-9]{1,9}', text) or int(text) not in allowed:
         raise SettingsError(f'{name}={text}: use a whole number from {allowed[0]} to {allowed[-1]}')
     return int(text)
+
+
+def _url_prefix(given: Mapping[str, str]) -> str:
+    """Return the path below which a proxy publishes the application, without a slash at its end."""
+    text = given.get('URL_PREFIX', '')
+    path = text.rstrip('/')
+    if not re.fullmatch(r'(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*', path):
+        raise SettingsError(f'URL_PREFIX={text}: use a path of letters, digits and . _ ~ -, such as /visitors')
+    return path
 
 
 def _host(given: Mapping[str, str]) -> str:
