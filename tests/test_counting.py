@@ -18,10 +18,11 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.postgresql import execute, PostgresServer, rows
 from tests.server import bring_up, environment
-from visitors.counting import add_visits, Counter, forget_batch, may_purge, statistics_of, today, Visit
+from visitors.counting import add_visits, Counter, forget_batch, history_of, may_purge, statistics_of, today, Visit
 from visitors.database import command_engine, engine_options, prepare_engine
 from visitors.invariants import differences
 from visitors.settings import Settings
+from visitors.statistics import Day, Statistics, Week
 
 TODAY = date(2026, 3, 1)  # its window reaches over the end of a short month
 EMPTY = text('DELETE FROM days'), text('DELETE FROM visitors')
@@ -51,6 +52,13 @@ class Reference:
     def of_day(self, day: date) -> tuple[int, int]:
         came = [visitor for visitor, days in self.days.items() if day in days]
         return len(came), sum(self.first[visitor] == day for visitor in came)
+
+    def counted_days(self) -> list[Day]:
+        return [Day(day, *self.of_day(day)) for day in sorted(set().union(*self.days.values()))]
+
+    def of_week(self, monday: date) -> tuple[int, int]:
+        days = [self.of_day(monday + timedelta(number)) for number in range(7)]
+        return sum(visitors for visitors, _ in days), sum(newcomers for _, newcomers in days)
 
 
 # SQLite first: it is there at once, so what is wrong with both databases is found without a server.
@@ -95,7 +103,8 @@ def counter_at(engine: Engine, day: Callable[[], date]) -> Counter:
 
 VISITORS = st.binary(min_size=16, max_size=16)
 # Few visitors and days from today backwards, so that they meet; some further back than any window.
-STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(-45, 0), st.booleans()), min_size=1, max_size=60)
+OFFSETS = st.one_of(st.integers(-45, 0), st.integers(-390, 0))
+STEPS = st.lists(st.tuples(st.integers(0, 5), OFFSETS, st.booleans()), min_size=1, max_size=60)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -118,6 +127,11 @@ def test_visits_and_statistics_are_those_of_a_model_that_remembers_everything(
     assert statistics.today == reference.unique(TODAY, 1)
     for day in statistics.days:
         assert (day.visitors, day.newcomers) == reference.of_day(day.day), day.day
+    for week in statistics.weeks:
+        assert (week.visitor_days, week.newcomers) == reference.of_week(week.monday), week.monday
+    counted = reference.counted_days()
+    assert statistics.since == counted[0].day
+    assert statistics.best_day == max(counted, key=lambda day: day.visitors)
     assert found_differences(engine) == []
 
 
@@ -258,11 +272,15 @@ def test_two_who_add_visits_of_the_same_visitors_at_once_do_not_wait_for_each_ot
     assert found_differences(engine) == []
 
 
-def test_who_was_counted_tomorrow_by_a_faster_clock_is_in_every_window_but_today(engine: Engine) -> None:
+@pytest.mark.parametrize('ahead', [1, 6, 1827])
+def test_windows_end_today_whatever_a_wrong_clock_has_written(engine: Engine, ahead: int) -> None:
     empty(engine)
-    counter_at(engine, lambda: TODAY + timedelta(1)).visit(b'v' * 16)
+    counter_at(engine, lambda: TODAY - timedelta(40)).visit(b'u' * 16)
+    counter_at(engine, lambda: TODAY + timedelta(ahead)).visit(b'v' * 16)
     statistics = counter_at(engine, lambda: TODAY).statistics()
-    assert (statistics.today, statistics.week, statistics.month, statistics.total) == (0, 1, 1, 1)
+    assert (statistics.today, statistics.week, statistics.month, statistics.total) == (0, 0, 0, 2)
+    assert (statistics.since, statistics.best_day) == (TODAY - timedelta(40), Day(TODAY - timedelta(40), 1, 1))
+    assert sum(week.visitor_days for week in statistics.weeks) == 1
 
 
 def test_many_visitors_at_once_new_and_back_are_all_counted(engine: Engine) -> None:
@@ -369,8 +387,9 @@ def test_after_statistics_could_not_be_loaded_the_next_who_asks_loads_them(engin
         assert counter.statistics().days[-1].day == TODAY
 
 
-def test_failures_use_up_no_connection(engine: Engine) -> None:
-    empty(engine)
+def test_failures_use_up_no_connection(database_url: str) -> None:
+    # On a database of its own: SQLite rewrites `excluded` in the triggers of a table that is renamed.
+    engine = application_engine(bring_up(database_url))
     counter = counter_at(engine, lambda: TODAY)
     counter.visit(b'v' * 16)
     with commands_engine(engine).begin() as connection:
@@ -381,6 +400,7 @@ def test_failures_use_up_no_connection(engine: Engine) -> None:
     with commands_engine(engine).begin() as connection:
         connection.execute(text('ALTER TABLE elsewhere RENAME TO days'))
     assert counter.visit(b'v' * 16) == Visit(2, 1)
+    engine.dispose()
 
 
 @pytest.mark.parametrize('zone', ['Etc/GMT+12', 'Etc/GMT-14', 'UTC'])
@@ -452,7 +472,78 @@ def test_visits_go_on_where_32_bits_end(engine: Engine) -> None:
                 connection.execute(text(f'UPDATE visitors SET {column} = NULL'))
 
 
-def test_days_without_visits_are_zeros_and_the_chart_ends_today() -> None:
-    statistics = statistics_of(TODAY, [])
+def statistics_at(day: date, rows: list[tuple[str, int, int, int]]) -> Statistics:
+    return statistics_of(day, rows, history_of(day, rows))
+
+
+def test_days_without_visits_are_zeros_and_the_charts_end_today() -> None:
+    statistics = statistics_at(TODAY, [])
     assert [day.day for day in statistics.days] == [TODAY - timedelta(back) for back in range(29, -1, -1)]
     assert (statistics.today, statistics.week, statistics.month, statistics.total) == (0, 0, 0, 0)
+    # TODAY is a Sunday, the last day of its week.
+    mondays = [TODAY - timedelta(6 + 7 * back) for back in range(52, -1, -1)]
+    assert [week.monday for week in statistics.weeks] == mondays
+
+
+def test_a_new_database_says_that_counting_has_not_begun() -> None:
+    statistics = statistics_at(TODAY, [])
+    assert (statistics.since, statistics.best_day, statistics.week_ago, statistics.undated) == (None, None, None, 0)
+
+
+@pytest.mark.parametrize(('back', 'week_ago'), [(6, None), (7, Day(TODAY - timedelta(7), 1, 1)),
+                                                (8, Day(TODAY - timedelta(7), 0, 0))])
+def test_the_same_weekday_last_week_is_compared_only_if_counting_had_begun(back: int, week_ago: Day | None) -> None:
+    statistics = statistics_at(TODAY, [((TODAY - timedelta(back)).isoformat(), 1, 1, 1)])
+    assert statistics.week_ago == week_ago
+
+
+@pytest.mark.parametrize('back', [0, 1, 29, 30, 400])
+def test_the_best_day_may_be_any_day_and_is_the_first_of_equals(back: int) -> None:
+    best, equal, less = (TODAY - timedelta(days) for days in (back + 50, back, back + 100))
+    rows = [(equal.isoformat(), 3, 1, 0), (best.isoformat(), 3, 2, 0), (less.isoformat(), 2, 2, 0)]
+    statistics = statistics_at(TODAY, rows)
+    assert statistics.best_day == Day(best, 3, 2)
+    assert statistics.since == less
+    assert statistics_at(TODAY, rows[:1]).best_day == Day(equal, 3, 1)
+
+
+def test_imported_visitors_are_in_the_total_and_in_no_day_week_or_record() -> None:
+    rows = [('0001-01-01', 0, 0, -101), ('1970-01-01', 100, 100, 100), (TODAY.isoformat(), 1, 1, 1)]
+    statistics = statistics_at(TODAY, rows)
+    assert (statistics.total, statistics.undated, statistics.month) == (101, 100, 1)
+    assert (statistics.since, statistics.best_day) == (TODAY, Day(TODAY, 1, 1))
+    # A machine whose clock was never set begins at that day.
+    never_set = statistics_at(date(1970, 1, 2), rows)
+    assert (never_set.month, never_set.since, never_set.best_day) == (0, None, None)
+
+
+def test_weeks_begin_on_mondays_and_the_oldest_is_a_year_ago() -> None:
+    monday = date(2026, 2, 23)
+    rows = [((monday - timedelta(days)).isoformat(), 2, 1, 0) for days in (52 * 7 + 1, 52 * 7, 1, 0, -6)]
+    weeks = statistics_at(TODAY, rows).weeks
+    assert len(weeks) == 53
+    assert [week for week in weeks if week.visitor_days] == [
+        Week(monday - timedelta(52 * 7), 2, 1), Week(monday - timedelta(7), 2, 1), Week(monday, 4, 2)]
+    assert weeks[-1].returning == 2
+
+
+def test_days_before_the_charts_are_read_once_a_minute_and_at_each_new_day(engine: Engine) -> None:
+    empty(engine)
+    seconds, clock = [100.0], [TODAY]
+    counter = Counter(engine, lambda: clock[0], lambda: seconds[0])
+    counter_at(engine, lambda: TODAY - timedelta(40)).visit(b'u' * 16)
+    counter_at(engine, lambda: TODAY - timedelta(29)).visit(b'v' * 16)
+    assert counter.statistics().since == TODAY - timedelta(40)
+    counter_at(engine, lambda: TODAY - timedelta(50)).visit(b'w' * 16)
+    seconds[0] += 59.9
+    statistics = counter.statistics()
+    assert (statistics.since, statistics.total, statistics.month) == (TODAY - timedelta(40), 3, 1)
+    seconds[0] += 0.1
+    assert counter.statistics() is statistics
+    seconds[0] += 1
+    assert counter.statistics().since == TODAY - timedelta(50)
+
+    clock[0] += timedelta(1)
+    seconds[0] += 1
+    statistics = counter.statistics()
+    assert (statistics.month, statistics.total, sum(week.visitor_days for week in statistics.weeks)) == (0, 3, 3)

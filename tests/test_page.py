@@ -1,6 +1,7 @@
 """What is served, what is counted, and what every answer carries; on PostgreSQL and on SQLite."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 import re
 import socket
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from tests.server import bring_up, BROWSER, json_lines, Server
+from tests.server import bring_up, BROWSER, json_lines, ROOT, Server
 
 ADDRESSES = (f'198.51.100.{number}' for number in range(1, 255))
 FIREFOX, GOOGLEBOT = BROWSER, 'Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)'
@@ -224,8 +225,14 @@ def test_statistics_have_the_promised_keys(server: Server) -> None:
     answer = server.get('/stats.json')
     numbers: dict[str, Any] = answer.json()
     assert answer.headers['Content-Type'] == 'application/json'
-    assert set(numbers) == {'today', 'last_7_days', 'last_30_days', 'total', 'days'}
-    assert len(numbers['days']) == 30
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    (promised,) = re.findall(r'^\| `/stats\.json` \| (.*) \|$', readme, re.MULTILINE)
+    parts = {'day', 'visitors', 'newcomers', 'monday', 'visitor_days'}
+    assert set(numbers) == set(re.findall('`([a-z0-9_]+)`', promised)) - parts
+    assert (len(numbers['days']), len(numbers['weeks'])) == (30, 53)
+    assert all(set(week) == {'monday', 'visitor_days', 'newcomers'} for week in numbers['weeks'])
+    assert numbers['best_day'] is None or set(numbers['best_day']) == {'day', 'visitors', 'newcomers'}
+    assert datetime.fromisoformat(numbers['as_of']).utcoffset() is not None
     assert all(set(day) == {'day', 'visitors', 'newcomers'} for day in numbers['days'])
     assert [day['day'] for day in numbers['days']] == sorted(day['day'] for day in numbers['days'])
 

@@ -15,14 +15,16 @@ from sqlalchemy import Connection, Engine, text
 
 from visitors.connections import Connections
 from visitors.settings import is_embedded
-from visitors.statistics import Day, Statistics
+from visitors.statistics import Day, Statistics, Week
 
 NEVER = date(1, 1, 1)  # the day that newcomers come from: its bucket holds minus the number of visitors
 FORGOTTEN = date(1, 1, 2)  # the day that purged visitors are moved to, so that the buckets go on adding up
 IMPORTED = date(1970, 1, 1)  # the latest day of visitors whose day the replaced application did not write down
 CHART_DAYS = 30
 WEEK_DAYS = 7
+CHART_WEEKS = 53  # a year of whole weeks and the current one
 STATISTICS_SECONDS = 1.0
+HISTORY_SECONDS = 60.0
 
 # The sub-select sees the counters as they were before this statement; a visit that is the first adds one to them.
 VISIT = """
@@ -36,6 +38,7 @@ STATISTICS = """
 SELECT CAST(day AS text), CAST(sum(visitors) AS bigint), CAST(sum(newcomers) AS bigint), CAST(sum(latest) AS bigint)
 FROM days WHERE day > {day} OR day = '0001-01-01' GROUP BY day
 """
+Rows = Iterable[tuple[str, int, int, int]]
 BATCH_END = text('SELECT id FROM visitors WHERE id > :after ORDER BY id LIMIT 1 OFFSET :size')
 FORGET = text('DELETE FROM visitors WHERE id > :after AND id <= :until AND last_day < :horizon RETURNING last_day')
 FORGET_REST = text('DELETE FROM visitors WHERE id > :after AND last_day < :horizon RETURNING last_day')
@@ -96,6 +99,20 @@ def today() -> date:
     return datetime.now(timezone.utc).date()
 
 
+@dataclass(frozen=True)
+class History:
+    """The days before the chart's: all of them are over, so what they brought is read once a minute and not a second.
+
+    `until` is the first day that does not belong to it.
+    """
+
+    until: date
+    days: tuple[Day, ...]
+    since: date | None
+    best_day: Day | None
+    undated: int
+
+
 class Counter:
     def __init__(self, engine: Engine, clock: Callable[[], date] = today,
                  seconds: Callable[[], float] = time.monotonic) -> None:
@@ -106,6 +123,8 @@ class Counter:
         self._connections = Connections(engine, self._dialect.prepare)
         self._statistics: Statistics | None = None
         self._loaded_at = float('-inf')
+        self._history: History | None = None
+        self._history_loaded_at = float('-inf')
         self._loading = threading.Lock()
 
     def visit(self, visitor: bytes) -> Visit:
@@ -115,7 +134,7 @@ class Counter:
         return Visit(visits, known + (visits == 1))
 
     def statistics(self) -> Statistics:
-        """Return the numbers for the tiles and the chart, at most a second old; one caller at a time loads them."""
+        """Return the numbers for the tiles and the charts, at most a second old; one caller at a time loads them."""
         # Whoever comes while they are loaded takes the known ones; only where there are none everybody waits.
         known = self._statistics
         if not self._loading.acquire(blocking=known is None):
@@ -132,30 +151,101 @@ class Counter:
 
     def _load(self) -> Statistics:
         day = self._clock()
-        rows = self._connections.fetch(self._dialect.statistics, ((day - timedelta(CHART_DAYS)).isoformat(),))
-        self._statistics = statistics_of(day, rows)
+        history = self._fresh_history(day)
+        # One statement either way: with the history it reads all days, else those of the chart.
+        since = history.until - timedelta(1) if history else FORGOTTEN
+        rows = list(self._connections.fetch(self._dialect.statistics, (since.isoformat(),)))
+        if not history:
+            history = self._history = history_of(day, rows)
+            self._history_loaded_at = self._seconds()
+        self._statistics = statistics_of(day, rows, history)
         self._loaded_at = self._seconds()
         return self._statistics
 
+    def _fresh_history(self, day: date) -> History | None:
+        known = self._history
+        age = self._seconds() - self._history_loaded_at
+        return known if known and known.until == chart_start(day) and age < HISTORY_SECONDS else None
 
-def statistics_of(day: date, rows: Iterable[tuple[str, int, int, int]]) -> Statistics:
+
+def chart_start(day: date) -> date:
+    """Return the first day of the chart that ends on a day."""
+    return day - timedelta(CHART_DAYS - 1)
+
+
+def history_of(day: date, rows: Rows) -> History:
+    """Return the history as of a day from rows of (day, visitors, newcomers, latest), those of the chart left out."""
+    until = chart_start(day)
+    undated, days = 0, []
+    for written, visitors, newcomers, _ in sorted(rows):
+        each = date.fromisoformat(written)
+        if each == IMPORTED:
+            undated = newcomers
+        elif IMPORTED < each < until and visitors:
+            days.append(Day(each, visitors, newcomers))
+    first_week = monday_of(day) - timedelta(WEEK_DAYS * (CHART_WEEKS - 1))
+    return History(
+        until=until,
+        days=tuple(each for each in days if each.day >= first_week),
+        since=days[0].day if days else None,
+        best_day=best_of(days),
+        undated=undated,
+    )
+
+
+def statistics_of(day: date, rows: Rows, history: History) -> Statistics:
     """Return the statistics of a day from rows of (day, visitors, newcomers, latest), days without visits left out.
 
     A visitor belongs to the period in which its latest day lies, so periods add up over `latest`, never over days.
+    Days after this one, which a wrong clock has written, belong to no period.
     """
     visitors, newcomers, latest = Counts[date](), Counts[date](), Counts[date]()
     for written, *numbers in rows:
         each = date.fromisoformat(written)
         visitors[each], newcomers[each], latest[each] = numbers
-    total = -latest.pop(NEVER, 0)
-    chart = [day - timedelta(back) for back in reversed(range(CHART_DAYS))]
+    # The stand-in of imported visitors is no day, even where a clock that was never set says that it is.
+    for numbers_by_day in (visitors, newcomers, latest):
+        del numbers_by_day[IMPORTED]
+    chart = [Day(each, visitors[each], newcomers[each])
+             for each in (chart_start(day) + timedelta(number) for number in range(CHART_DAYS))]
+    came = [each for each in chart if each.visitors]
+    since = history.since or (came[0].day if came else None)
+    week_ago = chart[-1 - WEEK_DAYS]
     return Statistics(
         today=visitors[day],
-        week=sum(number for each, number in latest.items() if each > day - timedelta(WEEK_DAYS)),
-        month=latest.total(),
-        total=total,
-        days=tuple(Day(each, visitors[each], newcomers[each]) for each in chart),
+        week=sum(latest[each.day] for each in chart[-WEEK_DAYS:]),
+        month=sum(latest[each.day] for each in chart),
+        total=-latest[NEVER],
+        days=tuple(chart),
+        weeks=weeks_of(day, [*history.days, *came]),
+        week_ago=week_ago if since and since <= week_ago.day else None,
+        best_day=best_of([each for each in (history.best_day, *came) if each]),
+        since=since,
+        undated=history.undated,
+        time_zone='UTC',
+        as_of=datetime.now(timezone.utc),
     )
+
+
+def monday_of(day: date) -> date:
+    """Return the Monday of a day's calendar week."""
+    return day - timedelta(day.weekday())
+
+
+def weeks_of(day: date, days: Iterable[Day]) -> tuple[Week, ...]:
+    """Return the weeks of the last year, the oldest first and that of this day last, from their days."""
+    visitor_days, newcomers = Counts[date](), Counts[date]()
+    for each in days:
+        monday = monday_of(each.day)
+        visitor_days[monday] += each.visitors
+        newcomers[monday] += each.newcomers
+    mondays = [monday_of(day) - timedelta(WEEK_DAYS * back) for back in reversed(range(CHART_WEEKS))]
+    return tuple(Week(monday, visitor_days[monday], newcomers[monday]) for monday in mondays)
+
+
+def best_of(days: Iterable[Day]) -> Day | None:
+    """Return the day of the most visitors, the first of equals; None where there is none."""
+    return max(days, key=lambda each: (each.visitors, -each.day.toordinal()), default=None)
 
 
 def add_visits(connection: Connection, visits: dict[bytes, int]) -> None:

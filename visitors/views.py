@@ -29,13 +29,21 @@ def stats() -> Response:
 
 def numbers_of(statistics: Statistics) -> dict[str, Any]:
     """Return statistics by the keys that /stats.json promises: README.md lists them."""
+    best = statistics.best_day
     return {
+        'as_of': statistics.as_of.isoformat(timespec='seconds'),
+        'time_zone': statistics.time_zone,
         'today': statistics.today,
         'last_7_days': statistics.week,
         'last_30_days': statistics.month,
         'total': statistics.total,
+        'undated': statistics.undated,
+        'since': statistics.since and statistics.since.isoformat(),
+        'best_day': best and {'day': best.day.isoformat(), 'visitors': best.visitors, 'newcomers': best.newcomers},
         'days': [{'day': day.day.isoformat(), 'visitors': day.visitors, 'newcomers': day.newcomers}
                  for day in statistics.days],
+        'weeks': [{'monday': week.monday.isoformat(), 'visitor_days': week.visitor_days, 'newcomers': week.newcomers}
+                  for week in statistics.weeks],
     }
 
 
