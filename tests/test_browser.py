@@ -6,6 +6,7 @@ from functools import partial
 from itertools import combinations
 import re
 import sqlite3
+import time
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect,
 import pytest
 
 from tests.demonstration import chromium, fill
-from tests.server import bring_up, BROWSER, Server
+from tests.server import bring_up, BROWSER, json_lines, Server
 from visitors.counting import today
 
 WIDTHS = (320, 768, 1440)
@@ -65,6 +66,14 @@ def fill_with_large_numbers(url: str, last: date) -> None:
         connection.executemany('INSERT INTO days (day, shard, visitors, newcomers, latest) VALUES (?, ?, ?, ?, ?)',
                                [(day.isoformat(), *numbers) for day, *numbers in rows])
     connection.close()
+
+
+@pytest.fixture(scope='module')
+def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server that has a page with speculation rules for the front page beside it."""
+    url = bring_up(f'sqlite:///{tmp_path_factory.mktemp("neighbour") / "visitors.sqlite3"}')
+    with Server(url, application='tests.neighbour:create_app()', TRUSTED_PROXIES='1') as running:
+        yield running
 
 
 @pytest.fixture
@@ -134,6 +143,44 @@ def violations(page: Page) -> list[str]:
     """Return a line for each accessibility rule that a page breaks, with the place of it."""
     found = Axe().run(page).response['violations']
     return [f'{rule["id"]}: {node["target"]} {node["failureSummary"]}' for rule in found for node in rule['nodes']]
+
+
+def page_answers(server: Server, least: int) -> list[int]:
+    """Return the status codes of a server's answers at / when there are so many of them."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = [line['status'] for line in json_lines(server.stdout()) if line.get('path') == '/']
+        if len(found) >= least or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize('act', ['prefetch', 'prerender'])
+def test_a_page_that_chromium_asks_for_in_advance_counts_when_its_user_opens_it(
+        browser: Browser, neighbour: Server, act: str) -> None:
+    before = len(page_answers(neighbour, 0))
+    context = browser.new_context(user_agent=BROWSER, extra_http_headers={'X-Forwarded-For': f'192.0.2.{len(act)}'})
+    page = context.new_page()
+    page.goto(f'{neighbour.address}/neighbour?{act}')
+    assert len(page_answers(neighbour, before + 1)) == before + 1, 'Chromium has asked for nothing in advance'
+    page.get_by_role('link').click()
+    expect(page.get_by_role('heading', level=1)).not_to_have_text('This visit is not counted')
+    expect(page.locator('body')).to_contain_text('You have visited this page 1 time')
+    assert page_answers(neighbour, before + 2)[before:] == [503, 200]
+    context.close()
+
+
+def test_a_page_that_is_gone_back_to_shows_a_visit_that_was_counted(browser: Browser, neighbour: Server) -> None:
+    mine = {'X-Forwarded-For': '192.0.2.99'}
+    context = browser.new_context(user_agent=BROWSER, extra_http_headers=mine)
+    page = context.new_page()
+    page.goto(neighbour.address)
+    page.goto(neighbour.address + '/version')
+    page.go_back()
+    found = re.search(r'You have visited this page (\d+) time', page.content())
+    assert found, 'the browser shows another page than it left'
+    assert neighbour.visits(X_Forwarded_For=mine['X-Forwarded-For']) == int(found[1]) + 1
+    context.close()
 
 
 @pytest.mark.parametrize('width', WIDTHS)

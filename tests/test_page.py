@@ -78,9 +78,6 @@ def test_tiles_and_chart_tell_a_new_visitor(server: Server, somebody: dict[str, 
     ({'User_Agent': 'kube-probe/1.31'}, 'a program'),
     ({'User_Agent': 'curl/8.5.0'}, 'a program'),
     ({'User_Agent': ''}, 'a program'),
-    ({'Sec_Purpose': 'prefetch;prerender'}, 'in advance'),
-    ({'Purpose': 'prefetch'}, 'in advance'),
-    ({'X_Moz': 'prefetch'}, 'in advance'),
 ])
 def test_who_is_not_a_visitor_is_served_the_totals_and_told_why(
         server: Server, somebody: dict[str, str], headers: dict[str, str], says: str) -> None:
@@ -91,6 +88,28 @@ def test_who_is_not_a_visitor_is_served_the_totals_and_told_why(
     assert says in answer.text
     assert re.search(r'Total visitors: [1-9]', answer.text)
     assert server.visits(**somebody) == 2
+
+
+@pytest.mark.parametrize('headers', [
+    {'Sec_Purpose': 'prefetch'},
+    {'Sec_Purpose': 'prefetch;prerender'},
+    {'Sec_Purpose': 'prefetch;anonymous-client-ip'},
+    {'Sec_Purpose': 'prefetch', 'DNT': '1'},
+    {'Sec_Purpose': 'prefetch', 'User_Agent': 'curl/8.5.0'},
+    {'Purpose': 'prefetch'},
+    {'Purpose': 'preview'},
+    {'X_Purpose': 'preview'},
+    {'X_Moz': 'prefetch'},
+])
+def test_a_request_in_advance_is_refused_so_that_no_person_reads_its_answer(
+        server: Server, somebody: dict[str, str], headers: dict[str, str]) -> None:
+    server.visits(**somebody)
+    server.get('/', **somebody)  # now the shortcut has all it needs to answer by itself
+    answer = server.get('/', **somebody, **headers)
+    assert (answer.status_code, answer.headers['Cache-Control']) == (503, 'no-store')
+    assert 'not served in advance' in answer.text
+    assert 'not counted' not in answer.text
+    assert server.visits(**somebody) == 3
 
 
 @pytest.mark.parametrize('headers', [{'DNT': '0'}, {'Sec_GPC': '0'}, {'Purpose': 'navigate'}, {'Sec_Purpose': ''}])

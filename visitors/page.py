@@ -5,9 +5,10 @@ import re
 from typing import Any
 
 from flask import current_app, render_template
+from werkzeug.exceptions import ServiceUnavailable
 
 from visitors.address import client_network, visitor_id
-from visitors.agents import reason_not_to_count
+from visitors.agents import IN_ADVANCE, reason_not_to_count
 from visitors.chart import lay_out
 from visitors.counting import Counter, Visit
 from visitors.database import Breaker
@@ -25,6 +26,12 @@ Environ = dict[str, Any]
 Parts = list[bytes]
 
 
+class InAdvance(ServiceUnavailable):
+    """A browser asks for the page before its user does; refused, it asks again when the user opens the page."""
+
+    description = 'This page counts its visits, so it is not served in advance. Opening it counts the visit.'
+
+
 class Page:
     def __init__(self, settings: Settings, key: bytes, counter: Counter, breaker: Breaker, version: Version) -> None:
         """Show the page of these parts."""
@@ -37,8 +44,11 @@ class Page:
         self._rendered: dict[str | None, tuple[Statistics, Parts]] = {}
 
     def view(self, environ: Environ) -> bytes:
-        """Count the visit that a request is, if it is one, and return the page; raise DatabaseAway."""
+        """Count the visit that a request is, if it is one, and return the page; raise DatabaseAway or InAdvance."""
         visitor, reason = self._who(environ)
+        if reason == IN_ADVANCE:
+            raise InAdvance
+
         visit, statistics = self._breaker.call(lambda: self._numbers(visitor))
         return _filled(self._parts(statistics, reason), visit, statistics)
 
