@@ -1,5 +1,7 @@
 """Which requests are visits: what clients say of themselves, one header and one word at a time."""
 
+from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+from fake_useragent import FakeUserAgent
 from hypothesis import given, strategies as st
 import pytest
 
@@ -12,6 +14,8 @@ BROWSERS = [
     'Mozilla/5.0 (compatible; MSIE 10.0; Windows NT 6.2; Trident/6.0)',
     'Mozilla/5.0 (Linux; Android 16) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Mobile Safari/537.36',
     'Opera/9.80 (Windows NT 6.1; U; en) Presto/2.8.131 Version/11.11',
+    'Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Mobile Safari/537.36 '
+    '(Ecosia android@150.0.0.0)',
 ]
 # Each holds one word only by which a program gives itself away; the openings are a browser's.
 PROGRAMS = [
@@ -41,6 +45,29 @@ def test_a_browser_is_no_program(agent: str) -> None:
 @pytest.mark.parametrize('agent', [*PROGRAMS, *OTHERS])
 def test_a_program_is_known_by_its_opening_or_by_one_word(agent: str) -> None:
     assert is_program(agent)
+
+
+def test_none_of_the_browsers_by_which_this_was_decided_is_a_program() -> None:
+    agents = {browser['useragent'] for browser in FakeUserAgent().data_browsers}
+    assert len(agents) > 800, 'this test looks in the wrong place'
+    assert [agent for agent in sorted(agents) if is_program(agent)] == []
+
+
+def test_every_agent_of_the_public_list_of_crawlers_is_a_program() -> None:
+    agents = {agent for crawler in CRAWLER_USER_AGENTS_DATA for agent in crawler['instances']}
+    assert len(agents) > 2000, 'this test looks in the wrong place'
+    assert [agent for agent in sorted(agents) if not is_program(agent)] == []
+
+
+@pytest.mark.parametrize('name', ['Chrome-Lighthouse', 'Playwright', 'ThousandEyes'])
+def test_a_program_of_the_public_list_is_known_at_the_end_of_any_browsers_agent(name: str) -> None:
+    for browser in BROWSERS:
+        assert is_program(f'{browser} {name}')
+
+
+def test_the_list_is_looked_through_only_as_far_as_a_browsers_agent_goes() -> None:
+    assert is_program(BROWSER.ljust(502) + 'Playwright') is True
+    assert is_program(BROWSER.ljust(503) + 'Playwright') is False
 
 
 @given(agent=st.sampled_from(BROWSERS), word=WORDS, upper=st.booleans())
