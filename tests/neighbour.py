@@ -1,22 +1,22 @@
-"""The application with a neighbour on its own origin: a page that lets Chromium prefetch or prerender the front page."""
+"""The application with a neighbour on its own origin, by which Chromium prefetches or prerenders the front page."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import app
 
 PATH = '/neighbour'
-# Chromium takes a set of rules from the page itself. `eager` waits for no hint that the link will be followed.
+# `immediate` waits for no hint that the link will be followed.
 DOCUMENT = """<!DOCTYPE html><html lang="en"><title>Neighbour</title>
 <script type="speculationrules">{{"{act}": [{{"urls": ["/"], "eagerness": "immediate"}}]}}</script>
 <p><a href="/">To the page</a></p></html>"""
 
 
-def create_app() -> Callable[..., Iterable[bytes]]:
+def create_app() -> Any:
     """Return the application, and its neighbour at /neighbour?prefetch and /neighbour?prerender."""
     application = app.create_app()
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ['PATH_INFO'] != PATH:
             return application(environ, start_response)
 
