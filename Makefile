@@ -79,6 +79,23 @@ check-packer: $(BIN)/.installed-tests ## check the template and the playbooks of
 	@packer validate -var=region=eu-central-1 -var=base_ami=ami-0123456789abcdef0 packer
 	@cd packer/ansible && ansible-lint --nocolor -qq
 
+# Providers come from a folder of this machine where there is one, else from their registry.
+TERRAFORM_PROVIDERS := $(patsubst %/registry.terraform.io,%,$(firstword $(wildcard /*/registry.terraform.io /*/*/registry.terraform.io)))
+TERRAFORM_INIT := terraform init -input=false -no-color $(addprefix -plugin-dir=,$(TERRAFORM_PROVIDERS))
+
+.PHONY: check-terraform
+check-terraform: export CHECKPOINT_DISABLE := 1
+check-terraform: ## check the stack's form, its types, and the policies that each of its modules promises
+	@command -v terraform >/dev/null || { echo 'terraform is missing: Terraform 1.11 or newer, from https://developer.hashicorp.com/terraform/install' >&2; exit 1; }
+	@terraform fmt -check -recursive terraform || { echo 'terraform fmt -recursive terraform formats them' >&2; exit 1; }
+	@mkdir --parents build
+	@cd terraform && $(TERRAFORM_INIT) -backend=false -lockfile=readonly > ../build/terraform-init.log \
+		|| { cat ../build/terraform-init.log >&2; echo 'no provider: let this machine reach registry.terraform.io' >&2; exit 1; }
+	@cd terraform && terraform validate -no-color
+	@for module in terraform/modules/*/tests; do \
+		( cd "$$module/.." && echo "testing $${module%/tests}" && $(TERRAFORM_INIT) > /dev/null && terraform test -no-color ) || exit 1; \
+	done
+
 .PHONY: coverage
 coverage: $(BIN)/.installed-tests ## run the tests and report which branches of visitors/ they take; writes build/coverage.xml
 	@tests/install-packages tests/packages.txt

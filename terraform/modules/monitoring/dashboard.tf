@@ -1,0 +1,81 @@
+# One screen for the person on call: what visitors notice, what the instances do, what the database does.
+
+data "aws_region" "current" {}
+
+# Counted from the log and not from the load balancer, which counts health checks and bots of its own kind too.
+resource "aws_cloudwatch_log_metric_filter" "page_views" {
+  name           = "page-views"
+  log_group_name = var.log_group_name
+  pattern        = "{ $.message = \"GET / 200 *\" }"
+
+  metric_transformation {
+    namespace     = "Visitors"
+    name          = "PageViews"
+    value         = "1"
+    default_value = "0"
+  }
+}
+
+locals {
+  region   = data.aws_region.current.name
+  balancer = ["LoadBalancer", var.load_balancer_arn_suffix]
+  targets  = concat(["TargetGroup", var.target_group_arn_suffix], local.balancer)
+
+  # Four golden signals first, each with what explains it below; 12 of 24 columns wide.
+  widgets = [
+    { title = "Traffic: requests a minute", stat = "Sum", metrics = [
+      concat(["AWS/ApplicationELB", "RequestCount"], local.balancer),
+      ["Visitors", "PageViews"],
+    ] },
+    { title = "Errors a minute", stat = "Sum", metrics = [
+      for code in ["HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count", "HTTPCode_Target_4XX_Count"] :
+      concat(["AWS/ApplicationELB", code], local.balancer)
+    ] },
+    { title = "Latency: median and p95, in seconds", stat = "p95", metrics = [
+      concat(["AWS/ApplicationELB", "TargetResponseTime"], local.balancer),
+      concat(["AWS/ApplicationELB", "TargetResponseTime"], local.balancer, [{ stat = "p50" }]),
+    ] },
+    { title = "Saturation: processors of instances and database, in %", stat = "Average", metrics = [
+      ["AWS/EC2", "CPUUtilization", "AutoScalingGroupName", var.group_name],
+      ["AWS/RDS", "CPUUtilization", "DBInstanceIdentifier", var.database_identifier],
+    ] },
+    { title = "Instances: wanted, booting, in service, healthy", stat = "Average", metrics = concat(
+      [for metric in ["GroupDesiredCapacity", "GroupPendingInstances", "GroupInServiceInstances"] :
+      ["AWS/AutoScaling", metric, "AutoScalingGroupName", var.group_name]],
+      [concat(["AWS/ApplicationELB", "HealthyHostCount"], local.targets)],
+    ) },
+    { title = "Boots and migrations that failed", stat = "Sum", metrics = [
+      ["Visitors", "BootFailed"],
+      ["Visitors", "MigrationFailed"],
+    ] },
+    { title = "Connections to the database", stat = "Maximum", metrics = [
+      ["AWS/RDS", "DatabaseConnections", "DBInstanceIdentifier", var.database_identifier],
+    ] },
+    { title = "Free storage of the database, in bytes", stat = "Minimum", metrics = [
+      ["AWS/RDS", "FreeStorageSpace", "DBInstanceIdentifier", var.database_identifier],
+    ] },
+  ]
+}
+
+resource "aws_cloudwatch_dashboard" "this" {
+  dashboard_name = var.name
+  dashboard_body = jsonencode({
+    widgets = [
+      for place, widget in local.widgets : {
+        type   = "metric"
+        x      = 12 * (place % 2)
+        y      = 6 * floor(place / 2)
+        width  = 12
+        height = 6
+        properties = {
+          title   = widget.title
+          region  = local.region
+          view    = "timeSeries"
+          period  = 60
+          stat    = widget.stat
+          metrics = widget.metrics
+        }
+      }
+    ]
+  })
+}

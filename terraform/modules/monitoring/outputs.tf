@@ -1,0 +1,17 @@
+output "roll_alarm_names" {
+  description = "Alarms that stop a roll: those that ring for what a release can break. At most ten, AWS takes no more."
+  value = sort(concat([aws_cloudwatch_metric_alarm.error_ratio.alarm_name], [
+    for name in ["slow-answers", "migration-failed", "database-connections"] :
+    aws_cloudwatch_metric_alarm.this[name].alarm_name
+  ]))
+}
+
+output "alarm_names" {
+  description = "All alarms of this region."
+  value       = sort(concat([for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_name], [aws_cloudwatch_metric_alarm.error_ratio.alarm_name]))
+}
+
+output "topic_arn" {
+  description = "Topic of the people on call."
+  value       = aws_sns_topic.on_call.arn
+}

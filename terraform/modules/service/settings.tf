@@ -1,0 +1,37 @@
+# Everything that an instance reads at boot. instance/parameters.py reads it; a test compares the names.
+
+locals {
+  database_url = "postgresql://%s@${var.database.address}:${var.database.port}/${var.database.database}?sslmode=verify-full"
+
+  settings = merge(var.application_settings, {
+    DATABASE_URL                = format(local.database_url, local.database_user)
+    MIGRATION_DATABASE_URL      = format(local.database_url, var.database.owner)
+    DATABASE_IAM_AUTHENTICATION = "1"
+    TRUSTED_PROXIES             = "1" # the load balancer appends the client's address
+    PURGE_OLDER_THAN            = tostring(var.retention_days)
+  })
+
+  # Names of secrets, so nothing secret itself: instance/ reads parameters of type String.
+  secrets = {
+    VISITOR_KEY                 = var.visitor_key_secret_arn
+    MIGRATION_DATABASE_PASSWORD = var.database.owner_secret_arn
+  }
+
+  database_user = "visitors_app" # the leader makes this role and lets it sign in with tokens
+}
+
+resource "aws_ssm_parameter" "settings" {
+  for_each = local.settings
+
+  name  = "${var.parameter_prefix}/settings/${each.key}"
+  type  = "String"
+  value = each.value
+}
+
+resource "aws_ssm_parameter" "secrets" {
+  for_each = local.secrets
+
+  name  = "${var.parameter_prefix}/secrets/${each.key}"
+  type  = "String"
+  value = each.value
+}

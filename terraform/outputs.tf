@@ -1,0 +1,33 @@
+output "url" {
+  description = "Where the page is."
+  value       = module.edge.url
+}
+
+output "name_servers" {
+  description = "Name servers to be entered at the registrar, if the zone was made here."
+  value       = module.edge.name_servers
+}
+
+output "group_name" {
+  description = "The Auto Scaling group."
+  value       = module.service.group_name
+}
+
+output "launch_template" {
+  description = "Id and newest version of the launch template: what a roll brings to the instances."
+  value       = module.service.launch_template
+}
+
+output "roll_alarm_names" {
+  description = "Alarms that stop a roll."
+  value       = module.monitoring.roll_alarm_names
+}
+
+output "kept_after_destroy" {
+  description = "What `terraform destroy` leaves, to be deleted by hand if it is not wanted."
+  value = concat(
+    ["snapshot ${local.name}-final-*, automated backups of ${module.database.identifier} (RDS)"],
+    ["secret of the visitors' key, for 30 days (Secrets Manager)"],
+    var.deletion_protection ? ["database and load balancer: first apply with deletion_protection = false"] : [],
+  )
+}
