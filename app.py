@@ -6,7 +6,7 @@ from functools import cache
 from flask import Flask, request
 from flask_migrate import Migrate
 
-from visitors import commands, health, responses, schema, views
+from visitors import commands, health, logs, responses, schema, views
 from visitors.counting import Counter
 from visitors.database import Breaker, db, engine_options, prepare_engine
 from visitors.key import visitor_key
@@ -37,6 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions.update(breaker=breaker, counter=counter, version=version, readiness=readiness, page=page)
     app.register_blueprint(health.health)
     app.register_blueprint(views.views)
+    logs.init_app(app)
     responses.init_app(app)
     commands.init_app(app)
     schema.init_app(app)

@@ -14,8 +14,10 @@ bind = f'[{settings.host}]:{settings.port}' if ':' in settings.host else f'{sett
 workers = settings.workers
 # A view waits for the commit several times longer than it computes; threads for that cost little: docs/performance.md.
 threads = settings.threads
-# Only this worker class keeps idle connections open, which a load balancer wants.
-worker_class = 'gthread'
+# Idle connections stay open, which a load balancer wants, and clients that are slow or silent hold no thread.
+worker_class = 'visitors.worker.BufferingWorker'
+# In each process. With the database's connections they stay below 1,024 open files, a usual limit.
+worker_connections = 512
 # Longer than the balancer's idle time-out (60 s), or it would send requests into connections that are just closing.
 keepalive = 75
 # The slowest answer takes 3 s. A worker silent for `timeout` is replaced; one that is told to stop has

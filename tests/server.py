@@ -50,14 +50,15 @@ def bring_up(url: str) -> str:
 
 
 class Server:
-    def __init__(self, url: str, /, *prefix: str, application: str = 'app:create_app()', **settings: str) -> None:
+    def __init__(self, url: str, /, *prefix: str, application: str = 'app:create_app()',
+                 config: str = 'gunicorn.conf.py', **settings: str) -> None:
         """Start gunicorn with an application on a database and a free port, and wait until it answers.
 
         The prefix is put before the command line, as in 'faketime', '-f', '@2026-01-01 23:59:58'.
         """
         self.url = url
         self.folder = tempfile.TemporaryDirectory(prefix='visitors-server-')
-        command = [*prefix, sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', application]
+        command = [*prefix, sys.executable, '-m', 'gunicorn', '--config', config, application]
         with open(self._path('stdout'), 'wb') as stdout, open(self._path('stderr'), 'wb') as stderr:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, start_new_session=True,
                                             env=environment(url, PORT='0', **settings))
@@ -81,10 +82,15 @@ class Server:
         named = {name.replace('_', '-'): value for name, value in headers.items()}
         return self.http.get(self.address + path, headers=named, timeout=10)
 
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """The server's address and port."""
+        host, _, port = self.address.removeprefix('http://').rpartition(':')
+        return host, int(port)
+
     def connect(self) -> socket.socket:
         """Return a new connection to the server."""
-        host, _, port = self.address.removeprefix('http://').rpartition(':')
-        return socket.create_connection((host, int(port)), timeout=20)
+        return socket.create_connection(self.endpoint, timeout=20)
 
     def exchange(self, request: bytes) -> str:
         """Return all that the server answers to exactly these bytes; raise TimeoutError if it does not close."""

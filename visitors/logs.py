@@ -3,12 +3,22 @@
 from datetime import datetime, timedelta, timezone
 import json
 import logging
+import re
 import sys
 from typing import Any
 
+from flask import Flask
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName, NoMoreData, ParseException
+from werkzeug.serving import BaseWSGIServer
 
 PLAIN = '%(asctime)s %(levelname)s %(name)s: %(message)s'
+# What gunicorn's workers say of a request that cannot be read: its address, and the part that is wrong.
+OF_A_BAD_REQUEST = 'Invalid request from '
+# What werkzeug's development server writes for each request, behind the client's address; colours stand around it.
+OF_A_CLIENT = re.compile(r'\S+ - - \[[^]]*] ')
+COLOUR = r'(?:\x1b\[[0-9;]*m)*'
+REQUEST_LINE = re.compile(rf'{COLOUR}([A-Z]+ [^ ?]*)(?:\?[^ ]*)? HTTP/[0-9.]+{COLOUR}')
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,7 +34,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class ServerLogger(Logger):
-    """Gunicorn's logger, with an access log that tells nothing about who came."""
+    """Gunicorn's logger without clients: no address, no query and nothing else of what they send but the path."""
 
     def setup(self, cfg: Any) -> None:
         """Send the access log to stdout and all else to stderr, each as JSON unless it is a terminal."""
@@ -39,6 +49,21 @@ class ServerLogger(Logger):
         package.handlers, package.propagate = list(self.error_log.handlers), False
         package.setLevel(logging.INFO)
 
+    def debug(self, msg: str, *args: object, **kwargs: Any) -> None:
+        """Log a message of gunicorn's."""
+        super().debug(*_without_request(msg, args), **kwargs)
+
+    def warning(self, msg: str, *args: object, **kwargs: Any) -> None:
+        """Log a message of gunicorn's."""
+        super().warning(*_without_request(msg, args), **kwargs)
+
+    def exception(self, msg: str, *args: object, **kwargs: Any) -> None:
+        """Log an error with its traceback; of a request that could not be read only the kind of error."""
+        if _unreadable(msg):
+            self.warning(msg)
+        else:
+            super().exception(*_without_request(msg, args), **kwargs)
+
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Write one line for an answered request: no address, no query, no agent."""
         status = int(str(resp.status).split(maxsplit=1)[0])
@@ -52,6 +77,55 @@ class ServerLogger(Logger):
             'time': moment(now), 'method': req.method, 'path': req.path, 'status': status,
             'bytes': getattr(resp, 'sent', None), 'milliseconds': round(seconds * 1000, 2),
         }))
+
+
+class WithoutClient(logging.Filter):
+    """The development server's log lines without address and query."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the line of a request, and drop what else is said of a client."""
+        text = str(record.msg)
+        address = OF_A_CLIENT.match(text)
+        if not address:
+            return True
+        if text[address.end():] != '"%s" %s %s' or not isinstance(record.args, tuple):
+            return False  # of a request that cannot be read; its own line follows
+
+        line, status, _ = record.args
+        request = REQUEST_LINE.fullmatch(str(line))
+        record.msg, record.args = '%s %s', (request[1] if request else 'refused a request:', status)
+        return True
+
+
+WITHOUT_CLIENT = WithoutClient()
+
+
+def init_app(app: Flask) -> None:
+    """Keep clients out of the log of the development server, should that be what serves an application."""
+    logging.getLogger('werkzeug').addFilter(WITHOUT_CLIENT)
+    BaseWSGIServer.handle_error = _log_kind_of_error  # type: ignore[assignment,method-assign]
+
+
+def _log_kind_of_error(_server: BaseWSGIServer, _request: Any, _client_address: Any) -> None:
+    # In place of the standard library's, which prints the client's address, and the request in the error's message.
+    error = sys.exc_info()[0]
+    logging.getLogger('werkzeug').error('refused a request: %s', error.__name__ if error else 'unreadable')
+
+
+def _without_request(message: str, arguments: tuple[object, ...]) -> tuple[object, ...]:
+    """Return a message of gunicorn's and its arguments without address, query and headers."""
+    if _unreadable(message):
+        error = sys.exc_info()[0]
+        return 'refused a request: %s', error.__name__ if error else 'unreadable'
+    return message, *(argument.partition('?')[0] if isinstance(argument, str) else argument for argument in arguments)
+
+
+def _unreadable(message: str) -> bool:
+    """Return whether gunicorn speaks of a request that it cannot read, and so quotes it."""
+    error = sys.exc_info()[1]
+    if isinstance(error, (InvalidResponseHeader, InvalidResponseHeaderName)):
+        return False  # the application's own mistake
+    return str(message).startswith(OF_A_BAD_REQUEST) or isinstance(error, (ParseException, NoMoreData))
 
 
 def moment(timestamp: float) -> str:
