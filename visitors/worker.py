@@ -72,7 +72,7 @@ class BufferingWorker(ThreadWorker):
         self._closing: deque[Connection] = deque()
 
     def accept(self, listener: Any) -> None:
-        """Accept a connection and wait for its first request."""
+        """Accept a connection and begin with its first request."""
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -80,16 +80,13 @@ class BufferingWorker(ThreadWorker):
 
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', self.send_seconds, 0))
         self.nr_conns += 1
-        self._await_head(Connection(self.cfg, client, address, listener.getsockname()))
+        self._read(Connection(self.cfg, client, address, listener.getsockname()))
 
     def on_client_socket_readable(self, conn: Connection, client: Any) -> None:
         """Begin with the next request on a connection that was kept open."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        if conn.read():
-            self._begin(conn)
-        else:
-            self._drop(conn)
+        self._read(conn)
 
     def on_pending_socket_readable(self, conn: Connection, client: Any) -> None:
         """Go on with a request of which a part has arrived."""
@@ -139,6 +136,12 @@ class BufferingWorker(ThreadWorker):
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
+
+    def _read(self, conn: Connection) -> None:
+        if conn.read():
+            self._begin(conn)
+        else:
+            self._drop(conn)
 
     def _begin(self, conn: Connection) -> None:
         """Give a request a thread if its head has arrived; else wait for the rest of it."""
