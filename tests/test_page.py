@@ -1,7 +1,8 @@
 """What is served, what is counted, and what every answer carries; on PostgreSQL and on SQLite."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+import gzip
 from pathlib import Path
 import re
 import socket
@@ -43,9 +44,17 @@ def total(server: Server) -> int:
 
 def test_each_visit_is_counted_and_worded_in_the_right_number(server: Server, somebody: dict[str, str]) -> None:
     first, second, third = (server.get('/', **somebody).text for _ in range(3))
-    assert 'You have visited this page 1 time<' in first
-    assert 'You have visited this page 2 times<' in second
-    assert 'You have visited this page 3 times<' in third
+    assert 'You have visited this page 1 time.' in first
+    assert 'You have visited this page 2 times.' in second
+    assert 'You have visited this page 3 times.' in third
+
+
+def test_a_script_finds_each_of_the_two_sentences_once_and_its_number_whole(
+        server: Server, somebody: dict[str, str]) -> None:
+    for _ in range(2):
+        page = server.get('/', **somebody).text
+        assert len(re.findall(r'You have visited this page \d+ times?', page)) == 1
+        assert len(re.findall(r'Total visitors: \d+', page)) == 1
 
 
 def test_the_total_rises_by_one_with_a_visitor_and_not_with_a_visit(server: Server) -> None:
@@ -223,10 +232,90 @@ def test_a_page_of_the_shortcut_and_one_of_the_framework_have_the_same_headers(
 def test_the_static_files_of_a_version_may_be_kept_for_ever(server: Server) -> None:
     found = re.search(r'href="(/static/style\.css\?v=[^"]+)"', server.get('/', DNT='1').text)
     assert found
-    answer = server.get(found[1])
-    assert answer.status_code == 200
-    assert answer.headers['Cache-Control'] == 'public, max-age=31536000, immutable'
-    assert 'immutable' not in server.get('/static/style.css').headers['Cache-Control']
+    for accepts in ('gzip', 'identity'):
+        answer = server.get(found[1], Accept_Encoding=accepts)
+        assert answer.status_code == 200
+        assert answer.headers['Cache-Control'] == 'public, max-age=31536000, immutable'
+    assert server.get('/static/style.css').headers['Cache-Control'] == 'no-cache'
+
+
+@pytest.mark.parametrize('query', ['v=never-was', 'v=', 'v={version}.1', 'v={version}&v=never-was',
+                                   'v=never-was&v={version}', 'v={version}%20'])
+@pytest.mark.parametrize('name', ['style.css', 'favicon.svg'])
+def test_a_static_file_of_another_version_is_kept_by_no_cache(server: Server, name: str, query: str) -> None:
+    version = server.get('/version').json()['version'].replace('+', '%2B')
+    answer = server.get(f'/static/{name}?{query.format(version=version)}')
+    assert answer.status_code == 200, 'during a roll the other release still has to show something'
+    assert answer.headers['Cache-Control'] == 'no-store'
+
+
+def test_a_missing_static_file_of_this_version_is_kept_by_no_cache(server: Server) -> None:
+    version = server.get('/version').json()['version'].replace('+', '%2B')
+    answer = server.get(f'/static/nothing.css?v={version}')
+    assert (answer.status_code, answer.headers['Cache-Control']) == (404, 'no-store')
+
+
+def test_a_developers_static_files_are_kept_by_no_cache_for_ever(sqlite_url: str) -> None:
+    with Server(bring_up(sqlite_url), FLASK_DEBUG='1') as running:
+        version = running.get('/version').json()['version'].replace('+', '%2B')
+        assert running.get(f'/static/style.css?v={version}').headers['Cache-Control'] == 'no-store'
+
+
+def encoded(server: Server, path: str, accepts: str | None) -> tuple[bytes, Mapping[str, str]]:
+    """Return the bytes of an answer as they come, and its headers."""
+    with server.http.get(server.address + path, headers={'Accept-Encoding': accepts, 'DNT': '1'}, stream=True,
+                         timeout=10) as answer:
+        return answer.raw.read(decode_content=False), answer.headers
+
+
+@pytest.mark.parametrize('path', ['/', '/stats.json', '/static/style.css'])
+@pytest.mark.parametrize('accepts', ['gzip', 'gzip, deflate, br, zstd', 'br;q=1, gzip;q=0.8, *;q=0.1', 'GZIP', '*'])
+def test_a_client_that_accepts_gzip_gets_the_same_content_in_half_of_the_bytes(
+        server: Server, path: str, accepts: str) -> None:
+    plain, _ = encoded(server, path, 'identity')
+    body, headers = encoded(server, path, accepts)
+    assert headers['Content-Encoding'] == 'gzip'
+    assert len(body) == int(headers['Content-Length']) < len(plain) / 2
+    content = gzip.decompress(body)
+    moment = rb'"as_of":"[^"]*"'
+    assert re.sub(moment, b'', content) == re.sub(moment, b'', plain)
+
+
+@pytest.mark.parametrize('path', ['/', '/stats.json', '/static/style.css', '/nothing'])
+@pytest.mark.parametrize('accepts', [None, '', 'identity', 'br', 'gzip;q=0', 'gzip;q=0, *', 'identity, gzip;q=0.5'])
+def test_a_client_that_does_not_accept_gzip_gets_none(server: Server, path: str, accepts: str | None) -> None:
+    body, headers = encoded(server, path, accepts)
+    assert 'Content-Encoding' not in headers
+    assert not body.startswith(b'\x1f\x8b')
+    assert len(body) == int(headers['Content-Length'])
+
+
+@pytest.mark.parametrize('path', ['/', '/stats.json', '/static/style.css', '/nothing'])
+@pytest.mark.parametrize('accepts', ['gzip', 'identity'])
+def test_a_cache_keeps_what_is_compressed_apart(server: Server, path: str, accepts: str) -> None:
+    server.get(path)
+    for _ in range(2):  # the second page comes from the shortcut
+        assert encoded(server, path, accepts)[1]['Vary'] == 'Accept-Encoding'
+
+
+def test_a_compressed_page_holds_the_numbers_of_its_own_view(server: Server, somebody: dict[str, str]) -> None:
+    headers = {'X-Forwarded-For': somebody['X_Forwarded_For'], 'Accept-Encoding': 'gzip'}
+    for visit in range(1, 4):
+        with server.http.get(server.address, headers=headers, stream=True, timeout=10) as answer:
+            page = gzip.decompress(answer.raw.read(decode_content=False)).decode()
+        assert f'You have visited this page {visit} time' in page
+        assert page.endswith('</html>')
+
+
+def test_a_part_of_a_file_is_not_compressed(server: Server) -> None:
+    answer = server.get('/static/style.css', Range='bytes=0-9', Accept_Encoding='gzip')
+    assert (answer.status_code, len(answer.content)) == (206, 10)
+
+
+def test_a_compressed_file_that_has_not_changed_is_not_sent_again(server: Server) -> None:
+    first = server.get('/static/style.css')
+    assert first.headers['Content-Encoding'] == 'gzip'
+    assert server.get('/static/style.css', If_None_Match=first.headers['ETag']).status_code == 304
 
 
 def test_the_owner_is_named_and_linked_and_cannot_inject_markup(server: Server) -> None:

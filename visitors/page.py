@@ -1,6 +1,8 @@
 """The page that counts: rendered once a second, and for each view only its own numbers are written into it."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 import re
 from typing import Any
 
@@ -10,6 +12,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from visitors.address import client_network, visitor_id
 from visitors.agents import IN_ADVANCE, reason_not_to_count
 from visitors.chart import lay_out
+from visitors.compression import accepts_gzip, joined, packed, stored
 from visitors.counting import Counter, Visit
 from visitors.database import Breaker
 from visitors.responses import context_of, NOT_CACHED, SECURITY_HEADERS
@@ -18,18 +21,49 @@ from visitors.statistics import Statistics
 from visitors.version import Version
 
 # What differs from one view to the next is written into the rendered page at these marks.
-VISIT_MARK, SENTENCE_MARK, NUMBER_MARK = 'mark-of-visit', 'mark-of-total', 'mark-of-number'
-MARKS = re.compile(f'({VISIT_MARK}|{SENTENCE_MARK}|{NUMBER_MARK})')
+GREETING_MARK, TOTAL_MARK = 'mark-of-greeting', 'mark-of-total'
+MARKS = re.compile(f'({GREETING_MARK}|{TOTAL_MARK})')
+VARIES = ('Vary', 'Accept-Encoding')
 FAILURE = 'visitors.failure'
 
 Environ = dict[str, Any]
-Parts = list[bytes]
+Answer = tuple[bytes, tuple[tuple[str, str], ...]]  # a body, and the headers that say how it is encoded
 
 
 class InAdvance(ServiceUnavailable):
     """A browser asks for the page before its user does; refused, it asks again when the user opens the page."""
 
     description = 'This page counts its visits, so it is not served in advance. Opening it counts the visit.'
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The page for some statistics without what is a view's own: the parts between the marks, and the marks.
+
+    `greetings` are the texts of the greeting by whether the visit is a visitor's first, None for one not counted.
+    """
+
+    statistics: Statistics
+    parts: tuple[bytes, ...]
+    greetings: dict[bool | None, str]
+
+    @cached_property
+    def blocks(self) -> tuple[bytes, ...]:
+        """Return the parts compressed; what stands for marks is of no use."""
+        return tuple(packed(part) for part in self.parts)
+
+    def answer(self, visit: Visit | None, accept_encoding: str) -> Answer:
+        """Return the page as one view shows it, compressed if the client accepts that."""
+        total = visit.total if visit else self.statistics.total
+        greeting = self.greetings[visit.visits == 1 if visit else None]
+        own = {GREETING_MARK.encode(): greeting.format(visits=visit.visits if visit else 0, total=total).encode(),
+               TOTAL_MARK.encode(): f'{total:,}'.encode()}
+        content = [own.get(part, part) for part in self.parts]
+        if not accepts_gzip(accept_encoding):
+            return b''.join(content), (VARIES,)
+
+        blocks = [stored(own[part]) if part in own else block for part, block in zip(self.parts, self.blocks)]
+        return joined(content, blocks), (VARIES, ('Content-Encoding', 'gzip'))
 
 
 class Page:
@@ -41,27 +75,27 @@ class Page:
         self._counter = counter
         self._breaker = breaker
         self._context = context_of(settings, version)
-        self._rendered: dict[str | None, tuple[Statistics, Parts]] = {}
+        self._rendered: dict[str | None, Rendered] = {}
 
-    def view(self, environ: Environ) -> bytes:
+    def view(self, environ: Environ) -> Answer:
         """Count the visit that a request is, if it is one, and return the page; raise DatabaseAway or InAdvance."""
         visitor, reason = self._who(environ)
         if reason == IN_ADVANCE:
             raise InAdvance
 
         visit, statistics = self._breaker.call(lambda: self._numbers(visitor))
-        return _filled(self._parts(statistics, reason), visit, statistics)
+        return self._fresh(statistics, reason).answer(visit, environ.get('HTTP_ACCEPT_ENCODING', ''))
 
-    def view_if_rendered(self, environ: Environ) -> bytes | None:
+    def view_if_rendered(self, environ: Environ) -> Answer | None:
         """Do the same where the page's shared part is at hand and fresh; else do nothing and return None."""
         visitor, reason = self._who(environ)
         statistics = self._counter.fresh_statistics()
         rendered = self._rendered.get(reason)
-        if not statistics or not rendered or rendered[0] is not statistics:
+        if not statistics or not rendered or rendered.statistics is not statistics:
             return None
 
         visit = self._breaker.call(lambda: self._counter.visit(visitor)) if visitor else None
-        return _filled(rendered[1], visit, statistics)
+        return rendered.answer(visit, environ.get('HTTP_ACCEPT_ENCODING', ''))
 
     def _who(self, environ: Environ) -> tuple[bytes | None, str | None]:
         """Return the visitor, or None and why the request is not counted."""
@@ -78,30 +112,20 @@ class Page:
         visit = self._counter.visit(visitor) if visitor else None
         return visit, self._counter.statistics()
 
-    def _parts(self, statistics: Statistics, reason: str | None) -> Parts:
+    def _fresh(self, statistics: Statistics, reason: str | None) -> Rendered:
         known = self._rendered.get(reason)
-        if known and known[0] is statistics:
-            return known[1]
+        if not known or known.statistics is not statistics:
+            known = self._rendered[reason] = self._render(statistics, reason)
+        return known
 
-        parts = [part.encode() for part in MARKS.split(self._render(statistics, reason))]
-        self._rendered[reason] = statistics, parts
-        return parts
-
-    def _render(self, statistics: Statistics, reason: str | None) -> str:
+    def _render(self, statistics: Statistics, reason: str | None) -> Rendered:
         # In a request of its own: the page is kept for others, so nothing of the visitor's request may get into it.
         with current_app.test_request_context(base_url=self._root):
-            return render_template(
-                'page.html', statistics=statistics, chart=lay_out(statistics.days), counted=reason,
-                visit_sentence=VISIT_MARK, total_sentence=SENTENCE_MARK, total_number=NUMBER_MARK, **self._context)
-
-
-def _filled(parts: Parts, visit: Visit | None, statistics: Statistics) -> bytes:
-    total = visit.total if visit else statistics.total
-    values = {SENTENCE_MARK.encode(): b'Total visitors: %d' % total, NUMBER_MARK.encode(): f'{total:,}'.encode()}
-    if visit:
-        times = b'time' if visit.visits == 1 else b'times'
-        values[VISIT_MARK.encode()] = b'You have visited this page %d %s' % (visit.visits, times)
-    return b''.join([values.get(part, part) for part in parts])
+            page = render_template('page.html', statistics=statistics, chart=lay_out(statistics.days),
+                                   greeting=GREETING_MARK, total=TOTAL_MARK, **self._context)
+            greetings = {first: render_template('greeting.html', first=first, reason=reason)
+                         for first in ((None,) if reason else (True, False))}
+        return Rendered(statistics, tuple(part.encode() for part in MARKS.split(page)), greetings)
 
 
 class Shortcut:
@@ -119,14 +143,15 @@ class Shortcut:
 
     def __call__(self, environ: Environ, start_response: Callable[..., object]) -> Iterable[bytes]:
         """Answer a request."""
-        body = self._view(environ) if environ['PATH_INFO'] == '/' and environ['REQUEST_METHOD'] == 'GET' else None
-        if body is None:
+        answer = self._view(environ) if environ['PATH_INFO'] == '/' and environ['REQUEST_METHOD'] == 'GET' else None
+        if answer is None:
             return self._application(environ, start_response)
 
-        start_response('200 OK', [*self.HEADERS, ('Content-Length', str(len(body)))])
+        body, encoding = answer
+        start_response('200 OK', [*self.HEADERS, *encoding, ('Content-Length', str(len(body)))])
         return [body]
 
-    def _view(self, environ: Environ) -> bytes | None:
+    def _view(self, environ: Environ) -> Answer | None:
         try:
             return self._page.view_if_rendered(environ)
         except Exception as error:

@@ -5,6 +5,7 @@ from typing import Any
 from flask import current_app, Flask, jsonify, render_template, request, Response
 from werkzeug.exceptions import HTTPException
 
+from visitors.compression import accepts_gzip, gzipped, LEAST_BYTES
 from visitors.database import DatabaseAway
 from visitors.settings import Settings
 from visitors.version import Version
@@ -23,13 +24,19 @@ SECURITY_HEADERS = {
 # A page that a cache answers is a visit that nobody counts.
 NOT_CACHED = ('Cache-Control', 'no-store')
 CACHED_FOR_EVER = 'public, max-age=31536000, immutable'
+CACHED_A_MINUTE = 'public, max-age=60'
+CACHED_A_DAY = 'public, max-age=86400'
+COMPRESSED = {'text/html', 'text/css', 'application/json', 'image/svg+xml'}
 RETRY_AFTER_SECONDS = 2
 AWAY = 'The database cannot be reached, so this visit was not counted. Please try again in a moment.'
 
 
 def init_app(app: Flask) -> None:
     """Give an application its security headers and error pages."""
+    # The last of these is the first to see an answer.
+    app.after_request(_compress)
     app.after_request(_secure)
+    app.after_request(_limit_caching)
     app.register_error_handler(HTTPException, _show_error)
     app.register_error_handler(DatabaseAway, _show_away)
 
@@ -45,11 +52,50 @@ def uncached(response: Response) -> Response:
     return response
 
 
+def shared(response: Response) -> Response:
+    """Return a response that pages of other hosts may show and read."""
+    response.headers['Access-Control-Allow-Origin'] = '*'
+    response.headers['Cross-Origin-Resource-Policy'] = 'cross-origin'
+    return response
+
+
+def _limit_caching(response: Response) -> Response:
+    """Keep a static file from caches beyond the release that it belongs to.
+
+    While a release replaces another, an instance of either may be asked for a file of the other: it has only its own.
+    """
+    versions = request.args.getlist('v')
+    if request.endpoint != 'static' or response.status_code != 200 or not versions:
+        return response
+
+    own = versions == [current_app.extensions['version'].version] and not current_app.debug
+    response.headers['Cache-Control'] = CACHED_FOR_EVER if own else NOT_CACHED[1]
+    return response
+
+
 def _secure(response: Response) -> Response:
-    response.headers.extend(SECURITY_HEADERS)
-    # The address of a static file names the version that it belongs to, so it never changes under that address.
-    if request.endpoint == 'static' and 'v' in request.args and response.status_code == 200:
-        response.headers['Cache-Control'] = CACHED_FOR_EVER
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _compress(response: Response) -> Response:
+    if response.mimetype not in COMPRESSED or response.status_code == 206:
+        return response
+
+    response.vary.add('Accept-Encoding')
+    if 'Content-Encoding' in response.headers or not accepts_gzip(request.headers.get('Accept-Encoding', '')):
+        return response
+
+    response.direct_passthrough = False
+    content = response.get_data()
+    if len(content) >= LEAST_BYTES:
+        response.set_data(gzipped(content))
+        response.headers['Content-Encoding'] = 'gzip'
+        # The same content in other bytes: that is what a weak validator says.
+        etag, _ = response.get_etag()
+        if etag:
+            response.set_etag(etag, weak=True)
     return response
 
 

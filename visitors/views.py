@@ -17,7 +17,8 @@ def index() -> Response:
     """Show the page and count the visit."""
     if FAILURE in request.environ:
         raise request.environ[FAILURE]
-    return uncached(Response(current_app.extensions['page'].view(request.environ), mimetype='text/html'))
+    body, encoding = current_app.extensions['page'].view(request.environ)
+    return uncached(Response(body, headers=encoding, mimetype='text/html'))
 
 
 @views.get('/stats.json')
