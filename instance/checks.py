@@ -6,7 +6,7 @@ from pathlib import Path
 import re
 import time
 
-from instance import boot, container, local, programs, systemd
+from instance import application, boot, container, local, programs, systemd
 from instance.errors import StepFailed
 from instance.machine import Machine
 
@@ -21,6 +21,7 @@ ORDER = (
     ('visitors.service', 'visitors-migrate.service'),
     ('visitors-ready.service', 'visitors.service'),
     ('visitors-config.service', 'visitors-logs.service'),
+    ('visitors-config.service', 'nftables.service'),
 )
 # Where secrets could lie that somebody has forgotten, and what they look like there.
 SEARCHED = ('etc', 'home', 'opt', 'root', 'run/visitors', 'srv', 'usr/local', 'var/lib/visitors')
@@ -30,6 +31,18 @@ SECRET_NAME = re.compile(r'\.pgpass|\.netrc|id_(?:rsa|dsa|ecdsa|ed25519)|.*\.(?:
 # Public keys of package archives have the same ending as private ones of servers.
 PUBLIC_FOLDERS = ('etc/apt', 'etc/ssl/certs')
 HEAD_BYTES = 64 * 1024
+# What gives credentials of the instance's role to any process that reaches it: IMDS by IPv4 and by IPv6.
+METADATA_ADDRESSES = ('169.254.169.254', 'fd00:ec2::254')
+# Prints each address that it reaches; a connection is enough, so no question of what a token is.
+REACHED = """
+import socket, sys
+for address in sys.argv[1:]:
+    try:
+        socket.create_connection((address, 80), 3).close()
+        print(address)
+    except OSError:
+        pass
+"""
 PROGRAM_SECONDS = 60
 COUNT_SECONDS = 10
 
@@ -165,6 +178,13 @@ def phases(subject: Subject) -> str | None:
     return None if told == expected else f'boot.json has {", ".join(told)} instead of {", ".join(expected)}'
 
 
+def metadata(_subject: Subject) -> str | None:
+    """Want a metadata service that the application cannot reach."""
+    reached = programs.output('docker', 'exec', application.NAME, 'python', '-c', REACHED, *METADATA_ADDRESSES,
+                              seconds=PROGRAM_SECONDS).split()
+    return f'the application reaches {", ".join(reached)}, and so the role of the instance' if reached else None
+
+
 def livez(subject: Subject) -> str | None:
     """Want an application that answers."""
     local.get_json(local.port(subject.machine), '/livez')
@@ -212,6 +232,7 @@ CHECKS: dict[str, Check] = {
     'failed-units': failed_units,
     'unit-order': unit_order,
     'phases': phases,
+    'metadata': metadata,
     'livez': livez,
     'readyz': readyz,
     'version': version,

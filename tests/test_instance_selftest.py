@@ -15,8 +15,11 @@ from tests.server import bring_up, Server
 from tests.test_instance_ready import Application
 
 LONG_AGO = 1_000_000_000
-UNITS = {unit: {'After': f'basic.target {before}'} for unit, before in ORDER}
+UNITS = {unit: {'After': ' '.join(['basic.target', *(before for other, before in ORDER if other == unit)])}
+         for unit, _ in ORDER}
 RIGHT_UNITS = {'': {'UserspaceTimestampMonotonic': '1000'}, 'docker.service': {'ActiveState': 'active'}, **UNITS}
+RIGHT_ENGINE: dict[str, dict[str, object]] = {
+    'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'version': {'stdout': '26.1.5\n'}, 'exec': {'stdout': ''}}
 USERS = 'root:x:0:0:root:/root:/bin/bash\nadmin:x:1000:1000:Debian:/home/admin:/bin/bash\n'
 KEY_TEXT = '-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n'  # pragma: allowlist secret
 
@@ -34,7 +37,7 @@ def booted(machine: FolderMachine, server: Server, monkeypatch: pytest.MonkeyPat
     """Give a machine that has booted in self-test mode and on which everything is right."""
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     machine.know_units(RIGHT_UNITS)
-    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'version': {'stdout': '26.1.5\n'}})
+    machine.answer_docker(RIGHT_ENGINE)
     machine.write('etc/passwd', USERS)
     machine.write('etc/shadow', 'root:*:19000:0:99999:7:::\nadmin:!:19000:0:99999:7:::\n')
     machine.write('etc/machine-id', 'ab' * 16 + '\n')
@@ -167,13 +170,12 @@ def test_what_is_no_secret_is_not_found(booted: FolderMachine, path: str, text: 
 
 
 def test_a_missing_image_is_found(booted: FolderMachine) -> None:
-    booted.answer_docker({'image inspect': {'code': 1, 'stderr': 'Error: No such image\n'},
-                          'version': {'stdout': '26'}})
+    booted.answer_docker({**RIGHT_ENGINE, 'image inspect': {'code': 1, 'stderr': 'Error: No such image\n'}})
     only(booted, 'image', f'image {IMAGE["image"]}: Error: No such image')
 
 
 def test_another_image_is_found(booted: FolderMachine) -> None:
-    booted.answer_docker({'image inspect': {'stdout': 'sha256:0\n'}, 'version': {'stdout': '26'}})
+    booted.answer_docker({**RIGHT_ENGINE, 'image inspect': {'stdout': 'sha256:0\n'}})
     only(booted, 'image', f'has the id sha256:0, and not {IMAGE_ID}')
 
 
@@ -183,9 +185,18 @@ def test_an_engine_that_is_off_is_found(booted: FolderMachine) -> None:
 
 
 def test_an_engine_that_does_not_answer_is_found(booted: FolderMachine) -> None:
-    booted.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'},
-                          'version': {'code': 1, 'stderr': 'Cannot connect to the Docker daemon\n'}})
+    booted.answer_docker({**RIGHT_ENGINE, 'version': {'code': 1, 'stderr': 'Cannot connect to the Docker daemon\n'}})
     only(booted, 'docker', 'Cannot connect to the Docker daemon')
+
+
+def test_an_application_that_reaches_the_metadata_service_is_found(booted: FolderMachine) -> None:
+    booted.answer_docker({**RIGHT_ENGINE, 'exec': {'stdout': '169.254.169.254\n'}})
+    only(booted, 'metadata', 'the application reaches 169.254.169.254')
+
+
+def test_an_application_that_cannot_be_asked_what_it_reaches_is_found(booted: FolderMachine) -> None:
+    booted.answer_docker({**RIGHT_ENGINE, 'exec': {'code': 126, 'stderr': 'OCI runtime exec failed\n'}})
+    only(booted, 'metadata', 'OCI runtime exec failed')
 
 
 def test_a_failed_unit_is_found(booted: FolderMachine) -> None:
@@ -195,7 +206,8 @@ def test_a_failed_unit_is_found(booted: FolderMachine) -> None:
 
 @pytest.mark.parametrize(('unit', 'before'), ORDER)
 def test_a_unit_that_does_not_wait_is_found(booted: FolderMachine, unit: str, before: str) -> None:
-    booted.know_units({**RIGHT_UNITS, unit: {'After': 'basic.target'}})
+    after = [other for other in UNITS[unit]['After'].split() if other != before]
+    booted.know_units({**RIGHT_UNITS, unit: {'After': ' '.join(after)}})
     only(booted, 'unit-order', f'{unit} does not wait for {before}')
 
 

@@ -27,7 +27,7 @@ DOCUMENT = (ROOT / 'docs/instance.md').read_text(encoding='utf-8')
 # Debian 13's; an older one here does not know everything that the machines' knows.
 RESTART_MODE = 254
 # Other packages' units, which are on every machine and need not be here.
-FOREIGN = ('docker.service', 'multi-user.target', 'network-online.target')
+FOREIGN = ('docker.service', 'multi-user.target', 'network-online.target', 'nftables.service')
 SECONDS = {'': 1, 's': 1, 'min': 60}
 
 
@@ -127,6 +127,7 @@ def test_each_unit_waits_for_the_one_before(name: str, before: str) -> None:
 
 
 def test_a_step_does_not_start_without_the_one_before() -> None:
+    assert 'nftables.service' in unit('visitors-config.service').values('Requires')
     assert 'visitors-config.service' in unit('visitors-migrate.service').values('Requires')
     assert 'visitors-migrate.service' in unit('visitors.service').values('Requires')
     assert 'visitors-migrate.service' in unit('visitors-ready.service').values('Requires')

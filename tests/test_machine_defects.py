@@ -49,6 +49,8 @@ CARELESS = {
     'a broken order of units': (
         f'sed -i "s/ visitors-logs.service$//" {UNITS}/visitors-config.service',
         'unit-order: visitors-config.service does not wait for visitors-logs.service'),
+    'a packet filter without rules': (
+        ': > /etc/nftables.conf', 'metadata: the application reaches 169.254.169.254'),
     'a unit that fails': (
         f'printf "[Service]\\nExecStart=/bin/false\\n" > {UNITS}/oops.service; '
         'systemctl add-wants multi-user.target oops.service', 'failed-units: oops.service failed'),

@@ -48,6 +48,8 @@ DEFECTS = {
     'a rule that others can change': (
         'chmod o+w /etc/sysctl.d/60-hardening.conf', 'chmod o-w /etc/sysctl.d/60-hardening.conf',
         'hardening', '/etc/sysctl.d/60-hardening.conf is missing'),
+    'a packet filter that is not loaded': (
+        'systemctl disable nftables.service', 'systemctl enable nftables.service', 'hardening', "found ['disabled']"),
     'a timer that wakes the machine': (
         f'rm {UNITS}/apt-daily.timer && systemctl daemon-reload',
         f'ln -s /dev/null {UNITS}/apt-daily.timer && systemctl daemon-reload', 'tuning', 'apt-daily.timer'),
