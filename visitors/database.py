@@ -13,6 +13,7 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import Connection, create_engine, Engine, event, exc, NullPool
 
+from visitors import passwordfile
 from visitors.settings import is_embedded, Settings
 
 # A request may spend this long on the database in all: connecting, waiting for a connection, running statements.
@@ -129,10 +130,7 @@ def _read_password_file(engine: Engine, settings: Settings) -> None:
     @event.listens_for(engine, 'do_connect')
     def read_password(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
         # At each new connection, because the file changes when the password is rotated or a token renewed.
-        try:
-            parameters['password'] = path.read_text(encoding='utf-8').strip()
-        except OSError as error:
-            raise psycopg2.OperationalError(f'DATABASE_PASSWORD_FILE={path}: {error.strerror}') from error
+        parameters.update(passwordfile.read(path).arguments)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

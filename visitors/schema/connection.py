@@ -5,12 +5,12 @@ Why each value: docs/decisions/0003-leader-lock.md.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, create_engine, Engine, event, NullPool, text
 
+from visitors import passwordfile
 from visitors.schema.errors import UnsafeConnection
 from visitors.settings import Settings
 
@@ -73,7 +73,7 @@ class Sessions:
         if not self._may_connect:
             raise psycopg2.OperationalError('the session with the lock is gone, and another one is none')
         if self._password_file:
-            parameters['password'] = read_password(self._password_file)
+            parameters.update(passwordfile.read(self._password_file).arguments)
 
 
 def session_name(role: str, instance_id: str) -> str:
@@ -87,14 +87,6 @@ def startup_options(idle_limit: float) -> str:
     idle = f'{int(idle_limit * 1000)}ms'
     settings = {**SERVER_SETTINGS, 'idle_in_transaction_session_timeout': idle, 'idle_session_timeout': idle}
     return ' '.join(f'-c {name}={value}' for name, value in settings.items())
-
-
-def read_password(path: Path) -> str:
-    """Return a password file's content as of now; raise the driver's error for a connection that cannot be made."""
-    try:
-        return path.read_text(encoding='utf-8').strip()
-    except OSError as error:
-        raise psycopg2.OperationalError(f'password file {path}: {error.strerror}') from error
 
 
 def _check(connection: Connection) -> None:

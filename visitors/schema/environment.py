@@ -20,9 +20,9 @@ import click
 from flask import current_app, has_app_context
 from sqlalchemy import Connection, create_engine, func, NullPool, select
 
-from visitors import models
+from visitors import models, passwordfile
 from visitors.schema import state
-from visitors.schema.connection import CLIENT_SETTINGS, read_password, SERVER_SETTINGS
+from visitors.schema.connection import CLIENT_SETTINGS, SERVER_SETTINGS
 from visitors.schema.errors import FenceBroken, SchemaError
 from visitors.schema.options import Options
 from visitors.settings import is_embedded, Settings
@@ -171,7 +171,7 @@ def _read_only() -> None:
 
     arguments: dict[str, Any] = {} if is_embedded(url) else dict(CLIENT_SETTINGS)
     if settings.migration_database_password_file:
-        arguments['password'] = read_password(settings.migration_database_password_file)
+        arguments.update(passwordfile.read(settings.migration_database_password_file).arguments)
     engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
     with engine.connect() as connection:
         if not is_embedded(url):

@@ -6,9 +6,9 @@ from psycopg2 import extensions, sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from visitors import passwordfile
 from visitors.database import describe
 from visitors.schema import state
-from visitors.schema.connection import read_password
 from visitors.schema.errors import SchemaError
 from visitors.settings import is_embedded, Settings
 
@@ -87,7 +87,9 @@ def _password(settings: Settings) -> str | None:
     if settings.migration_login_group:
         return None
     if settings.database_password_file:
-        return read_password(settings.database_password_file)
+        known = passwordfile.read(settings.database_password_file)
+        # The password of another role, with which the application signs in as that one, is not this role's.
+        return known.password if known.user in (None, settings.database_url.username) else None
     return settings.database_url.password
 
 
