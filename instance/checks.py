@@ -104,7 +104,7 @@ def enabled_units(subject: Subject) -> str | None:
 
 def passwords(subject: Subject) -> str | None:
     """Want nobody who can sign in with a password."""
-    lines = (subject.root / 'etc/shadow').read_text(encoding='utf-8').splitlines()
+    lines = (subject.root / 'etc/shadow').read_text(encoding='utf-8').split('\n')
     able = [user for user, secret in (line.split(':')[:2] for line in lines if ':' in line)
             if not secret.startswith(('!', '*'))]
     return f'{", ".join(able)} can sign in with a password' if able else None
@@ -241,7 +241,7 @@ CHECKS: dict[str, Check] = {
 
 
 def _homes(root: Path) -> Iterator[tuple[str, Path]]:
-    for line in (root / 'etc/passwd').read_text(encoding='utf-8').splitlines():
+    for line in (root / 'etc/passwd').read_text(encoding='utf-8').rstrip('\n').split('\n'):
         user, *_, home, _shell = line.split(':')
         yield user, root / home.lstrip('/')
 

@@ -27,12 +27,12 @@ def run(machine: Machine) -> str:
     if machine.settings.selftest:
         return _prepare_selftest(machine)
 
+    aws = Aws(machine.settings)
     known = _known(machine, Metadata().instance_id)
     boot.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
-    aws = Aws(machine.settings)
     prefix = machine.settings.parameter_prefix
     plan = _plan(machine, prefix, aws.parameters(f'{prefix}/settings'), aws.parameters(f'{prefix}/secrets'), known)
-    values = {name: parameters.password_in(name, aws.secret(reference)) for name, reference in plan.secrets.items()}
+    values = {name: password.fetched(aws, prefix, name, reference) for name, reference in plan.secrets.items()}
     _write(machine, plan, values)
     if plan.token_for:
         password.renew(machine, aws)
@@ -85,7 +85,7 @@ def _known(machine: Machine, instance: str) -> Mapping[str, str]:
 def _plan(machine: Machine, prefix: str, settings: Mapping[str, str], secret_names: Mapping[str, str],
           known: Mapping[str, str]) -> Plan:
     folders = {role: inside(machine, machine.secrets(role)) for role in ROLES}
-    return parameters.plan(prefix, settings, secret_names, known, folders)
+    return parameters.plan(prefix, settings, secret_names, known, folders, machine.authorities.is_file())
 
 
 def _write(machine: Machine, plan: Plan, values: Mapping[str, str]) -> None:

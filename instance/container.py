@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from instance import programs
+from instance import programs, urls
 from instance.errors import StepFailed
 from instance.machine import Image, Machine
 
@@ -88,6 +88,9 @@ def _mounts(machine: Machine, container: Container) -> list[str]:
                for role in container.secrets]
     if machine.settings.selftest:
         folders.append(f'type=bind,source={machine.data},target=/app/data')
+    if machine.authorities.is_file():
+        # A file of the AMI, which is never replaced.
+        folders.append(f'type=bind,source={machine.authorities},target={urls.AUTHORITIES},readonly')
     return [f'--mount={folder}' for folder in folders]
 
 

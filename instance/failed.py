@@ -18,7 +18,7 @@ from instance.metadata import Metadata
 from instance.settings import Settings
 
 SECONDS = 30
-HURRY = Patience(connect=2, answer=4, tries=3)
+HURRY = Patience(connect=2, answer=4, seconds=10)
 # What no other machine of this deploy would do better.
 MIGRATION_CODES = (20, 22, 24)
 PHASES = {'visitors-config.service': 'config', 'visitors-migrate.service': 'migrate',
@@ -105,7 +105,7 @@ def _settings(machine: Machine) -> tuple[Settings, str]:
 
 def _region() -> str:
     try:
-        return Metadata(tries=1).region or ''
+        return Metadata(seconds=0).region
     except StepFailed:
         return ''
 
@@ -113,7 +113,7 @@ def _region() -> str:
 def _abandon(settings: Settings, record: Boot) -> None:
     if not settings.lifecycle_hook:
         return
-    instance = record.instance_id or Metadata(tries=1).instance_id
+    instance = record.instance_id or Metadata(seconds=HURRY.seconds).instance_id
     Hook(Aws(settings, HURRY), settings, instance).complete('ABANDON')
 
 

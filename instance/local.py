@@ -16,7 +16,8 @@ def port(machine: Machine) -> int:
     """Return the port that the application was told to listen on."""
     path = machine.variables('application')
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        # As Docker splits it.
+        lines = path.read_text(encoding='utf-8').rstrip('\n').split('\n')
     except OSError as error:
         raise StepFailed(f'{path}: {error.strerror}; the step config writes it') from None
     return int(dict(line.split('=', 1) for line in lines)['PORT'])

@@ -17,7 +17,7 @@ from instance.metadata import Metadata
 
 FIRST_PAUSE, LONGEST_PAUSE, LOOK_SECONDS = 1.0, 30.0, 0.2
 # One try at a call: the loop here is the patient one, and it has to see when it shall end.
-PATIENCE = Patience(connect=2, answer=5, tries=1)
+PATIENCE = Patience(connect=2, answer=5, seconds=0)
 REFUSALS = ('InvalidParameterException', 'SerializationException', 'ValidationException')
 
 
@@ -70,7 +70,7 @@ class Sender:
 
     def _put(self, events: Sequence[Event]) -> None:
         if not self._stream:
-            instance = Metadata(tries=1).instance_id
+            instance = Metadata(seconds=0).instance_id
             self._aws.make_log_stream(self._group, instance)
             self._stream = instance
         try:

@@ -33,6 +33,11 @@ class Machine:
         return self.root / 'etc/visitors/instance.env'
 
     @property
+    def authorities(self) -> Path:
+        """The file with the authorities of the database's certificate, if the AMI was baked with one."""
+        return self.root / 'etc/visitors/database-ca.pem'
+
+    @property
     def run(self) -> Path:
         """The folder in memory of all that is known of this boot."""
         return self.root / 'run/visitors'

@@ -1,15 +1,22 @@
 """What the cloud tells this machine about itself: the instance metadata service, version 2."""
 
 from collections.abc import Mapping
+from http.client import HTTPException
 import os
+import time
 from urllib.error import HTTPError, URLError
 from urllib.request import build_opener, ProxyHandler, Request
 
+from instance.boot import Deadline
 from instance.errors import StepFailed
 
 ENDPOINT = 'http://169.254.169.254'
-SECONDS = 2.0
+SECONDS = 5.0
+# As patient as calls of the API: all of them need what is asked here.
+PATIENCE_SECONDS = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 TOKEN_SECONDS = 300
+ROLE = 'latest/meta-data/iam/security-credentials/'
 
 
 class MetadataAway(StepFailed):
@@ -17,49 +24,66 @@ class MetadataAway(StepFailed):
 
 
 class Metadata:
-    def __init__(self, environ: Mapping[str, str] = os.environ, tries: int = 3) -> None:
-        """Ask the service where the AWS SDK would ask it as well."""
+    def __init__(self, environ: Mapping[str, str] = os.environ, seconds: float | None = None) -> None:
+        """Ask the service where the AWS SDK would ask it as well, and for so many seconds if it is in trouble."""
         self._endpoint = environ.get('AWS_EC2_METADATA_SERVICE_ENDPOINT', ENDPOINT).rstrip('/')
         self._disabled = environ.get('AWS_EC2_METADATA_DISABLED', '').lower() == 'true'
-        self._tries = tries
+        self._seconds = PATIENCE_SECONDS if seconds is None else seconds
         # Whatever proxy there is for the rest, this address is the machine's own.
         self._open = build_opener(ProxyHandler({})).open
-
-    def get(self, path: str) -> str | None:
-        """Return what the service knows under a path, None where it knows nothing."""
-        if self._disabled:
-            raise MetadataAway('the metadata service is turned off by AWS_EC2_METADATA_DISABLED')
-        for number in range(1, self._tries + 1):
-            try:
-                return self._get(path)
-            except HTTPError as error:
-                if error.code == 404:
-                    return None
-                failure = f'it answers {error.code}'
-            except (URLError, OSError) as error:
-                failure = str(getattr(error, 'reason', error))
-            if number == self._tries:
-                raise MetadataAway(f'the metadata service at {self._endpoint} cannot be asked: {failure}')
-        raise AssertionError('unreachable: the last try returns or raises')
 
     @property
     def instance_id(self) -> str:
         """The id of this instance."""
-        known = self.get('latest/meta-data/instance-id')
-        if not known:
-            raise MetadataAway('the metadata service does not know the id of this instance')
-        return known
+        return self._known('latest/meta-data/instance-id')
 
     @property
-    def region(self) -> str | None:
+    def region(self) -> str:
         """The region that this instance is in."""
-        return self.get('latest/meta-data/placement/region')
+        return self._known('latest/meta-data/placement/region')
+
+    @property
+    def role(self) -> str | None:
+        """The role of this instance, None where it has none."""
+        return self._asked(ROLE, may_be_missing=True)
+
+    def _known(self, path: str) -> str:
+        """Return what each instance has: a service that does not know it yet will."""
+        return self._asked(path, may_be_missing=False) or ''
+
+    def _asked(self, path: str, may_be_missing: bool) -> str | None:
+        """Return what the service says under a path; raise MetadataAway when it says nothing for too long."""
+        if self._disabled:
+            raise MetadataAway('the metadata service is turned off by AWS_EC2_METADATA_DISABLED')
+        deadline = Deadline(self._seconds)
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                text = self._get(path)
+                if text:
+                    return text
+                failure = f'answers nothing under {path}'
+            except HTTPError as error:
+                if error.code == 404 and may_be_missing and str(error.url).endswith(path):
+                    return None
+                failure = f'answers {error.code} under {path}'
+            except (OSError, HTTPException) as error:
+                failure = f'cannot be reached: {_reason(error)}'
+            if not deadline.left:
+                raise MetadataAway(f'the metadata service at {self._endpoint} {failure}')
+            time.sleep(min(pause, deadline.left))
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _get(self, path: str) -> str:
         put = Request(f'{self._endpoint}/latest/api/token', method='PUT',
                       headers={'X-aws-ec2-metadata-token-ttl-seconds': str(TOKEN_SECONDS)})
         with self._open(put, timeout=SECONDS) as answer:
-            token = answer.read().decode()
+            token = answer.read().decode(errors='replace')
         get = Request(f'{self._endpoint}/{path}', headers={'X-aws-ec2-metadata-token': token})
         with self._open(get, timeout=SECONDS) as answer:
-            return str(answer.read().decode())
+            return str(answer.read().decode(errors='replace')).strip()
+
+
+def _reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, URLError) else error
+    return str(cause) or type(cause).__name__

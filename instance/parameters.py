@@ -7,7 +7,9 @@ from pathlib import Path
 import re
 from urllib.parse import unquote, urlsplit
 
+from instance import urls
 from instance.errors import StepFailed
+from instance.settings import CONTROL
 
 NAME = re.compile('[A-Z][A-Z0-9_]*')
 MIGRATION = 'MIGRATION_'
@@ -20,10 +22,13 @@ SECRET_SETTINGS = ('VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSW
 MACHINE_SETTINGS = ('DEPLOY_ID', 'HOST', 'INSTANCE_ID', *(f'{name}_FILE' for name in SECRET_SETTINGS))
 URLS = ('DATABASE_URL', 'MIGRATION_DATABASE_URL')
 PASSWORD, KEY = 'DATABASE_PASSWORD', 'VISITOR_KEY'
+ROLE_PASSWORDS = (PASSWORD, 'MIGRATION_DATABASE_PASSWORD')
 # The role of RDS whose members sign in with tokens: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/
 # UsingWithRDS.IAMDBAuth.DBAccounts.html
 LOGIN_GROUP = {'MIGRATION_LOGIN_GROUP': 'rds_iam'}
 PORT = 8000
+# Below them only root listens, and the container has the network of the machine.
+PORTS = range(1024, 65536)
 POSTGRESQL_PORT = 5432
 
 
@@ -47,15 +52,16 @@ class Plan:
 
 
 def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], known: Mapping[str, str],
-         folders: Mapping[str, Path]) -> Plan:
+         folders: Mapping[str, Path], has_authorities: bool = False) -> Plan:
     """Return what these parameters mean; raise StepFailed, naming the parameter, for the first bad or missing one.
 
-    `known` is what the machine adds by itself, `folders` is where each kind of container sees its secrets.
+    `known` is what the machine adds by itself, `folders` is where each kind of container sees its secrets;
+    `has_authorities` is whether they see a file with the authorities of the database's certificate.
     """
     for name in (*settings, *secrets):
         if not NAME.fullmatch(name):
             raise StepFailed(f'parameter {prefix}/.../{name}: a name has capital letters, digits and _ only')
-    _check_settings(prefix, settings)
+    _check_settings(prefix, settings, has_authorities)
     _require(prefix, settings, secrets)
     with_token = _switch(prefix, settings, TOKEN_SWITCH)
     if with_token and PASSWORD in secrets:
@@ -82,18 +88,31 @@ def role_of(name: str) -> str:
     return 'migration' if name.startswith(MIGRATION) else 'application'
 
 
-def password_in(name: str, text: str) -> str:
-    """Return what a secret holds: all of it, or the password of an object like those that RDS writes."""
+def file_of(name: str, text: str, subject: str) -> str:
+    """Return what the file of a secret holds: all of it, or the password of an object like those that RDS writes.
+
+    The password of a role stays together with the role's name, where the object has one: a rotation by alternating
+    users changes both.
+    """
     try:
         known = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if not isinstance(known, dict):
         return text
-    password = known.get('password')
+    password, user = known.get('password'), known.get('username')
     if not isinstance(password, str) or not password:
-        raise StepFailed(f'secret {name} is a JSON object without a text called password')
-    return password
+        raise StepFailed(f'{subject}: the secret is a JSON object without a text called password')
+    if name not in ROLE_PASSWORDS or user is None:
+        return password
+    if not isinstance(user, str) or not user:
+        raise StepFailed(f'{subject}: the secret is a JSON object whose username is not a text')
+    return json.dumps({'username': user, 'password': password})
+
+
+def subject(prefix: str, name: str) -> str:
+    """Return what a secret is called in messages: by its parameter, whose value might be the secret itself."""
+    return f'the secret that parameter {prefix}/secrets/{name} names'
 
 
 def account(url: str, parameter: str) -> Account:
@@ -109,7 +128,7 @@ def environment_file(variables: Mapping[str, str]) -> str:
     return ''.join(f'{name}={value}\n' for name, value in sorted(variables.items()))
 
 
-def _check_settings(prefix: str, settings: Mapping[str, str]) -> None:
+def _check_settings(prefix: str, settings: Mapping[str, str], has_authorities: bool) -> None:
     for name, value in settings.items():
         parameter = f'{prefix}/settings/{name}'
         if name in SECRET_SETTINGS:
@@ -117,20 +136,15 @@ def _check_settings(prefix: str, settings: Mapping[str, str]) -> None:
                              f'into {prefix}/secrets/{name}')
         if name in MACHINE_SETTINGS:
             raise StepFailed(f'parameter {parameter} is set by each machine itself; delete it')
-        if '\n' in value or '\r' in value:
-            raise StepFailed(f'parameter {parameter} has more than one line')
-        if name in URLS and _has_password(value):
-            # Not shown, because of what it holds.
-            raise StepFailed(f'parameter {parameter} holds a password; put it into Secrets Manager, and its name into '
-                             f'{prefix}/secrets/{name.removesuffix("URL")}PASSWORD')
-
-
-def _has_password(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return '@' in url
-    return parts.password is not None or 'password=' in parts.query
+        # Docker and Python do not agree on which of these ends a line.
+        if control := CONTROL.search(value):
+            raise StepFailed(f'parameter {parameter} has the control character U+{ord(control[0]):04X} at position '
+                             f'{control.start() + 1}; delete it')
+        if name in URLS:
+            urls.check(parameter, value, f'{prefix}/secrets/{name.removesuffix("URL")}PASSWORD', has_authorities)
+    port = settings.get('PORT', str(PORT))
+    if not re.fullmatch('[0-9]{1,5}', port) or int(port) not in PORTS:
+        raise StepFailed(f'parameter {prefix}/settings/PORT is {port}; use a number from {PORTS[0]} to {PORTS[-1]}')
 
 
 def _require(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str]) -> None:

@@ -33,6 +33,12 @@ def write_source(machine: Machine, plan: Plan) -> None:
         machine.password_source.write_text(json.dumps(source), encoding='utf-8')
 
 
+def fetched(aws: Aws, prefix: str, name: str, reference: str) -> str:
+    """Return what the file of a secret holds, from the secret's current value."""
+    subject = parameters.subject(prefix, name)
+    return parameters.file_of(name, aws.secret(reference, subject), subject)
+
+
 def renew(machine: Machine, aws: Aws) -> str:
     """Write the password that the database takes now, and return what kind it is."""
     source = json.loads(machine.password_source.read_text(encoding='utf-8'))
@@ -40,8 +46,8 @@ def renew(machine: Machine, aws: Aws) -> str:
         account = Account(**source['token_for'])
         value, kind = aws.database_token(account.host, account.port, account.user), f'a new token for {account.user}'
     elif 'secret' in source:
-        name = source['secret']
-        value, kind = parameters.password_in(name, aws.secret(name)), f'the value of {name}'
+        value = fetched(aws, machine.settings.parameter_prefix, parameters.PASSWORD, source['secret'])
+        kind = f'the value of {parameters.subject(machine.settings.parameter_prefix, parameters.PASSWORD)}'
     else:
         raise StepFailed(f'{machine.password_source} names no source of a password; run the step config again')
     secretfiles.write(machine.secrets('application') / parameters.PASSWORD, value)

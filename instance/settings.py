@@ -12,6 +12,8 @@ REGION = re.compile('[a-z0-9-]+')
 NAMES = ('PARAMETER_PREFIX', 'AWS_REGION', 'DEPLOY_ID', 'LIFECYCLE_HOOK', 'AUTO_SCALING_GROUP', 'LOG_GROUP',
          'SELFTEST')
 SDK = 'AWS_'
+# What one reader of a file takes for the end of a line and another one does not, and what a terminal obeys.
+CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Settings:
     @classmethod
     def legible(cls, text: str) -> 'Settings':
         """Return as much as can be read of lines of which some are bad, unchecked."""
-        lines = (line.partition('=') for line in text.splitlines() if not line.startswith('#'))
+        lines = (line.partition('=') for line in text.split('\n') if not line.startswith('#'))
         given = {name: value.strip() for name, separator, value in lines if separator}
         told = {name: given.get(name, '') for name in NAMES}
         return cls(told['PARAMETER_PREFIX'], told['AWS_REGION'], told['DEPLOY_ID'], told['LIFECYCLE_HOOK'],
@@ -57,7 +59,7 @@ class Settings:
 
 def _given(text: str) -> dict[str, str]:
     given = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split('\n'), 1):
         if not line.strip() or line.startswith('#'):
             continue
         name, separator, value = line.partition('=')
@@ -67,6 +69,8 @@ def _given(text: str) -> dict[str, str]:
         if name not in NAMES and not name.startswith(SDK):
             raise StepFailed(f'instance.env: {name} is not known; known are {", ".join(NAMES)} and {SDK}*')
         given[name] = value.strip()
+        if control := CONTROL.search(given[name]):
+            raise StepFailed(f'instance.env: {name} has the control character U+{ord(control[0]):04X}; delete it')
     return given
 
 

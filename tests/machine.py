@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from instance.aws import METADATA_SETTINGS
 from instance.machine import Machine
 from tests.cloud import Cloud, KEYS, REGION
 from tests.metadata import MetadataService
@@ -60,6 +61,16 @@ class FolderMachine:
         lines = ''.join(f'{name}={value}\n' for name, value in {**names, **sdk}.items())
         self.write('etc/visitors/instance.env', lines)
 
+    def tell_sdk(self, **names: str) -> None:
+        """Write more of what the user data would have written: settings of the SDK."""
+        with self.environment_file.open('a', encoding='utf-8') as file:
+            file.writelines(f'{name}={value}\n' for name, value in names.items())
+
+    @property
+    def environment_file(self) -> Path:
+        """The file that the user data writes."""
+        return self.root / 'etc/visitors/instance.env'
+
     def be(self, instance: str) -> None:
         """Be this instance from now on."""
         self._metadata.tree['latest/meta-data/instance-id'] = instance
@@ -104,7 +115,9 @@ class FolderMachine:
     def enter(self, monkeypatch: pytest.MonkeyPatch) -> Machine:
         """Make this process one on this machine, for a test that has to change how long something takes."""
         # A step adds what the user data says of the SDK to its environment; here it has to be gone afterwards.
-        for name, value in {**self.environment, 'AWS_ENDPOINT_URL': self._cloud.endpoint}.items():
+        lines = self.environment_file.read_text(encoding='utf-8').split('\n') if self.environment_file.exists() else []
+        told = dict(line.split('=', 1) for line in lines if line.startswith('AWS_'))
+        for name, value in {**self.environment, **METADATA_SETTINGS, **told}.items():
             monkeypatch.setenv(name, value)
         return Machine(self.root)
 
@@ -127,7 +140,7 @@ class FolderMachine:
     def variables(self, role: str) -> dict[str, str]:
         """Return the environment that a kind of container gets."""
         text = (self.root / f'run/visitors/{role}.env').read_text(encoding='utf-8')
-        return dict(line.split('=', 1) for line in text.splitlines())
+        return dict(line.split('=', 1) for line in text.rstrip('\n').split('\n'))
 
     def secret(self, role: str, name: str) -> Path:
         """Return the file of a secret."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 import json
 import secrets
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,8 @@ class MetadataService:
         """Tell an instance what stands in this tree, by its path."""
         self.tree = tree
         self.refused = 0
+        # What goes wrong with a path, question by question: a status instead of the answer, or seconds before it.
+        self.trouble: dict[str, list[float]] = {}
         self._tokens: set[str] = set()
         self._server = make_server('127.0.0.1', 0, self, threaded=True, request_handler=Silent)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -51,6 +54,11 @@ class MetadataService:
         return self._answer(Request(environ))(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
+        trouble = self.trouble.get(request.path.lstrip('/'))
+        wrong = trouble.pop(0) if trouble else 0
+        if isinstance(wrong, int) and wrong:
+            return Response(status=wrong)
+        time.sleep(wrong)
         if request.method == 'PUT' and request.path == '/latest/api/token':
             token = secrets.token_urlsafe()
             self._tokens.add(token)

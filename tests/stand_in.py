@@ -51,7 +51,7 @@ def run(folder: Path, arguments: Sequence[str]) -> int:
 def environment(options: Sequence[str]) -> dict[str, str]:
     """Return what the container's environment would be: the files' and the image's, and nothing of the caller's."""
     file = next(option for option in options if option.startswith('--env-file=')).removeprefix('--env-file=')
-    given = dict(line.split('=', 1) for line in Path(file).read_text(encoding='utf-8').splitlines())
+    given = dict(line.split('=', 1) for line in Path(file).read_text(encoding='utf-8').rstrip('\n').split('\n'))
     for mount in (option for option in options if option.startswith('--mount=')):
         parts = dict(part.split('=', 1) for part in mount.removeprefix('--mount=').split(',') if '=' in part)
         given = {name: value.replace(parts['target'], parts['source']) for name, value in given.items()}

@@ -11,8 +11,11 @@ import time
 
 import pytest
 
+from instance import config
+from instance.aws import Patience
 from instance.errors import StepFailed
-from instance.parameters import account, password_in, plan
+from instance.metadata import ROLE
+from instance.parameters import account, file_of, plan
 from instance.settings import Settings
 from tests.cloud import Cloud, refused_json
 from tests.machine import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX
@@ -87,7 +90,8 @@ def test_only_the_user_of_the_containers_can_read_a_secret(machine: FolderMachin
             assert folder.stat().st_uid == 0
             assert not folder.stat().st_mode & 0o067, f'{folder} can be listed or changed by others than root'
     assert machine.secret('application', 'VISITOR_KEY').read_text() == KEY
-    assert machine.secret('migration', 'MIGRATION_DATABASE_PASSWORD').read_text() == OWNER_PASSWORD
+    assert json.loads(machine.secret('migration', 'MIGRATION_DATABASE_PASSWORD').read_text()) == {
+        'username': 'own', 'password': OWNER_PASSWORD}
 
 
 def test_the_user_of_the_containers_reads_its_files_and_nobody_else_does(machine: FolderMachine,
@@ -142,10 +146,23 @@ def test_a_missing_parameter_fails_and_is_named(machine: FolderMachine, cloud: C
 
 def test_a_secret_that_does_not_exist_is_named(machine: FolderMachine, cloud: Cloud) -> None:
     put_settings(cloud, DATABASE_URL=URL)
-    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value='nothing-there', Type='String')
+    arn = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:nothing'
+    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=arn, Type='String')
     done = machine.run('config')
     assert done.returncode == 1
-    assert 'secret nothing-there: ResourceNotFoundException' in last_line(done.stdout)
+    assert (f'the secret that parameter {PREFIX}/secrets/VISITOR_KEY names: ResourceNotFoundException' in
+            last_line(done.stdout))
+
+
+def test_a_secret_in_the_place_of_its_name_is_not_shown(machine: FolderMachine, cloud: Cloud) -> None:
+    put_settings(cloud, DATABASE_URL=URL)
+    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=KEY, Type='String')
+    cloud.answers['GetSecretValue'] = (400, refused_json('AccessDeniedException', f'no right to read {KEY} for you'))
+    done = machine.run('config')
+    assert done.returncode == 1
+    assert (f'the secret that parameter {PREFIX}/secrets/VISITOR_KEY names: AccessDeniedException: no right to read '
+            'its value for you') in last_line(done.stdout)
+    assert KEY not in done.stdout + done.stderr + json.dumps(machine.boot)
 
 
 def test_an_encrypted_setting_is_refused(machine: FolderMachine, cloud: Cloud) -> None:
@@ -186,10 +203,94 @@ def test_why_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, code: str
     assert says in last_line(done.stdout)
 
 
-def test_a_machine_without_a_role_is_told_apart(machine: FolderMachine) -> None:
-    done = machine.run('config', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
-    assert done.returncode == 1
-    assert 'no credentials; this machine needs an instance profile with a role' in last_line(done.stdout)
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make what a machine waits for, before it gives up, a moment."""
+    monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0.3))
+    monkeypatch.setattr('instance.metadata.PATIENCE_SECONDS', 0.3)
+
+
+def reason_without_keys(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """Return why config fails on a machine that has no keys but those of its role."""
+    entered = machine.enter(monkeypatch)
+    for name, value in {'AWS_ACCESS_KEY_ID': '', 'AWS_SECRET_ACCESS_KEY': '', **environment}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StepFailed) as failure:
+        config.run(entered)
+    return failure.value.reason
+
+
+def test_a_machine_without_a_role_is_told_apart(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
+                                                impatient: None) -> None:
+    assert reason_without_keys(machine, monkeypatch) == (
+        f'parameters under {PREFIX}/settings: no credentials; this machine needs an instance profile with a role')
+
+
+def test_a_metadata_service_that_goes_away_is_not_taken_for_a_missing_role(
+        machine: FolderMachine, metadata: MetadataService, monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    metadata.give_role('visitors')
+    metadata.trouble[f'{ROLE}visitors'] = [500] * 1000
+    assert reason_without_keys(machine, monkeypatch) == (
+        f'parameters under {PREFIX}/settings: no credentials: the metadata service names the role visitors and gives '
+        'none of its credentials')
+    metadata.trouble[ROLE] = [503] * 1000
+    assert reason_without_keys(machine, monkeypatch) == (
+        f'parameters under {PREFIX}/settings: no credentials: the metadata service at {metadata.endpoint} answers 503 '
+        f'under {ROLE}')
+
+
+@pytest.mark.parametrize('trouble', [503, 404, 401, 2.1], ids=str)
+def test_a_metadata_service_in_trouble_for_a_moment_costs_no_machine(
+        machine: FolderMachine, parameters: Cloud, metadata: MetadataService, trouble: float,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata.give_role('visitors')
+    # A slow answer takes its time from this test as well: there, what is asked last is enough.
+    paths = ('latest/api/token', 'latest/meta-data/instance-id', ROLE, f'{ROLE}visitors')
+    metadata.trouble = {path: [trouble] for path in paths if trouble != 2.1 or path == ROLE}
+    entered = machine.enter(monkeypatch)
+    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
+        monkeypatch.setenv(name, '')
+    monkeypatch.setattr('instance.aws.FIRST_PAUSE', 0.05)
+    monkeypatch.setattr('instance.metadata.FIRST_PAUSE', 0.05)
+    assert config.run(entered).endswith(' variables, 3 secrets')
+    assert not any(metadata.trouble.values()), 'nothing went wrong'
+
+
+@pytest.mark.parametrize(('status', 'code'), [(503, 'ServiceUnavailable'), (500, 'InternalFailure'),
+                                              (429, 'TooManyRequestsException'), (400, 'ThrottlingException')])
+def test_an_api_in_trouble_is_asked_again_for_seconds_and_not_for_a_number_of_times(
+        machine: FolderMachine, parameters: Cloud, status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('instance.aws.FIRST_PAUSE', 0.01)
+    monkeypatch.setattr('instance.aws.LONGEST_PAUSE', 0.01)
+    asked = iter(range(1000))
+    parameters.refuse = lambda action, _body: (
+        (status, refused_json(code, 'not now')) if action == 'GetSecretValue' and next(asked) < 40 else None)
+    assert config.run(machine.enter(monkeypatch)).endswith(' variables, 3 secrets')
+    assert next(asked) > 40
+
+
+def test_the_time_that_a_call_may_take_has_an_end(machine: FolderMachine, cloud: Cloud, impatient: None,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.answers['GetParametersByPath'] = (503, refused_json('ServiceUnavailable', 'not now'))
+    with pytest.raises(StepFailed, match=f'parameters under {PREFIX}/settings: ServiceUnavailable: not now'):
+        config.run(machine.enter(monkeypatch))
+
+
+@pytest.mark.parametrize(('name', 'value', 'says'), [
+    ('AWS_WEB_IDENTITY_TOKEN_FILE', '/tmp', 'Is a directory'),
+    ('AWS_WEB_IDENTITY_TOKEN_FILE', '/nowhere', 'No such file or directory'),
+    ('AWS_PROFILE', 'nowhere', 'The config profile (nowhere) could not be found'),
+    ('AWS_ENDPOINT_URL', 'nowhere', 'Invalid endpoint: nowhere'),
+    ('AWS_METADATA_SERVICE_TIMEOUT', 'long', "invalid literal for int() with base 10: 'long'"),
+])
+def test_a_setting_of_the_sdk_that_leads_nowhere_is_one_line(
+        machine: FolderMachine, monkeypatch: pytest.MonkeyPatch, impatient: None, name: str, value: str,
+        says: str) -> None:
+    role = {'AWS_ROLE_ARN': 'arn:aws:iam::123456789012:role/visitors'} if 'IDENTITY' in name else {}
+    machine.tell_sdk(**{name: value, **role})
+    reason = reason_without_keys(machine, monkeypatch)
+    assert reason.startswith(f'parameters under {PREFIX}/settings: ')
+    assert says in reason
 
 
 def test_the_role_of_the_instance_signs(machine: FolderMachine, parameters: Cloud, metadata: MetadataService) -> None:
@@ -199,11 +300,11 @@ def test_the_role_of_the_instance_signs(machine: FolderMachine, parameters: Clou
     assert metadata.refused == 0
 
 
-def test_a_metadata_service_that_is_away_is_told(machine: FolderMachine, parameters: Cloud) -> None:
-    done = machine.run('config', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
-    assert done.returncode == 1
-    assert 'the metadata service at http://127.0.0.1:9 cannot be asked: ' in last_line(done.stdout)
-    assert 'refused' in last_line(done.stdout)
+def test_a_metadata_service_that_is_away_is_told(machine: FolderMachine, impatient: None,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = reason_without_keys(machine, monkeypatch, AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
+    assert reason.startswith('the metadata service at http://127.0.0.1:9 cannot be reached: ')
+    assert 'refused' in reason
 
 
 def test_without_user_data_the_file_that_is_missing_is_named(machine: FolderMachine) -> None:
@@ -242,6 +343,21 @@ def test_in_a_container_the_power_came_on_with_systemd(machine: FolderMachine) -
     assert machine.boot['phases'][0]['seconds'] == 0.0
 
 
+@pytest.mark.parametrize('url', [
+    'postgres://visitors@db/visitors', 'postgresql+psycopg2://vis%2Fitors@[2001:db8::1]:6432/visitors',
+    f'{URL}?sslmode=require&options=-csearch_path%3Dstats', 'postgresql:///visitors?host=/run/postgresql',
+    'sqlite:////var/lib/visitors.sqlite3', 'postgresql://visitors@db/passwords',
+])
+def test_an_address_of_either_form_is_taken_as_it_is(url: str) -> None:
+    found = plan(PREFIX, {'DATABASE_URL': url}, LEAST_SECRETS, {}, FOLDERS)
+    assert found.variables['application']['DATABASE_URL'] == url
+
+
+def test_what_a_human_writes_is_no_control_character() -> None:
+    found = plan(PREFIX, {**LEAST_SETTINGS, 'USER_NAME': 'Zoë O’Néill 李 \u00a0\u200f'}, LEAST_SECRETS, {}, FOLDERS)
+    assert found.variables['application']['USER_NAME'] == 'Zoë O’Néill 李 \u00a0\u200f'
+
+
 def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECRETS) -> object:
     return plan(PREFIX, {**LEAST_SETTINGS, **settings}, secrets, {}, FOLDERS)
 
@@ -252,9 +368,26 @@ def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECR
     ({'DATABASE_URL': f'postgresql://v:{PASSWORD}@db/visitors'}, f'its name into {PREFIX}/secrets/DATABASE_PASSWORD'),
     ({'DATABASE_URL': f'postgresql://visitors@db/visitors?password={PASSWORD}'}, 'holds a password'),
     ({'DATABASE_URL': f'postgresql://visitors:{PASSWORD}@[db/visitors'}, 'holds a password'),
+    ({'DATABASE_URL': f'postgresql://visitors:{PASSWORD}?x@db/visitors'}, 'holds a password'),
+    ({'DATABASE_URL': f'postgresql://visitors:{PASSWORD}#x@db/visitors'}, 'holds a password'),
+    ({'DATABASE_URL': f'postgresql://visitors@db/visitors?sslkey=/x&sslpassword={PASSWORD}'}, 'holds a password'),
+    ({'DATABASE_URL': f'host=db user=visitors password={PASSWORD}'}, 'holds a password'),
+    ({'DATABASE_URL': f'host=db user=visitors word={PASSWORD}'}, 'is not of the form postgresql://'),
+    ({'MIGRATION_DATABASE_URL': f'postgresql://{PASSWORD}'}, 'which begins with postgresql://, is not of the form'),
+    ({'DATABASE_URL': f'mysql://visitors@db/{PASSWORD}'}, 'which begins with mysql://, is not of the form'),
+    ({'DATABASE_URL': PASSWORD}, f'its name into {PREFIX}/secrets/DATABASE_PASSWORD'),
+    ({'DATABASE_URL': f'{URL}?{PASSWORD}'}, 'has something else behind the ? than application_name, '),
+    ({'DATABASE_URL': f'{URL}?passfile=/x'}, 'has something else behind the ? than application_name, '),
+    ({'DATABASE_URL': f'{URL}?sslmode=verify-full'}, 'has no sslrootcert that containers see; use'),
+    ({'DATABASE_URL': f'{URL}?sslmode=verify-ca&sslrootcert=/etc/ssl/x'}, 'has no sslrootcert that'),
+    ({'DATABASE_URL': f'{URL}?sslrootcert=/etc/visitors/database-ca.pem'}, 'is not on this machine; bake the AMI'),
     ({'INSTANCE_ID': 'i-1'}, 'is set by each machine itself; delete it'),
     ({'DATABASE_PASSWORD_FILE': '/etc/shadow'}, 'is set by each machine itself; delete it'),
-    ({'USER_NAME': 'a\nVISITOR_KEY=b'}, 'has more than one line'),
+    *(({'USER_NAME': f'ab{separator}c=d'}, f'USER_NAME has the control character U+{code} at position 3; delete')
+      for separator, code in (('\n', '000A'), ('\r', '000D'), ('\v', '000B'), ('\x1c', '001C'), ('\x85', '0085'),
+                              ('\u2028', '2028'), ('\u2029', '2029'), ('\0', '0000'))),
+    *(({'PORT': port}, f'settings/PORT is {port}; use a number from 1024 to 65535')
+      for port in ('http', '80', '0', '65536', '-8000', '8000 ', '\u0668\u0660\u0660\u0660')),
     ({'user_name': 'a'}, 'a name has capital letters, digits and _ only'),
     ({'DATABASE_IAM_AUTHENTICATION': 'yes'}, 'is yes; use 1 or 0'),
     ({'PURGE_OLDER_THAN': 'a month'}, 'is a month; use a number of days'),
@@ -274,18 +407,27 @@ def test_a_password_and_a_token_exclude_each_other() -> None:
 
 
 @pytest.mark.parametrize(('text', 'password'), [
-    ('plain', 'plain'), ('12345', '12345'), ('"quoted"', '"quoted"'), ('{x', '{x'),
+    ('plain', 'plain'), ('12345', '12345'), ('"quoted"', '"quoted"'), ('{x', '{x'), (f'{{"a":{"[" * 9000}', None),
     ('{"password": "in it"}', 'in it'),  # pragma: allowlist secret
+    ('{"password": "x", "username": "of", "engine": "postgres"}', '{"username": "of", "password": "x"}'),
 ])
-def test_a_secret_is_a_text_or_an_object_with_a_password(text: str, password: str) -> None:
-    assert password_in('arn', text) == password
+def test_a_secret_is_a_text_or_an_object_with_a_password(text: str, password: str | None) -> None:
+    assert file_of('DATABASE_PASSWORD', text, 'a secret') == (password or text)
 
 
-@pytest.mark.parametrize('text', ['{}', '{"password": ""}', '{"password": 1}', '{"passwort": "x"}'])
-def test_an_object_without_a_password_is_refused_by_its_name_alone(text: str) -> None:
+def test_the_name_of_a_role_belongs_to_its_password_and_to_no_other_secret() -> None:
+    assert file_of('VISITOR_KEY', '{"password": "x", "username": "of"}', 'a secret') == 'x'
+
+
+@pytest.mark.parametrize(('text', 'lacks'), [
+    *((text, 'without a text called password')
+      for text in ('{}', '{"password": ""}', '{"password": 1}', '{"passwort": "x"}')),
+    *((f'{{"password": "x", "username": {name}}}', 'whose username is not a text') for name in ('""', '1')),
+])
+def test_an_object_without_a_password_is_refused_by_its_name_alone(text: str, lacks: str) -> None:
     with pytest.raises(StepFailed) as failure:
-        password_in('arn', text)
-    assert failure.value.reason == 'secret arn is a JSON object without a text called password'
+        file_of('DATABASE_PASSWORD', text, 'the secret of x')
+    assert failure.value.reason == f'the secret of x: the secret is a JSON object {lacks}'
 
 
 @pytest.mark.parametrize(('url', 'where'), [
@@ -311,6 +453,8 @@ def test_a_url_without_an_account_takes_no_token(url: str) -> None:
     ('LIFECYLE_HOOK=x', 'LIFECYLE_HOOK is not known; known are PARAMETER_PREFIX'),
     ('SELFTEST=yes', 'SELFTEST=yes: use 1, or leave it out'),
     ('# what\n\nno sentence', 'line 3 is not NAME=VALUE'),
+    *((f'SELFTEST=1\nDEPLOY_ID=7{separator}8', f'DEPLOY_ID has the control character U+{code}; delete it')
+      for separator, code in (('\v', '000B'), ('\x1c', '001C'), ('\x85', '0085'), ('\u2028', '2028'))),
 ])
 def test_bad_user_data_is_named(text: str, says: str) -> None:
     with pytest.raises(StepFailed, match=re.escape(says)):

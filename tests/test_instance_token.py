@@ -6,7 +6,11 @@ import stat
 from urllib.parse import parse_qs, urlsplit
 
 from botocore.session import Session
+import pytest
 
+from instance import password
+from instance.aws import Patience
+from instance.errors import StepFailed
 from tests.cloud import Cloud, KEYS, REGION
 from tests.machine import FolderMachine, last_line
 from tests.metadata import MetadataService
@@ -84,12 +88,16 @@ def test_the_role_of_the_instance_signs_a_token(machine: FolderMachine, cloud: C
     assert signed['X-Amz-Security-Token'] == 'session-of-the-role'
 
 
-def test_without_credentials_the_token_at_hand_stays(machine: FolderMachine, cloud: Cloud) -> None:
+def test_without_credentials_the_token_at_hand_stays(machine: FolderMachine, cloud: Cloud,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     with_token(machine, cloud)
     before = machine.secret('application', 'DATABASE_PASSWORD').read_text()
-    done = machine.run('token', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
-    assert done.returncode == 1
-    assert 'token for the database: no credentials' in last_line(done.stdout)
+    entered = machine.enter(monkeypatch)
+    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
+        monkeypatch.setenv(name, '')
+    monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0.3))
+    with pytest.raises(StepFailed, match='token for the database: no credentials'):
+        password.run(entered)
     assert machine.secret('application', 'DATABASE_PASSWORD').read_text() == before
 
 
@@ -101,7 +109,8 @@ def test_a_rotated_password_is_fetched(machine: FolderMachine, cloud: Cloud) -> 
         SecretId='database_password', SecretString=json.dumps({'username': USER, 'password': 'rotated'}))
     done = machine.run('token')
     assert done.returncode == 0, done.stdout
-    assert machine.secret('application', 'DATABASE_PASSWORD').read_text() == 'rotated'
+    assert json.loads(machine.secret('application', 'DATABASE_PASSWORD').read_text()) == {
+        'username': USER, 'password': 'rotated'}
     assert 'rotated' not in done.stdout + done.stderr
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from instance import application, boot, checks, container, failed, journal, migrate, purge, ready
+from instance import application, boot, checks, container, failed, journal, migrate, purge, ready, urls
 from instance.__main__ import PHASES, STEPS
 from instance.machine import Machine
 from instance.parameters import MACHINE_SETTINGS, PORT
@@ -275,6 +275,12 @@ def test_the_exit_codes_of_the_migration_are_those_of_the_application() -> None:
     assert set(failed.MIGRATION_CODES) <= set(migrate.MEANINGS)
 
 
+def test_the_bake_puts_the_authorities_where_containers_look_for_them() -> None:
+    tasks = (ROOT / 'packer/ansible/roles/application/tasks/identity.yml').read_text(encoding='utf-8')
+    assert f'dest: {urls.AUTHORITIES}\n' in tasks
+    assert str(Machine().authorities) == urls.AUTHORITIES
+
+
 def test_what_the_machine_sets_is_a_setting_of_the_application() -> None:
     source = (ROOT / 'visitors/settings.py').read_text(encoding='utf-8')
     for name in (*MACHINE_SETTINGS, 'PORT', 'WORKERS', 'DATABASE_URL'):
@@ -307,8 +313,9 @@ def test_the_document_lists_what_the_user_data_can_say() -> None:
 
 def test_the_document_lists_the_files_of_a_machine() -> None:
     machine = Machine()
-    paths: set[Any] = {machine.environment, machine.root / 'etc/visitors/image.json', machine.boot_record,
-                       machine.served, machine.password_source, machine.purge_settings, machine.data, machine.cursor,
+    paths: set[Any] = {machine.environment, machine.authorities, machine.root / 'etc/visitors/image.json',
+                       machine.boot_record, machine.served, machine.password_source, machine.purge_settings,
+                       machine.data, machine.cursor,
                        *(machine.variables(role) for role in ('application', 'migration')),
                        *(machine.secrets(role) for role in ('application', 'migration'))}
     assert set(names([row[0] for row in table('Files')])) == {str(path) for path in paths}
