@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+import sys
 
 from flask import Flask, request
 from flask_migrate import Migrate
@@ -10,6 +11,7 @@ from visitors import commands, health, logs, responses, schema, views
 from visitors.counting import Counter
 from visitors.database import Breaker, db, engine_options, prepare_engine
 from visitors.key import visitor_key
+from visitors.listening import obstacle
 from visitors.page import Page, Shortcut
 from visitors.prefix import Prefix
 from visitors.settings import is_embedded, load_or_exit, Settings
@@ -60,4 +62,7 @@ def _once(act: Callable[[], object]) -> Callable[[], None]:
 
 if __name__ == '__main__':
     given = load_or_exit()
+    problem = obstacle(given.host, given.port)
+    if problem:
+        sys.exit(problem)
     create_app(given).run(given.host, given.port)

@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+import sys
 
 from gunicorn.arbiter import Arbiter
 
+from visitors.listening import obstacle
 from visitors.logs import ServerLogger
 from visitors.settings import load_or_exit
 
@@ -37,6 +39,15 @@ worker_tmp_dir = '/dev/shm' if Path('/dev/shm').is_dir() else None
 control_socket_disable = True
 logger_class = ServerLogger
 accesslog = '-'
+
+
+def on_starting(server: Arbiter) -> None:
+    """End the start with one line where the port cannot be had; gunicorn would try for five seconds."""
+    inherits_sockets = {'GUNICORN_FD', 'LISTEN_FDS'} & set(os.environ)
+    problem = None if inherits_sockets else obstacle(settings.host, settings.port)
+    if problem:
+        server.log.error('%s', problem)
+        sys.exit(1)
 
 
 def when_ready(server: Arbiter) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -210,6 +211,33 @@ def test_a_bad_setting_ends_the_start_with_one_line(clone: Path, command: tuple[
     assert done.returncode
     assert 'bad setting: TRUSTED_PROXIES=many: use a whole number from 0 to 10\n' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(('command', 'host'), [(MAKE, '127.0.0.1'), (MAKE, '::1'), (PYTHON, '0.0.0.0'),
+                                               (PYTHON, 'localhost')], ids=['make', 'IPv6', 'python', 'a name'])
+def test_a_taken_port_ends_the_start_at_once_and_says_who_has_it(clone: Path, command: tuple[str, ...],
+                                                                 host: str) -> None:
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    with socket.create_server(('127.0.0.1' if host == 'localhost' else host, 0), family=family) as other:
+        port = other.getsockname()[1]
+        done = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'HOST': host, 'PORT': str(port)},
+                              capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    assert done.returncode
+    name = Path('/proc/self/comm').read_text(encoding='utf-8').strip()
+    found = re.findall(rf'port {port} of {re.escape(host)} is taken by {re.escape(name)} \(process {os.getpid()}\); '
+                       r'end it or use another port: make run PORT=([0-9]+)', done.stderr)
+    assert len(found) == 1, done.stderr
+    assert int(found[0]) > port
+    assert 'Traceback' not in done.stderr and 'Connection in use' not in done.stderr
+
+
+@pytest.mark.parametrize('command', [MAKE, PYTHON], ids=['make', 'python'])
+def test_an_address_of_another_machine_ends_the_start_with_one_line(clone: Path, command: tuple[str, ...]) -> None:
+    done = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'HOST': '192.0.2.1', 'PORT': '0'},
+                          capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    assert done.returncode
+    assert done.stderr.count('HOST=192.0.2.1 is no address of this machine; use 127.0.0.1') == 1
+    assert 'Traceback' not in done.stderr and 'failed' not in done.stderr
 
 
 def test_importing_it_reads_no_setting_and_every_application_has_its_own(tmp_path: Path) -> None:
