@@ -162,12 +162,21 @@ purge: $(BIN)/.installed-release ## remove a machine image that was found broken
 	@$(BIN)/python -m release purge $(OPTIONS) '$(PURGE)'
 
 .PHONY: up
-up: .env image ## start the application with a PostgreSQL by compose; makes .env with secrets of its own
+up: compose .env image ## start the application with a PostgreSQL by compose; makes .env with secrets of its own
 	@docker compose up --detach --wait
 	@echo "serving on http://$$(docker compose port application 8000)"
 
+# Debian's docker.io brings no Compose, and Debian 12's docker-compose is the 1.29 that rejects today's files.
+.PHONY: compose
+compose:
+	@command -v docker >/dev/null || { echo 'no docker command: apt-get install docker.io, on Debian 13 docker-cli as well;' \
+		'elsewhere see https://docs.docker.com/engine/install' >&2; exit 1; }
+	@docker compose version >/dev/null 2>&1 || { echo 'docker has no compose command (Compose v2). Its package:' \
+		'docker-compose on Debian 13, docker-compose-v2 on Ubuntu, docker-compose-plugin among Docker'\''s own, which are' \
+		'for Debian 12, too: https://docs.docker.com/engine/install/debian' >&2; exit 1; }
+
 .PHONY: down
-down: ## stop what `make up` has started; the data stay
+down: compose ## stop what `make up` has started; the data stay
 	@docker compose down
 
 ##@ Maintain

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from rehearsal.engine import CommandFailed, Engine
+from tests.images.bases import BaseImages
 from tests.images.containers import Composed, counted, eventually, PATIENCE, unique
 from tests.images.fixtures import default_of, Image
 from tests.server import BROWSER, ROOT
@@ -59,6 +60,21 @@ def test_visits_outlive_the_containers_that_counted_them(set_up: Composed) -> No
     assert set_up.leftovers()['container'] == ''
     set_up.up()
     assert counted(set_up.get()) == (2, 1), 'the visit before `down` is lost'
+
+
+@pytest.mark.container
+def test_the_databases_image_may_be_of_the_next_major_version(engine: Engine, variables: dict[str, str],
+                                                              base_images: BaseImages) -> None:
+    with Composed(engine, {**variables, 'POSTGRES_IMAGE': base_images.next_postgres()}, AS_SHIPPED) as set_up:
+        for expected in (1, 2):
+            set_up.up()
+            assert counted(set_up.get()) == (expected, 1)
+            set_up('down')
+
+
+def test_the_data_of_earlier_versions_stay_where_they_are() -> None:
+    text = (ROOT / 'docker-compose.yml').read_text(encoding='utf-8')
+    assert re.findall(r'PGDATA: (\S+)', text) == re.findall(r'- database:(\S+)', text) == ['/var/lib/postgresql/data']
 
 
 @pytest.mark.container
@@ -188,6 +204,34 @@ def test_nothing_starts_without_a_secret_and_the_message_says_what_to_do(engine:
         with pytest.raises(CommandFailed, match=f'(?s){secret}.*make up, or see .env.example'):
             lacking.up()
         assert not any(usual.leftovers().values())
+
+
+# Docker as it is without a Compose of today: Debian's docker.io has none, Debian 12's own is 1.29.
+@pytest.mark.parametrize(('docker', 'says'), [
+    (None, 'no docker command: apt-get install docker.io'),
+    ('echo "docker: \\047compose\\047 is not a docker command." >&2; exit 1',
+     'docker has no compose command (Compose v2). Its package: docker-compose on Debian 13, docker-compose-v2 on'),
+], ids=['no docker', 'no compose'])
+@pytest.mark.parametrize('verb', ['up', 'down'])
+def test_without_compose_the_package_is_named_before_anything_is_made(tmp_path: Path, verb: str, docker: str | None,
+                                                                      says: str) -> None:
+    for name in ('bash', 'make', 'python3', 'sh'):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    if docker:
+        script = f'#!/bin/sh\necho "docker $*" >> {tmp_path}/calls\n{docker}\n'
+        (tmp_path / 'docker').write_text(script, encoding='utf-8')
+        (tmp_path / 'docker').chmod(0o755)
+    folder = tmp_path / 'copy'
+    folder.mkdir()
+    for name in ('Makefile', '.env.example'):
+        shutil.copy(ROOT / name, folder)
+    done = subprocess.run(['make', verb], cwd=folder, env={'PATH': str(tmp_path)}, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode
+    assert done.stderr.startswith(says)
+    assert done.stderr.count('\n') == 2, 'more is said than what is missing, and that make has failed'
+    assert not (folder / '.env').exists()
+    assert not docker or (tmp_path / 'calls').read_text(encoding='utf-8') == 'docker compose version\n'
 
 
 def test_make_writes_secrets_of_its_own_that_only_the_owner_can_read(tmp_path: Path) -> None:

@@ -27,15 +27,18 @@ CMD ["python3"]
 # The cluster that the packages make would only be in the way of the entry point's.
 POSTGRES_HOOKS = ('rm -rf "$1"/var/lib/postgresql/* "$1"/etc/postgresql/*',)
 POSTGRES = """
-ENV PATH=/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 PGDATA=/var/lib/postgresql/data
+ENV PATH=/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 PG_MAJOR={major} PGDATA={data}
 COPY postgres-entrypoint /usr/local/bin/
 RUN install --directory --owner=postgres --group=postgres /run/postgresql
-VOLUME /var/lib/postgresql/data
+VOLUME {volume}
 ENTRYPOINT ["/usr/local/bin/postgres-entrypoint"]
 CMD ["postgres"]
 STOPSIGNAL SIGINT
 EXPOSE 5432
 """
+# Where the public images keep data. Debian 13 has no other server than 17, so it stands in for the next one, too.
+FOLDERS_17 = {'major': '17', 'data': '/var/lib/postgresql/data', 'volume': '/var/lib/postgresql/data'}
+FOLDERS_18 = {'major': '18', 'data': '/var/lib/postgresql/18/docker', 'volume': '/var/lib/postgresql'}
 # What a container needs to know of this machine's pip; find-links and the like name folders it has not.
 INDEX_SETTINGS = ('index-url', 'extra-index-url', 'trusted-host')
 
@@ -56,7 +59,11 @@ class BaseImages:
 
     def postgres(self, public: str) -> str:
         """Return the name of an image with PostgreSQL, which obeys the public image's variables."""
-        return self._choose('POSTGRES_IMAGE', public, self._postgres_stand_in)
+        return self._choose('POSTGRES_IMAGE', public, lambda: self._postgres_stand_in(FOLDERS_17))
+
+    def next_postgres(self) -> str:
+        """Return the name of an image of the first major version that keeps its data elsewhere."""
+        return self._choose('POSTGRES_18_IMAGE', 'postgres:18-trixie', lambda: self._postgres_stand_in(FOLDERS_18))
 
     def remove(self) -> None:
         """Delete the stand-ins from the engine; what took long to make stays in the cache."""
@@ -84,10 +91,10 @@ class BaseImages:
         files = {'pip.conf': pip_settings().encode(), 'certificates': certificates()}
         return self._build('python', root_filesystem('python', PYTHON_PACKAGES, PYTHON_HOOKS), PYTHON, files)
 
-    def _postgres_stand_in(self) -> str:
+    def _postgres_stand_in(self, folders: Mapping[str, str]) -> str:
         files = {'postgres-entrypoint': Path(__file__).with_name('postgres-entrypoint').read_bytes()}
         archive = root_filesystem('postgres', ('postgresql-17',), POSTGRES_HOOKS)
-        return self._build('postgres', archive, POSTGRES, files)
+        return self._build(f'postgres-{folders["major"]}', archive, POSTGRES.format(**folders), files)
 
     def _build(self, name: str, archive: Path, instructions: str, files: Mapping[str, bytes]) -> str:
         tag = f'visitors-stand-in-{name}:{uuid.uuid4().hex[:12]}'
