@@ -30,12 +30,19 @@ version: ## print the version of a build made now
 
 # A file's tests share what they start, so they stay together. More processes than this would mean more servers.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Those that need no engine, no machine and no Packer.
+OF_THE_APPLICATION := -m 'not container and not machine and not virtual and not packer'
 
 .PHONY: test
 test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
 	@tests/install-packages tests/packages.txt
-	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
-	@$(PYTEST) $(SIDE_BY_SIDE) -m 'not container and not machine and not virtual' $(TESTS)
+	@$(PYTEST) $(SIDE_BY_SIDE) $(OF_THE_APPLICATION) $(TESTS)
+
+.PHONY: test-packer
+test-packer: $(BIN)/.installed-tests ## test the release tool and the image templates with a real Packer
+	@tests/install-packages tests/packages.txt
+	@tests/install-packages tests/packages.check.txt
+	@$(PYTEST) $(SIDE_BY_SIDE) -m packer $(TESTS)
 
 .PHONY: test-container
 test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
@@ -47,7 +54,7 @@ test-container: $(BIN)/.installed-tests ## test the container image and the comp
 test-image: $(BIN)/.installed-tests ## test the machine image and what boots from it, on a rehearsal's machines
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.machine.txt
-	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.check.txt
 	@$(PYTEST) -m machine $(TESTS)
 
 .PHONY: test-machine
@@ -74,7 +81,7 @@ check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, m
 check-packer: export PATH := $(abspath $(BIN)):$(PATH)
 check-packer: export CHECKPOINT_DISABLE := 1
 check-packer: $(BIN)/.installed-tests ## check the template and the playbooks of the machine image
-	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.check.txt
 	@packer fmt -check packer || { echo 'packer fmt packer puts it right' >&2; exit 1; }
 	@packer validate -var=region=eu-central-1 -var=base_ami=ami-0123456789abcdef0 packer
 	@cd packer/ansible && ansible-lint --nocolor -qq
@@ -99,10 +106,9 @@ check-terraform: ## check the stack's form, its types, and the policies that eac
 .PHONY: coverage
 coverage: $(BIN)/.installed-tests ## run the tests and report which branches of visitors/ they take; writes build/coverage.xml
 	@tests/install-packages tests/packages.txt
-	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
 	@rm --force .coverage .coverage.*
 	@mkdir --parents build
-	@$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) -m 'not container and not machine and not virtual' --junit-xml build/junit.xml
+	@$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $(OF_THE_APPLICATION) --junit-xml build/junit.xml
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage xml --quiet -o build/coverage.xml
 	@$(BIN)/coverage report --fail-under 95
@@ -116,7 +122,7 @@ benchmark: $(BIN)/.installed-tests ## measure ratios of speed; takes minutes. OP
 bake-benchmark: $(BIN)/.installed-tests ## measure what bakes and boots take, as ratios; takes a quarter of an hour
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.machine.txt
-	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.check.txt
 	@$(BIN)/python -m benchmarks.bake $(OPTIONS)
 
 .PHONY: mutation
@@ -153,7 +159,7 @@ archive: $(BIN)/.installed-release image ## save the container image to build/im
 
 .PHONY: bake
 bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## make a released machine image on AWS; of ARCHIVE=FILE, if it is given
-	@command -v packer >/dev/null || tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.check.txt
 	@$(BIN)/python -m release bake $(OPTIONS) \
 		$(if $(ARCHIVE),--archive '$(wildcard $(ARCHIVE))',--image "$(NAME):$$($(PYTHON) -m release version --tag)")
 

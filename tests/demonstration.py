@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 import random
-import shutil
 import tempfile
 
 from playwright.sync_api import Browser, sync_playwright, ViewportSize
 from sqlalchemy import Engine
 
 from app import create_app
+from tests.packages import program
 from tests.server import bring_up, BROWSER, environment, ROOT, Server
 from visitors.counting import Counter, today
 from visitors.database import db
@@ -24,6 +24,7 @@ PICTURES = {'light': ROOT / 'docs' / 'screenshot.png', 'dark': ROOT / 'docs' / '
 WINDOW: ViewportSize = {'width': 1400, 'height': 900}
 DAYS = 120
 WEEKEND = 5
+CHROMIUMS = ('chromium', 'chromium-browser', 'google-chrome')
 CHROMIUM_FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
                   '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
@@ -61,7 +62,7 @@ def _visitors_by_day(last: date) -> Iterator[tuple[date, list[bytes]]]:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Give a running Chromium that talks to nobody but the pages it is sent to."""
-    path = shutil.which('chromium')
+    path = next(filter(None, map(program, CHROMIUMS)), None)
     if not path:
         raise RuntimeError('chromium is not installed; do it with: apt-get install chromium')
 

@@ -7,20 +7,22 @@ from types import TracebackType
 
 import pytest
 
-WRITER = Path('/usr/lib/systemd/systemd-journal-remote')
+from tests.packages import program
+
 BOOT = '0' * 31 + '1'
 
 
 class WrittenJournal:
     def __init__(self, folder: Path) -> None:
         """Begin a journal in a folder."""
-        if not WRITER.exists():
+        writer = program('systemd-journal-remote')
+        if not writer:
             pytest.fail('no systemd-journal-remote, which writes journals: apt-get install systemd-journal-remote, or '
                         'let `make test` do it', pytrace=False)
         folder.mkdir()
         self.folder = folder
         self._number = 0
-        self._writer = subprocess.Popen([str(WRITER), f'--output={folder}/system.journal', '-'],
+        self._writer = subprocess.Popen([str(writer), f'--output={folder}/system.journal', '-'],
                                         stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def __enter__(self) -> 'WrittenJournal':

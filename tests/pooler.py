@@ -5,7 +5,6 @@ from contextlib import contextmanager
 import os
 from pathlib import Path
 import pwd
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ import time
 import pytest
 from sqlalchemy import make_url
 
+from tests.packages import program
 from tests.postgresql import free_port
 
 CONFIGURATION = """
@@ -36,7 +36,7 @@ pidfile = {folder}/pid
 @contextmanager
 def pooler(url: str, ignored: str = 'extra_float_digits') -> Iterator[str]:
     """Give the URL of a database through a pooler in transaction mode, which drops some settings of a connection."""
-    binary = shutil.which('pgbouncer', path=f'/usr/sbin:{os.defpath}')
+    binary = program('pgbouncer')
     if not binary:
         pytest.fail('no pgbouncer: apt-get install pgbouncer, or let `make test` do it', pytrace=False)
     direct, port = make_url(url), free_port()
@@ -47,7 +47,7 @@ def pooler(url: str, ignored: str = 'extra_float_digits') -> Iterator[str]:
                                     folder=folder, ignored=ignored)
         (folder / 'ini').write_text(text, encoding='ascii')
         (folder / 'users').write_text('', encoding='ascii')
-        process = subprocess.Popen([*_as_nobody_special(folder), binary, str(folder / 'ini')],
+        process = subprocess.Popen([*_as_nobody_special(folder), str(binary), str(folder / 'ini')],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             _wait_for(port, folder)

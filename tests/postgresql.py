@@ -14,6 +14,8 @@ import tempfile
 import psycopg2
 import pytest
 
+from tests.packages import program
+
 DATABASES = count(1)
 # Durability against a power cut costs time and proves nothing here; commits stay synchronous.
 SETTINGS = {'fsync': 'off', 'full_page_writes': 'off', 'max_connections': '200', 'shared_buffers': '64MB',
@@ -28,11 +30,11 @@ def free_port() -> int:
 
 
 def newest_binaries() -> Path:
-    """Return the folder of the newest PostgreSQL server that Debian's packages have installed."""
-    found = sorted(Path('/usr/lib/postgresql').glob('*/bin/postgres'), key=lambda path: int(path.parts[4]))
+    """Return the folder of the newest PostgreSQL server that is installed."""
+    found = program('postgres')
     if not found:
         pytest.fail('no PostgreSQL server: apt-get install postgresql, or let `make test` do it', pytrace=False)
-    return found[-1].parent
+    return found.resolve().parent
 
 
 class PostgresServer:
