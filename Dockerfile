@@ -1,5 +1,5 @@
 # The application as an image. `make image` gives the arguments; nothing here needs BuildKit.
-# Any image with Python 3.11 to 3.13, pip and the venv module will do as its base.
+# Any image with Python 3.11 to 3.14, pip and the venv module will do as its base.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 # The packages. Made anew when the base, requirements.txt or this stage changes, not when the code does.

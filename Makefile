@@ -38,11 +38,16 @@ test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs
 	@tests/install-packages tests/packages.txt
 	@$(PYTEST) $(SIDE_BY_SIDE) $(OF_THE_APPLICATION) $(TESTS)
 
+.PHONY: test-matrix
+test-matrix: $(BIN)/.installed-tests ## run `make run` and `make test` in fresh Debian 13 and 12 (needs root, about an hour)
+	@tests/install-packages tests/packages.container.txt
+	@$(BIN)/python -m tests.matrix $(OPTIONS)
+
 .PHONY: test-packer
 test-packer: $(BIN)/.installed-tests ## test the release tool and the image templates with a real Packer
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.check.txt
-	@$(PYTEST) $(SIDE_BY_SIDE) -m packer $(TESTS)
+	@$(PYTEST) $(SIDE_BY_SIDE) -m 'packer and not machine' $(TESTS)
 
 .PHONY: test-container
 test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
@@ -74,8 +79,24 @@ check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, m
 	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 	@$(BIN)/shellcheck .ci/run tests/facts tests/install-packages
 	@FLASK_SKIP_DOTENV=1 $(FLASK) schema check
+	@$(MAKE) check-requirements
 	@$(MAKE) check-packer
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
+
+# The Pythons that everything here installs on, whether they are on this machine or not.
+PYTHONS := 3.11 3.12 3.13 3.14
+# flake8-quotes is published as source only, and needs no compiler.
+RESOLVE := $(BIN)/uv pip install --quiet --dry-run --require-hashes --only-binary :all: --no-binary flake8-quotes
+
+.PHONY: check-requirements
+check-requirements: $(BIN)/.installed-tests ## check that every requirements file installs on every supported Python
+	@for python in $(PYTHONS); do for file in $$(git ls-files '*requirements*.txt'); do \
+		$(RESOLVE) --python $(BIN)/python --python-version $$python --python-platform linux --target build/none \
+			--requirement $$file || { echo "$$file does not install on Python $$python; make requirements locks it again" >&2; exit 1; }; \
+	done; done
+	@for platform in macos aarch64-unknown-linux-gnu; do \
+		$(RESOLVE) --python $(BIN)/python --python-platform $$platform --target build/none --requirement requirements.txt; \
+	done
 
 .PHONY: check-packer
 check-packer: export PATH := $(abspath $(BIN)):$(PATH)

@@ -8,6 +8,8 @@ import pytest
 from tests.account import Account, SOURCE_AMI
 from tests.checkout import Checkout
 
+pytestmark = pytest.mark.packer
+
 
 @pytest.fixture
 def checkout(account: Account, tmp_path: Path) -> Checkout:

@@ -164,6 +164,7 @@ def held_once(lock: Lock) -> str:
         return 'held'
 
 
+@pytest.mark.packer
 def test_two_bakes_of_the_same_at_once_bake_it_once(account: Account, tmp_path: Path) -> None:
     one = Checkout(tmp_path, account)
     (tmp_path / 'other').mkdir()
@@ -178,6 +179,7 @@ def test_two_bakes_of_the_same_at_once_bake_it_once(account: Account, tmp_path: 
     assert not account.leftovers()
 
 
+@pytest.mark.packer
 def test_who_waits_goes_on_when_the_one_that_bakes_is_killed(account: Account, tmp_path: Path) -> None:
     one = Checkout(tmp_path, account)
     (tmp_path / 'other').mkdir()

@@ -7,6 +7,8 @@ import pytest
 from tests.account import Account
 from tests.checkout import Checkout
 
+pytestmark = pytest.mark.packer
+
 
 @pytest.fixture
 def checkout(account: Account, tmp_path: Path) -> Checkout:

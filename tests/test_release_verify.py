@@ -16,6 +16,8 @@ from tests.account import Account
 from tests.checkout import Checkout, Ended, ended
 from tests.server import ROOT
 
+pytestmark = pytest.mark.packer
+
 
 @pytest.mark.parametrize(('console', 'verdict'), [
     ('boot\nSELFTEST PASSED 1.0.2+build.41\n', Verdict('1.0.2+build.41')),

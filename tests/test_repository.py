@@ -1,7 +1,10 @@
 """The promises that two files make to each other."""
 
 import ast
+from pathlib import Path
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -45,3 +48,29 @@ def test_every_verb_that_a_document_or_the_pipeline_calls_exists() -> None:
         text = (ROOT / name).read_text(encoding='utf-8')
         called |= set(re.findall(r'(?:`|^\s*-\s|phase |\$ )make ([a-z-]+)', text, re.MULTILINE))
     assert called <= verbs
+
+
+def test_the_pythons_that_requirements_are_checked_for_are_those_that_are_promised_and_tested() -> None:
+    makefile, pipeline = ((ROOT / name).read_text(encoding='utf-8') for name in ('Makefile', '.gitlab-ci.yml'))
+    (checked,) = re.findall(r'^PYTHONS := (.*)$', makefile, re.MULTILINE)
+    first, *_, last = checked.split()
+    assert set(re.findall(r'"(3\.\d+)-\w+"', pipeline)) == set(checked.split())
+    for name in ('README.md', 'Dockerfile', '.env.example'):
+        assert f'Python {first} to {last}' in (ROOT / name).read_text(encoding='utf-8'), name
+
+
+@pytest.mark.parametrize('line', ['flask==3.1.3', 'flask'], ids=['without a hash', 'without a version'])
+def test_a_requirement_that_is_not_locked_fails_the_check_and_names_the_file(tmp_path: Path, line: str) -> None:
+    shutil.copy(ROOT / 'Makefile', tmp_path)
+    (tmp_path / '.venv').symlink_to(ROOT / '.venv')
+    for name in ('requirements.txt', 'requirements.test.txt', 'release/requirements.txt',
+                 'packer/ansible/requirements.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'{line}\n', encoding='utf-8')
+    for command in (['git', 'init', '--quiet'], ['git', 'add', 'requirements.txt']):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    installed = [f'--assume-old=.venv/bin/{name}' for name in ('.installed-tests', '.installed-release', '.installed')]
+    done = subprocess.run(['make', *installed, 'check-requirements'], cwd=tmp_path, capture_output=True, text=True,
+                          timeout=120, check=False)
+    assert done.returncode != 0
+    assert 'requirements.txt does not install on Python 3.11; make requirements locks it again' in done.stderr
