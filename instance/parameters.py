@@ -16,6 +16,7 @@ MIGRATION = 'MIGRATION_'
 TOKEN_SWITCH, PURGE_DAYS = 'DATABASE_IAM_AUTHENTICATION', 'PURGE_OLDER_THAN'
 # For this machine, not for the application.
 OURS = (TOKEN_SWITCH, PURGE_DAYS)
+PURGE_RANGE = range(30, 36_501)
 # What the application would take as a setting too, but as a secret that everybody who looks may see.
 SECRET_SETTINGS = ('VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSWORD')
 # What a machine knows better, or nobody but a machine knows.
@@ -165,6 +166,8 @@ def _days(prefix: str, settings: Mapping[str, str]) -> int | None:
     value = settings.get(PURGE_DAYS)
     if value is None:
         return None
-    if not re.fullmatch('[1-9][0-9]{1,4}', value):
-        raise StepFailed(f'parameter {prefix}/settings/{PURGE_DAYS} is {value}; use a number of days')
+    # The limits are those of `flask purge`, which would refuse the value a day later.
+    if not re.fullmatch('[0-9]{1,5}', value) or int(value) not in PURGE_RANGE:
+        raise StepFailed(f'parameter {prefix}/settings/{PURGE_DAYS} is {value}; use a number of days, '
+                         f'{PURGE_RANGE[0]} to {PURGE_RANGE[-1]}')
     return int(value)

@@ -8,10 +8,12 @@ import re
 import psycopg2
 import pytest
 
+from instance.parameters import PURGE_RANGE
 from tests.postgresql import free_port
 from tests.server import bring_up, flask, Server
 from tests.test_original import Database
-from visitors.counting import PURGE_LOCK, today
+from visitors.commands import MOST_DAYS
+from visitors.counting import CHART_DAYS, PURGE_LOCK, today
 
 
 @pytest.fixture
@@ -81,12 +83,21 @@ def test_two_purges_at_once_forget_each_visitor_once(postgresql_url: str) -> Non
     assert flask(database.url, 'check-counts').stdout == 'the counts agree\n'
 
 
-@pytest.mark.parametrize('days', ['29', '0', '-1', 'x'])
-def test_purge_refuses_a_time_that_would_change_what_is_shown(database: Database, days: str) -> None:
-    done = flask(database.url, 'purge', '--older-than', days)
+@pytest.mark.parametrize('days', ['29', '0', '-1', 'x', '36501', '1000000', '9' * 30])
+def test_purge_refuses_a_time_that_would_change_what_is_shown_or_is_before_all_calendars(
+        sqlite_url: str, days: str) -> None:
+    done = flask(sqlite_url, 'purge', '--older-than', days)
     assert done.returncode == 2
-    assert '--older-than' in done.stderr
+    assert "Invalid value for '--older-than'" in done.stderr.splitlines()[-1]
+    assert days in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_purge_takes_a_century_and_instances_have_the_same_limits(sqlite_url: str) -> None:
+    database = purgeable(sqlite_url)
+    assert 'forgot 0 visitors' in flask(sqlite_url, 'purge', '--older-than', str(MOST_DAYS)).stdout
     assert len(last_days(database)) == 4
+    assert (PURGE_RANGE[0], PURGE_RANGE[-1]) == (CHART_DAYS, MOST_DAYS)
 
 
 @pytest.mark.parametrize(('damage', 'says'), [

@@ -74,6 +74,14 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     made.dispose()
 
 
+@pytest.fixture(scope='module')
+def server_engine(postgresql: PostgresServer) -> Iterator[Engine]:
+    """Give the application's own engine on a server, where several write at once; a file has one lock for all."""
+    made = application_engine(bring_up(postgresql.create_database()))
+    yield made
+    made.dispose()
+
+
 def application_engine(url: str) -> Engine:
     parsed = Settings.from_environ(environment(url, THREADS='16'), Path('/'))
     made = create_engine(parsed.database_url, **engine_options(parsed))
@@ -171,7 +179,7 @@ def forget(engine: Engine, horizon: date, size: int) -> list[int]:
         while not forgotten or after is not None:
             assert len(forgotten) < 100, 'the batches do not come to an end'
             with connection.begin():
-                number, after = forget_batch(connection, after, horizon, size)
+                number, after = forget_batch(connection, after, horizon, TODAY, size)
             forgotten.append(number)
     return forgotten
 
@@ -208,7 +216,7 @@ def test_a_forgotten_visitor_is_a_new_one(engine: Engine) -> None:
     empty(engine)
     counter_at(engine, lambda: TODAY - timedelta(100)).visit(b'v' * 16)
     with commands_engine(engine).begin() as connection:
-        assert forget_batch(connection, None, TODAY - timedelta(30), 10) == (1, None)
+        assert forget_batch(connection, None, TODAY - timedelta(30), TODAY, 10) == (1, None)
     assert counter_at(engine, lambda: TODAY).visit(b'v' * 16) == Visit(1, 2)
     assert found_differences(engine) == []
 
@@ -257,9 +265,22 @@ def test_visits_of_the_past_add_to_the_visitors_own_number_and_to_no_window(
     assert counter_at(engine, lambda: TODAY).statistics().today == len(known)
 
 
-def add_past(engine: Engine, visits: dict[bytes, int]) -> None:
+def add_past(engine: Engine, visits: dict[bytes, int], day: date = TODAY) -> None:
     with commands_engine(engine).begin() as connection:
-        add_visits(connection, visits)
+        add_visits(connection, visits, day)
+
+
+def test_an_imported_visitor_is_forgotten_as_long_after_the_import_as_another_after_the_last_visit(
+        engine: Engine) -> None:
+    empty(engine)
+    names = [uuid4().bytes for _ in range(3)]
+    counter_at(engine, lambda: TODAY - timedelta(100)).visit(names[2])
+    add_past(engine, {names[0]: 2, names[2]: 4}, TODAY - timedelta(31))
+    add_past(engine, {names[1]: 1}, TODAY - timedelta(30))
+    assert sum(forget(engine, TODAY - timedelta(31), 2)) == 0
+    assert sum(forget(engine, TODAY - timedelta(30), 2)) == 2
+    assert counter_at(engine, lambda: TODAY).visit(names[1]) == Visit(2, 3)
+    assert found_differences(engine) == []
 
 
 def test_two_who_add_visits_of_the_same_visitors_at_once_do_not_wait_for_each_other_crosswise(engine: Engine) -> None:
@@ -270,6 +291,70 @@ def test_two_who_add_visits_of_the_same_visitors_at_once_do_not_wait_for_each_ot
         list(pool.map(lambda order: add_past(engine, order), orders))
     assert counter_at(engine, lambda: TODAY).visit(names[0]) == Visit(3, 400)
     assert found_differences(engine) == []
+
+
+def test_neither_an_import_nor_a_purge_holds_a_bucket_that_a_visit_needs(server_engine: Engine) -> None:
+    empty(server_engine)
+    known, gone = uuid4().bytes, uuid4().bytes
+    counter_at(server_engine, lambda: TODAY).visit(known)
+    counter_at(server_engine, lambda: TODAY - timedelta(100)).visit(gone)
+    commands = commands_engine(server_engine)
+    buckets = ('INSERT INTO days (day, shard, latest) SELECT day, shard, 0 FROM generate_series(0, 15) AS shard, '
+               "(VALUES (date '0001-01-01'), ('0001-01-02'), ('1970-01-01'), ('2025-11-21')) AS bucket (day) "
+               'ON CONFLICT DO NOTHING')
+    with commands.begin() as connection:
+        connection.execute(text(buckets))
+        all_buckets = connection.scalar(text('SELECT count(*) FROM days WHERE shard < 16'))
+    with commands.connect() as importing, importing.begin(), commands.connect() as purging, purging.begin():
+        add_visits(importing, {uuid4().bytes: 3, known: 2, uuid4().bytes: 1}, TODAY)
+        assert forget_batch(purging, None, TODAY - timedelta(30), TODAY, 10) == (1, None)
+        with commands.begin() as visiting:
+            free = 'SELECT count(*) FROM (SELECT FROM days WHERE shard < 16 FOR UPDATE SKIP LOCKED) AS free'
+            assert visiting.scalar(text(free)) == all_buckets
+        # Whoever is neither imported nor forgotten at this moment comes without waiting.
+        assert counter_at(server_engine, lambda: TODAY).visit(uuid4().bytes).visits == 1
+    assert found_differences(server_engine) == []
+
+
+def test_a_purge_leaves_whom_it_would_have_to_wait_for(server_engine: Engine) -> None:
+    empty(server_engine)
+    visiting_now, gone = uuid4().bytes, uuid4().bytes
+    for name in (visiting_now, gone):
+        counter_at(server_engine, lambda: TODAY - timedelta(100)).visit(name)
+    with commands_engine(server_engine).begin() as visit:
+        visit.execute(text('UPDATE visitors SET visits = 2 WHERE id = :id'), {'id': visiting_now.hex()})
+        assert forget(server_engine, TODAY - timedelta(30), 10) == [1]
+    assert counter_at(server_engine, lambda: TODAY).visit(visiting_now).visits == 3
+
+
+def test_visits_imports_and_purges_at_once_never_deadlock(server_engine: Engine, postgresql: PostgresServer) -> None:
+    empty(server_engine)
+    names = [uuid4().bytes for _ in range(300)]
+    logged, until = len(postgresql.log), time.monotonic() + 3
+    counter = counter_at(server_engine, lambda: TODAY - timedelta(random.choice((0, 40))))
+
+    def visit(number: int) -> int:
+        chance, come = random.Random(number), 0
+        while time.monotonic() < until:
+            counter.visit(chance.choice(names))
+            come += 1
+        return come
+
+    def write(number: int) -> int:
+        chance, batches = random.Random(number), 0
+        while time.monotonic() < until:
+            if number % 2:
+                add_past(server_engine, dict.fromkeys(chance.sample(names, 200), 1), TODAY - timedelta(31))
+            else:
+                forget(server_engine, TODAY - timedelta(30), 100)
+            batches += 1
+        return batches
+
+    with ThreadPoolExecutor(12) as pool:
+        visits, writes = [pool.submit(visit, number) for number in range(10)], [pool.submit(write, n) for n in (1, 2)]
+        assert min(each.result(30) for each in [*visits, *writes]) > 0
+    assert 'deadlock' not in postgresql.log[logged:]
+    assert found_differences(server_engine) == []
 
 
 @pytest.mark.parametrize('ahead', [1, 6, 1827])

@@ -391,6 +391,8 @@ def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECR
     ({'user_name': 'a'}, 'a name has capital letters, digits and _ only'),
     ({'DATABASE_IAM_AUTHENTICATION': 'yes'}, 'is yes; use 1 or 0'),
     ({'PURGE_OLDER_THAN': 'a month'}, 'is a month; use a number of days'),
+    ({'PURGE_OLDER_THAN': '29'}, 'is 29; use a number of days, 30 to 36500'),
+    ({'PURGE_OLDER_THAN': '36501'}, 'is 36501; use a number of days, 30 to 36500'),
 ])
 def test_a_bad_parameter_is_named_and_no_secret_is_shown(settings: dict[str, str], says: str) -> None:
     with pytest.raises(StepFailed) as failure:

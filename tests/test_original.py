@@ -12,9 +12,11 @@ import time
 import psycopg2
 import pytest
 
+from app import create_app
 from tests.postgresql import rows as postgresql_rows
 from tests.server import bring_up, environment, flask, flask_command, KEY, ROOT, Server
 from visitors.address import client_network, visitor_id
+from visitors.settings import Settings
 
 # What that application's own migration makes, and where it stands then.
 ORIGINAL = (
@@ -205,3 +207,56 @@ def test_a_database_without_the_schema_is_told_how_to_bring_it_up(database_url: 
     done = flask(database_url, 'import-original')
     assert done.returncode == 3
     assert 'flask schema ready' in done.stderr
+
+
+def command(database: Database, *arguments: str) -> str:
+    """Return the output of a command that is run in this process, which is faster than a process for each."""
+    app = create_app(Settings.from_environ(environment(database.url)))
+    done = app.test_cli_runner().invoke(args=arguments)
+    assert done.exit_code == 0, done.output
+    return str(done.output)
+
+
+def forgotten_by_purge(database: Database, days: int) -> int:
+    found = re.search(r'forgot (\d+) visitors', command(database, 'purge', '--older-than', str(days)))
+    assert found
+    assert 'agree' in command(database, 'check-counts')
+    return int(found[1])
+
+
+def test_an_imported_visitor_is_kept_until_the_retention_has_passed_since_the_import(left_behind: Database) -> None:
+    left_behind.fill([*((f'198.51.100.{number}', 2) for number in range(99)), ('127.0.0.1', 41)])
+    bring_up(left_behind.url)
+    command(left_behind, 'import-original')
+    assert forgotten_by_purge(left_behind, 365) == 0
+    with Server(left_behind.url, WORKERS='1') as server:
+        assert server.visits() == 42
+        assert server.statistics()['total'] == 100
+
+    age_imports(left_behind, 365)
+    assert forgotten_by_purge(left_behind, 365) == 0
+    age_imports(left_behind, 1)
+    # Whom the old instances have counted since is imported again, and so is known to have come since.
+    left_behind.run("UPDATE visitor SET visits = visits + 1 WHERE ip = '198.51.100.7'")
+    command(left_behind, 'import-original')
+    assert forgotten_by_purge(left_behind, 365) == 98
+    assert left_behind.visits_of('198.51.100.7') == 3
+    assert left_behind.visits_of('127.0.0.1') == 42, 'a visit is younger than the import'
+    assert 'moved 0 visits of 0 rows' in command(left_behind, 'import-original')
+
+
+def age_imports(database: Database, days: int) -> None:
+    aged = f"date(imported_on, '-{days} days')" if database.embedded else f'imported_on - {days}'
+    database.run(f'UPDATE visitors SET imported_on = {aged}')
+
+
+def test_an_import_by_an_older_release_counts_from_the_first_purge_that_meets_it(left_behind: Database) -> None:
+    bring_up(left_behind.url)
+    # What the import of the release before wrote: no day of its own, counted by the trigger.
+    name = "x'0123456789abcdef0123456789abcdef'" if left_behind.embedded else "'0123456789abcdef0123456789abcdef'"
+    left_behind.run(f"INSERT INTO visitors (id, visits, last_day) VALUES ({name}, 3, '1970-01-01')")
+    assert forgotten_by_purge(left_behind, 30) == 0
+    age_imports(left_behind, 30)
+    assert forgotten_by_purge(left_behind, 30) == 0
+    age_imports(left_behind, 1)
+    assert forgotten_by_purge(left_behind, 30) == 1

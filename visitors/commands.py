@@ -21,6 +21,7 @@ from visitors.settings import is_embedded
 
 PROGRESS_SECONDS = 5.0
 DATABASE_FAILED = 3
+MOST_DAYS = 36_500  # a century; a horizon before the calendar begins cannot be computed
 
 
 def init_app(app: Flask) -> None:
@@ -49,17 +50,19 @@ class Progress:
 
 
 @click.command('purge')
-@click.option('--older-than', 'days', type=click.IntRange(min=CHART_DAYS), required=True, metavar='DAYS',
-              help=f'forget visitors who have not come for so many days, {CHART_DAYS} at least')
+@click.option('--older-than', 'days', type=click.IntRange(CHART_DAYS, MOST_DAYS), required=True, metavar='DAYS',
+              help=f'forget visitors who have not come for so many days, {CHART_DAYS} to {MOST_DAYS}')
 @click.option('--batch', type=click.IntRange(1, 100_000), default=5000, show_default=True, metavar='VISITORS',
               help='how many visitors one transaction looks at')
 @with_appcontext
 def purge(days: int, batch: int) -> None:
     """Forget visitors who have not come for a while; all totals and the chart stay as they are.
 
-    Who is forgotten and comes again is a new visitor. Only one purge runs at a time; a second one ends at once.
+    Who is forgotten and comes again is a new visitor. Imported visitors, whose days are unknown, are kept until as
+    many days have passed since the import. Only one purge runs at a time; a second one ends at once.
     """
-    horizon = today() - timedelta(days)
+    day = today()
+    horizon = day - timedelta(days)
     progress, forgotten, after = Progress('forgotten'), 0, None
     with _database() as engine, engine.connect() as connection:
         while True:
@@ -67,7 +70,7 @@ def purge(days: int, batch: int) -> None:
                 if not may_purge(connection):
                     click.echo(f'forgot {forgotten} visitors; another purge is at work and does the rest')
                     return
-                number, after = forget_batch(connection, after, horizon, batch)
+                number, after = forget_batch(connection, after, horizon, day, batch)
             forgotten += number
             progress(forgotten)
             if after is None:

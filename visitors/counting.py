@@ -40,17 +40,61 @@ FROM days WHERE day > {day} OR day = '0001-01-01' GROUP BY day
 """
 Rows = Iterable[tuple[str, int, int, int]]
 BATCH_END = text('SELECT id FROM visitors WHERE id > :after ORDER BY id LIMIT 1 OFFSET :size')
-FORGET = text('DELETE FROM visitors WHERE id > :after AND id <= :until AND last_day < :horizon RETURNING last_day')
-FORGET_REST = text('DELETE FROM visitors WHERE id > :after AND last_day < :horizon RETURNING last_day')
 # Any number will do that the leader lock of the schema does not have.
 PURGE_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('visitors/purge', 0))")
-MOVE = """
-INSERT INTO days (day, shard, latest) VALUES (:day, {shard}, :moved)
-ON CONFLICT (day, shard) DO UPDATE SET latest = days.latest + excluded.latest
+# A visitor is forgotten when both the last visit and the last import are older than the horizon. An import by an older
+# release recorded no day; the first purge that meets such a visitor does, and keeps the visitor.
+IS_FORGOTTEN = """
+(last_day < :horizon AND CASE WHEN imported_on IS NULL THEN last_day <> '1970-01-01' ELSE imported_on < :horizon END)
 """
-ADD = text("""
-INSERT INTO visitors (id, visits, last_day) VALUES (:id, :visits, :day)
-ON CONFLICT (id) DO UPDATE SET visits = visitors.visits + excluded.visits
+IS_UNMARKED = "(last_day = '1970-01-01' AND imported_on IS NULL)"
+IN_BATCH = 'id > :after AND id <= :until'
+# Imports and purges count in buckets of their own, beside the 16 of the trigger: no visit waits for one of their rows.
+# Each is one statement, because its locks last as long as its transaction. The import takes them in the order of the
+# keys, and only one runs at a time; the purge waits for no visitor's row: who visits at this moment stays.
+ADD_POSTGRESQL = text("""
+WITH added AS (
+    INSERT INTO visitors (id, visits, last_day, imported_on)
+    SELECT id, visits, '1970-01-01', :day
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:visits AS bigint[])) AS past (id, visits) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET visits = visitors.visits + excluded.visits, imported_on = excluded.imported_on
+    RETURNING xmax = 0 AS is_new
+), newcomers AS (SELECT CAST(count(*) AS integer) AS number FROM added WHERE is_new)
+INSERT INTO days (day, shard, visitors, newcomers, latest)
+SELECT bucket.day, 16, number * bucket.visitors, number * bucket.visitors, number * bucket.latest
+FROM newcomers, (VALUES (date '0001-01-01', 0, -1), (date '1970-01-01', 1, 1)) AS bucket (day, visitors, latest)
+WHERE number > 0 ORDER BY bucket.day
+ON CONFLICT (day, shard) DO UPDATE SET
+    visitors = days.visitors + excluded.visitors,
+    newcomers = days.newcomers + excluded.newcomers,
+    latest = days.latest + excluded.latest
+""")
+ADD_SQLITE = text("""
+INSERT INTO visitors (id, visits, last_day, imported_on) VALUES (:id, :visits, '1970-01-01', :day)
+ON CONFLICT (id) DO UPDATE SET visits = visitors.visits + excluded.visits, imported_on = excluded.imported_on
+""")
+FORGET_POSTGRESQL = text(f"""
+WITH locked AS (
+    SELECT id, {IS_UNMARKED} AS is_unmarked FROM visitors
+    WHERE {IN_BATCH} AND ({IS_FORGOTTEN} OR {IS_UNMARKED}) FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE visitors SET imported_on = :day WHERE id IN (SELECT id FROM locked WHERE is_unmarked)
+), gone AS (
+    DELETE FROM visitors WHERE id IN (SELECT id FROM locked WHERE NOT is_unmarked) RETURNING last_day
+), moved AS (
+    INSERT INTO days (day, shard, latest)
+    SELECT day, 17, sum(latest) FROM (
+        SELECT last_day AS day, -1 AS latest FROM gone UNION ALL SELECT '0001-01-02', 1 FROM gone
+    ) AS move GROUP BY day ORDER BY day
+    ON CONFLICT (day, shard) DO UPDATE SET latest = days.latest + excluded.latest
+)
+SELECT count(*) FROM gone
+""")
+MARK_SQLITE = text(f'UPDATE visitors SET imported_on = :day WHERE {IN_BATCH} AND {IS_UNMARKED}')
+FORGET_SQLITE = text(f'DELETE FROM visitors WHERE {IN_BATCH} AND {IS_FORGOTTEN} RETURNING last_day')
+MOVE_SQLITE = text("""
+INSERT INTO days (day, shard, latest) VALUES (:day, 0, :moved)
+ON CONFLICT (day, shard) DO UPDATE SET latest = days.latest + excluded.latest
 """)
 
 
@@ -61,7 +105,6 @@ class Dialect:
     prepare: str | None
     visit: str
     statistics: str
-    move: str
     key: Callable[[bytes], Any]
 
 
@@ -70,14 +113,12 @@ POSTGRESQL = Dialect(
     prepare=f'PREPARE visit (uuid, date) AS {VISIT.format(id="$1", day="$2")}',
     visit='EXECUTE visit (%s, %s)',
     statistics=STATISTICS.format(day='%s'),
-    move=MOVE.format(shard='pg_backend_pid() % 16'),
     key=bytes.hex,
 )
 SQLITE = Dialect(
     prepare=None,
     visit=VISIT.format(id='?', day='?'),
     statistics=STATISTICS.format(day='?'),
-    move=MOVE.format(shard='0'),
     key=bytes,
 )
 
@@ -248,14 +289,18 @@ def best_of(days: Iterable[Day]) -> Day | None:
     return max(days, key=lambda each: (each.visitors, -each.day.toordinal()), default=None)
 
 
-def add_visits(connection: Connection, visits: dict[bytes, int]) -> None:
-    """Add visits of the past, given by visitor, in the open transaction; who is not known yet came on no known day."""
+def add_visits(connection: Connection, visits: dict[bytes, int], day: date) -> None:
+    """Add visits of unknown days, given by visitor and imported on a day, in the open transaction."""
     key = dialect_of(connection).key
-    # In the order of the keys: two imports at once must not wait for each other crosswise.
-    parameters = [{'id': key(visitor), 'visits': number, 'day': IMPORTED.isoformat()}
-                  for visitor, number in sorted(visits.items())]
-    if parameters:
-        connection.execute(ADD, parameters)
+    past = {key(visitor): number for visitor, number in sorted(visits.items())}
+    if not past:
+        return
+    if connection.dialect.name == 'postgresql':
+        given = {'ids': list(past), 'visits': list(past.values()), 'day': day.isoformat()}
+        connection.execute(ADD_POSTGRESQL, given)
+        return
+    connection.execute(ADD_SQLITE, [{'id': each, 'visits': number, 'day': day.isoformat()}
+                                    for each, number in past.items()])
 
 
 def may_purge(connection: Connection) -> bool:
@@ -265,18 +310,26 @@ def may_purge(connection: Connection) -> bool:
     return is_embedded(connection.engine.url) or bool(connection.scalar(PURGE_LOCK))
 
 
-def forget_batch(connection: Connection, after: Any, horizon: date, size: int) -> tuple[int, Any]:
-    """Delete, in the open transaction, who among the next visitors in key order has not come since the horizon.
+def forget_batch(connection: Connection, after: Any, horizon: date, day: date, size: int) -> tuple[int, Any]:
+    """Delete, in the open transaction, those of the next visitors in key order who have not come since the horizon.
 
     Starts after a key, or with the first visitor where that is None. Returns how many were deleted and the key after
     which the next batch starts, None behind the last. Totals stay: the visitors move to a bucket of their own.
+    Visitors whose import was recorded without its day count as imported on the given day.
     """
-    dialect = dialect_of(connection)
-    after = dialect.key(bytes(16)) if after is None else after
+    key = dialect_of(connection).key
+    after = key(bytes(16)) if after is None else after
     until = connection.execute(BATCH_END, {'after': after, 'size': size - 1}).scalar()
-    bounds = {'after': after, 'horizon': horizon.isoformat()}
-    gone = connection.execute(FORGET, {**bounds, 'until': until}) if until else connection.execute(FORGET_REST, bounds)
-    days = Counts(str(last_day) for last_day, in gone)
-    for day, moved in sorted({FORGOTTEN.isoformat(): days.total(), **{day: -days[day] for day in days}}.items()):
-        connection.execute(text(dialect.move), {'day': day, 'moved': moved})
-    return days.total(), until
+    bounds = {'after': after, 'until': until or key(b'\xff' * 16), 'horizon': horizon.isoformat(),
+              'day': day.isoformat()}
+    if connection.dialect.name == 'postgresql':
+        return int(connection.execute(FORGET_POSTGRESQL, bounds).scalar_one()), until
+    return _forget_in_file(connection, bounds), until
+
+
+def _forget_in_file(connection: Connection, bounds: dict[str, Any]) -> int:
+    connection.execute(MARK_SQLITE, bounds)
+    days = Counts(str(last_day) for last_day, in connection.execute(FORGET_SQLITE, bounds))
+    for day, moved in {FORGOTTEN.isoformat(): days.total(), **{day: -days[day] for day in days}}.items():
+        connection.execute(MOVE_SQLITE, {'day': day, 'moved': moved})
+    return days.total()

@@ -9,12 +9,14 @@ HASH = Uuid(as_uuid=False).with_variant(LargeBinary(16), 'sqlite')
 DAY = Date().with_variant(Text(), 'sqlite')
 COUNT = BigInteger().with_variant(Integer(), 'sqlite')
 
-# One visitor: a keyed hash of the address, how often it came, and the last day it came on.
+# One visitor: a keyed hash of the address, how often it came, the last day it came on, and the day on which visits of
+# the replaced application were last added to it, if they were.
 visitors = Table(
     'visitors', db.metadata,
     Column('id', HASH, primary_key=True),
     Column('visits', COUNT, nullable=False, server_default='1'),
     Column('last_day', DAY, nullable=False),
+    Column('imported_on', DAY, nullable=True),
 )
 
 # One shard of one day: its visitors, the new ones among them, and the visitors whose latest day it is.

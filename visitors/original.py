@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from visitors.address import network_of, parse_address, visitor_id
-from visitors.counting import add_visits
+from visitors.counting import add_visits, today
 
 BATCH = 1000
 
@@ -19,10 +19,18 @@ SELECT visitor.id, visitor.ip, coalesce(visitor.visits, 1), coalesce(imported_or
 FROM visitor LEFT JOIN imported_originals ON imported_originals.id = visitor.id
 WHERE visitor.id > :after ORDER BY visitor.id LIMIT :size
 """)
-REMEMBER = text("""
+# One statement for a batch where a network may be slow.
+REMEMBER = {
+    'postgresql': text("""
+INSERT INTO imported_originals (id, visits)
+SELECT * FROM unnest(CAST(:ids AS integer[]), CAST(:visits AS bigint[]))
+ON CONFLICT (id) DO UPDATE SET visits = excluded.visits
+"""),
+    'sqlite': text("""
 INSERT INTO imported_originals (id, visits) VALUES (:id, :visits)
 ON CONFLICT (id) DO UPDATE SET visits = excluded.visits
-""")
+"""),
+}
 ROWS = text('SELECT count(*) FROM visitor')
 
 
@@ -60,7 +68,7 @@ def _import_batch(connection: Connection, key: bytes, after: int, size: int, rep
         connection.execute(EXCLUDE_OTHERS)
     rows = connection.execute(PENDING, {'after': after, 'size': size}).all()
     visits: dict[bytes, int] = {}
-    remembered: list[dict[str, Any]] = []
+    remembered: dict[int, int] = {}
     for number, ip, counted, imported in rows:
         address = parse_address(ip or '')
         if not address:
@@ -72,11 +80,20 @@ def _import_batch(connection: Connection, key: bytes, after: int, size: int, rep
         if missing > 0:
             visitor = visitor_id(key, network_of(address))
             visits[visitor] = visits.get(visitor, 0) + missing
-            remembered.append({'id': number, 'visits': max(counted, 1)})
-    add_visits(connection, visits)
-    if remembered:
-        connection.execute(REMEMBER, remembered)
+            remembered[number] = max(counted, 1)
+    _remember(connection, remembered)
+    # Last, because visitors are locked from here to the end of the transaction.
+    add_visits(connection, visits, today())
     report.rows += len(rows)
     report.moved_rows += len(remembered)
     report.moved_visits += sum(visits.values())
     return int(rows[-1][0]) if len(rows) == size else None
+
+
+def _remember(connection: Connection, visits: dict[int, int]) -> None:
+    if not visits:
+        return
+    parameters: dict[str, Any] | list[dict[str, Any]] = {'ids': list(visits), 'visits': list(visits.values())}
+    if connection.dialect.name == 'sqlite':
+        parameters = [{'id': number, 'visits': counted} for number, counted in visits.items()]
+    connection.execute(REMEMBER[connection.dialect.name], parameters)
