@@ -4,7 +4,7 @@ import os
 import time
 from typing import NoReturn
 
-from instance import boot, container, local, systemd
+from instance import boot, container, lifecycle, local, systemd
 from instance.boot import Deadline
 from instance.container import Container, run_arguments, Size
 from instance.errors import StepFailed
@@ -34,6 +34,12 @@ def wait(machine: Machine) -> str:
     """Return when the application answers."""
     deadline = Deadline(ANSWER_SECONDS)
     port = local.port(machine)
+    with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, boot.read(machine.boot_record).instance_id)):
+        _wait(port, deadline)
+    return f'answers on port {port}'
+
+
+def _wait(port: int, deadline: Deadline) -> None:
     while not local.answers(port, '/livez'):
         if systemd.has_failed(UNIT):
             raise StepFailed(f'it ended before it answered: {systemd.last_words(UNIT)}')
@@ -41,7 +47,6 @@ def wait(machine: Machine) -> str:
             raise StepFailed(f'/livez does not answer on port {port} within {ANSWER_SECONDS} s: '
                              f'{systemd.last_words(UNIT)}')
         time.sleep(POLL_SECONDS)
-    return f'answers on port {port}'
 
 
 def stop(_machine: Machine) -> str:

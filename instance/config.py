@@ -7,7 +7,7 @@ import secrets
 import shutil
 import time
 
-from instance import boot, parameters, password, secretfiles, systemd
+from instance import boot, lifecycle, parameters, password, secretfiles, systemd
 from instance.aws import Aws
 from instance.boot import Boot, Phase
 from instance.container import inside, Size, USER
@@ -30,6 +30,11 @@ def run(machine: Machine) -> str:
     aws = Aws(machine.settings)
     known = _known(machine, Metadata().instance_id)
     boot.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
+    with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, known['INSTANCE_ID'])):
+        return _prepare(machine, aws, known)
+
+
+def _prepare(machine: Machine, aws: Aws, known: Mapping[str, str]) -> str:
     prefix = machine.settings.parameter_prefix
     plan = _plan(machine, prefix, aws.parameters(f'{prefix}/settings'), aws.parameters(f'{prefix}/secrets'), known)
     values = {name: password.fetched(aws, prefix, name, reference) for name, reference in plan.secrets.items()}

@@ -7,11 +7,18 @@ import threading
 
 from instance.aws import Aws
 from instance.errors import StepFailed
+from instance.machine import Machine
 from instance.settings import Settings
 
-# The hook's own time-out is five minutes at least, so several heartbeats may be lost.
-HEARTBEAT_SECONDS = 60
+# The hook's own time-out is a minute at least, so two heartbeats may be lost.
+HEARTBEAT_SECONDS = 20
 GONE = 'No active Lifecycle Action'
+# Every state is one of these, or one that the group has set the machine aside in: on standby, detached, in a warm
+# pool. Then the hook has been answered before, and no load balancer knows the machine.
+WAITING = ('Pending', 'Pending:Wait', 'Warmed:Pending', 'Warmed:Pending:Wait')
+SERVING = ('Pending:Proceed', 'InService')
+LEAVING = ('Terminat', 'Warmed:Terminat', 'Quarantined')
+NO_GROUP = 'in no group'
 
 
 class Hook:
@@ -19,16 +26,16 @@ class Hook:
         """Speak for an instance to the hook that the user data names."""
         self._aws = aws
         self._settings = settings
-        self._instance = instance
+        self.instance = instance
         self._group = settings.auto_scaling_group
 
     @property
     def group(self) -> str:
         """The group of this instance, which the group itself knows if nobody has told."""
         if not self._group:
-            member = self._aws.member(self._instance)
+            member = self._aws.member(self.instance)
             if not member:
-                raise StepFailed(f'LIFECYCLE_HOOK={self._settings.lifecycle_hook}, but {self._instance} is in no Auto '
+                raise StepFailed(f'LIFECYCLE_HOOK={self._settings.lifecycle_hook}, but {self.instance} is in no Auto '
                                  'Scaling group; leave LIFECYCLE_HOOK empty for a machine without one')
             self._group = member.group
         return self._group
@@ -36,13 +43,15 @@ class Hook:
     @property
     def state(self) -> str:
         """What the group says of this instance now: Pending, Pending:Wait, InService and so on."""
-        member = self._aws.member(self._instance)
-        return member.state if member else 'not in a group'
+        member = self._aws.member(self.instance)
+        if member:
+            self._group = member.group
+        return member.state if member else NO_GROUP
 
     def complete(self, result: str) -> bool:
         """Tell the hook CONTINUE or ABANDON; return whether it was waiting for that."""
         try:
-            self._aws.complete(self._settings.lifecycle_hook, self.group, self._instance, result)
+            self._aws.complete(self._settings.lifecycle_hook, self.group, self.instance, result)
         except StepFailed as error:
             if GONE in error.reason:
                 return False
@@ -50,13 +59,41 @@ class Hook:
         return True
 
     def heartbeat(self) -> None:
-        """Make the hook wait on."""
-        self._aws.heartbeat(self._settings.lifecycle_hook, self.group, self._instance)
+        """Make the hook wait on, if it waits."""
+        try:
+            self._aws.heartbeat(self._settings.lifecycle_hook, self.group, self.instance)
+        except StepFailed as error:
+            if GONE not in error.reason:
+                raise
+
+
+def is_leaving(state: str) -> bool:
+    """Return whether a group gives up its instance in this state."""
+    return state.startswith(LEAVING)
+
+
+def is_aside(state: str) -> bool:
+    """Return whether a group has set its instance aside: it neither waits for it nor sends it visitors."""
+    return state not in (*WAITING, *SERVING) and not is_leaving(state)
+
+
+def heartbeat_of(machine: Machine, instance: str) -> Callable[[], None] | None:
+    """Return what keeps this machine's hook waiting, None where it has none; it can call AWS with the first beat."""
+    if not machine.settings.lifecycle_hook:
+        return None
+    hook: list[Hook] = []
+
+    def beat() -> None:
+        if not hook:
+            hook.append(Hook(Aws(machine.settings), machine.settings, instance))
+        hook[0].heartbeat()
+
+    return beat
 
 
 @contextmanager
 def kept_waiting(beat: Callable[[], None] | None) -> Iterator[None]:
-    """Send a heartbeat again and again meanwhile; one that fails is told and changes nothing."""
+    """Send a heartbeat at once and again and again meanwhile; one that fails is told and changes nothing."""
     if not beat:
         yield
         return
@@ -71,8 +108,9 @@ def kept_waiting(beat: Callable[[], None] | None) -> Iterator[None]:
 
 
 def _beat_until(over: threading.Event, beat: Callable[[], None]) -> None:
-    while not over.wait(HEARTBEAT_SECONDS):
+    while not over.is_set():
         try:
             beat()
         except StepFailed as error:
             print(f'heartbeat: {error}', file=sys.stderr, flush=True)
+        over.wait(HEARTBEAT_SECONDS)

@@ -72,6 +72,11 @@ class Machine:
         """The file that says up to where the journal was sent, kept on disk."""
         return self.root / 'var/lib/visitors/logs.cursor'
 
+    @property
+    def answered(self) -> Path:
+        """The file with the id of the instance that has told its group to go on, kept on disk."""
+        return self.root / 'var/lib/visitors/answered'
+
     def secrets(self, role: str) -> Path:
         """Return the folder of what only one kind of container may read: `application` or `migration`."""
         return self.run / 'secrets' / role

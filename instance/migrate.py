@@ -1,7 +1,7 @@
 """Step migrate: the application brings its schema up, together with all other machines, and says whether it fits."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import re
 import subprocess
 import sys
@@ -9,10 +9,8 @@ import threading
 import time
 
 from instance import boot, container, lifecycle
-from instance.aws import Aws
 from instance.container import Container, run_arguments, Size
 from instance.errors import StepFailed
-from instance.lifecycle import Hook
 from instance.machine import Machine
 
 NAME = 'visitors-migrate'
@@ -44,7 +42,7 @@ def run(machine: Machine) -> str:
     memory = Size.of_this_machine().application_memory
     command = run_arguments(machine, machine.image,
                             Container(NAME, memory, 'migration', ('application', 'migration')), COMMAND)
-    with lifecycle.kept_waiting(_heartbeat(machine, record.instance_id)):
+    with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, record.instance_id)):
         code, lines = _watched(command, seconds)
     if code:
         raise StepFailed(f'{meaning(code)}: {last_words(lines)}', code)
@@ -62,20 +60,6 @@ def last_words(lines: Sequence[str]) -> str:
     """Return the last things that the application has said of what it did."""
     messages = [match[1] for match in map(MESSAGE.fullmatch, lines) if match]
     return '; '.join((messages or list(lines))[-KEPT_LINES:]) or 'it said nothing'
-
-
-def _heartbeat(machine: Machine, instance: str) -> Callable[[], None] | None:
-    if not machine.settings.lifecycle_hook:
-        return None
-    hook: list[Hook] = []
-
-    def beat() -> None:
-        # Made with the first heartbeat: a migration that has nothing to do never needs one.
-        if not hook:
-            hook.append(Hook(Aws(machine.settings), machine.settings, instance))
-        hook[0].heartbeat()
-
-    return beat
 
 
 def _watched(command: list[str], seconds: float) -> tuple[int, list[str]]:

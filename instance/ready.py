@@ -1,19 +1,24 @@
 """Step ready: this machine proves itself, tells its group, and returns when its group's load balancer agrees."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+import sys
 import time
+from typing import TypeVar
 
 from instance import boot, local, selftest
-from instance.aws import Aws
+from instance.aws import Aws, AwsFailed
 from instance.boot import Deadline
 from instance.errors import StepFailed
-from instance.lifecycle import Hook, kept_waiting
+from instance.lifecycle import Hook, is_aside, is_leaving, kept_waiting, NO_GROUP, SERVING
 from instance.machine import Machine
 
 READY_SECONDS = 600
 LOCAL_POLL, HOOK_POLL, HEALTH_POLL = 0.2, 2.0, 3.0
-# What a group's instance is in while the hook waits, and where it is once the hook has been answered.
-ANSWERED = ('Pending:Proceed', 'InService')
-LEAVING = ('Terminat', 'Detach', 'Quarantined')
+Result = TypeVar('Result')
+# How a group has taken CONTINUE, where its load balancers come next.
+GOES_ON, TOLD_BEFORE = 'goes on', 'was told before'
+FOLLOWED = (GOES_ON, TOLD_BEFORE)
 
 
 def run(machine: Machine) -> str:
@@ -28,9 +33,9 @@ def run(machine: Machine) -> str:
     with kept_waiting(hook.heartbeat if hook else None):
         _wait_for_application(machine, deadline)
         _check_version(machine)
-        told = _tell(hook, deadline) if hook else 'no lifecycle hook is named, so no group was told'
-    if hook:
-        told += _wait_for_balancers(aws, hook, record.instance_id, deadline)
+        told = _tell(machine, aws, hook, deadline) if hook else 'no lifecycle hook is named, so no group was told'
+    if hook and told in FOLLOWED:
+        told = f'{hook.group} {told}, {_wait_for_balancers(aws, hook, record.instance_id, deadline)}'
     machine.served.touch()
     return f'{machine.image.version} serves; {told}'
 
@@ -54,33 +59,93 @@ def _check_version(machine: Machine) -> None:
         raise StepFailed(f'the application says that it is {answered}, image.json that it is {machine.image.version}')
 
 
-def _tell(hook: Hook, deadline: Deadline) -> str:
-    return f'{hook.group} {"goes on" if _complete(hook, deadline) else "was told before"}'
+def _tell(machine: Machine, aws: Aws, hook: Hook, deadline: Deadline) -> str:
+    """Tell the group to go on, and return how that went."""
+    state = _asked(deadline, lambda: hook.state)
+    if state == NO_GROUP and _was_answered(machine):
+        return 'it has left its group'
+    if is_aside(state) and state != NO_GROUP:
+        return _aside(hook, state)
+    if state in SERVING:
+        return TOLD_BEFORE
+    # Afterwards this machine is in service, so what it asks then has to be allowed now.
+    for group in _asked(deadline, lambda: aws.target_groups(hook.group)):
+        _asked(deadline, partial(aws.health, group, hook.instance))
+    told = _complete(hook, deadline)
+    machine.answered.parent.mkdir(parents=True, exist_ok=True)
+    machine.answered.write_text(hook.instance, encoding='utf-8')
+    return told
 
 
-def _complete(hook: Hook, deadline: Deadline) -> bool:
+def _asked(deadline: Deadline, ask: Callable[[], Result]) -> Result:
+    """Return what AWS answers; what may pass is asked again until the deadline."""
+    while True:
+        try:
+            return ask()
+        except AwsFailed as error:
+            if not error.passing:
+                raise
+            deadline.wait(HOOK_POLL, error.reason)
+
+
+def _was_answered(machine: Machine) -> bool:
+    """Return whether this very instance has answered its hook once; its disk may be another one's copy."""
+    try:
+        return machine.answered.read_text(encoding='utf-8') == boot.read(machine.boot_record).instance_id
+    except OSError:
+        return False
+
+
+def _aside(hook: Hook, state: str) -> str:
+    return f'{hook.group} has set this machine aside: it is {state}'
+
+
+def _complete(hook: Hook, deadline: Deadline) -> str:
     """Tell the group to go on, as soon as it waits for that; return whether it still did."""
-    while not hook.complete('CONTINUE'):
-        # Too early, or it has been told: by this machine before it was restarted, or by somebody else.
-        state = hook.state
-        if state in ANSWERED:
-            return False
-        if state.startswith(LEAVING):
+    while True:
+        if _asked(deadline, lambda: hook.complete('CONTINUE')):
+            return GOES_ON
+        # Too early, or it has been told: just now with an answer that was lost, or by somebody else.
+        state = _asked(deadline, lambda: hook.state)
+        if state in SERVING:
+            return TOLD_BEFORE
+        if is_leaving(state):
             raise StepFailed(f'{hook.group} is giving this machine up: it is {state}')
+        if is_aside(state) and state != NO_GROUP:
+            return _aside(hook, state)
         deadline.wait(HOOK_POLL, f'{hook.group} does not wait for its lifecycle hook, this machine is {state}')
-    return True
 
 
 def _wait_for_balancers(aws: Aws, hook: Hook, instance: str, deadline: Deadline) -> str:
-    groups = aws.target_groups(hook.group)
-    for group in groups:
-        _wait_for_health(aws, group, instance, deadline)
-    return f', healthy in {len(groups)} target group{"" if len(groups) == 1 else "s"}'
+    """Return when all target groups find this machine healthy, or when its group has set it aside.
 
-
-def _wait_for_health(aws: Aws, group: str, instance: str, deadline: Deadline) -> None:
+    It is in service by now. What cannot be asked is no verdict, and is asked again until the deadline.
+    """
+    groups: list[str] | None = None
+    said = ''
     while True:
+        try:
+            groups = aws.target_groups(hook.group) if groups is None else groups
+            missing = _missing(aws, groups, instance)
+            if not missing:
+                return f'healthy in {len(groups)} target group{"" if len(groups) == 1 else "s"}'
+            state = hook.state
+        except AwsFailed as error:
+            missing, state = error.reason, ''
+            if missing != said:
+                print(f'ready: asking again: {missing}', file=sys.stderr, flush=True)
+            said = missing
+        if is_leaving(state):
+            raise StepFailed(f'{hook.group} is giving this machine up: it is {state}')
+        if state and is_aside(state):
+            return f'set aside meanwhile: it is {state}'
+        deadline.wait(HEALTH_POLL, missing)
+
+
+def _missing(aws: Aws, groups: Sequence[str], instance: str) -> str:
+    """Return what the first target group says that does not find this machine healthy; nothing if all do."""
+    for group in groups:
         health = aws.health(group, instance)
-        if health.state == 'healthy':
-            return
-        deadline.wait(HEALTH_POLL, f'{group.rpartition(":")[2]} says {health.state}: {health.why}')
+        if health.state != 'healthy':
+            return f'{group.rpartition(":")[2]} says {health.state}: {health.why}'
+    return ''

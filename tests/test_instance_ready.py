@@ -7,10 +7,12 @@ import re
 import threading
 import time
 
+from botocore.session import get_session
 import pytest
 
-from instance import boot, ready
-from tests.cloud import Cloud, refused
+from instance import boot, lifecycle, ready
+from instance.aws import Patience
+from tests.cloud import Answer, Cloud, refused
 from tests.groups import GROUP, HOOK, Launched
 from tests.machine import FolderMachine, last_line, version
 from tests.test_instance_config import KEY, put_secrets, put_settings
@@ -96,8 +98,9 @@ def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachin
                  'LifecycleActionResult=CONTINUE'):
         assert part in told
     asked = cloud.actions()
-    assert asked.index('CompleteLifecycleAction') < asked.index('DescribeTargetHealth'), (
-        'a group registers its machine only when the hook is through')
+    through = asked.index('CompleteLifecycleAction')
+    assert 'DescribeTargetHealth' in asked[:through], 'it has to know before that it may ask afterwards'
+    assert 'DescribeTargetHealth' in asked[through:], 'a group registers its machine only when the hook is through'
     assert application.agents == {'visitors-instance'}, 'its own questions are no visits'
 
 
@@ -147,6 +150,96 @@ def test_a_machine_that_its_group_gives_up_fails(machine: FolderMachine, cloud: 
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 1
     assert f'{GROUP} is giving this machine up: it is {state}' in last_line(done.stdout)
+
+
+@pytest.mark.parametrize('state', ['Standby', 'Warmed:Running'])
+def test_a_machine_that_its_group_has_set_aside_goes_on(machine: FolderMachine, cloud: Cloud, state: str,
+                                                        application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = state
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith(f'serves; {GROUP} has set this machine aside: it is {state}')
+    assert not completed(cloud)
+
+
+def test_a_machine_that_was_detached_goes_on_after_a_restart(machine: FolderMachine, cloud: Cloud,
+                                                             application: Application) -> None:
+    launched = Launched(cloud, machine)
+    assert configure(machine, cloud, application).run('ready').returncode == 0
+    cloud.client('autoscaling').detach_instances(
+        InstanceIds=[launched.instance], AutoScalingGroupName=GROUP, ShouldDecrementDesiredCapacity=True)
+    assert machine.run('config').returncode == 0
+    done = machine.run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith('serves; it has left its group')
+
+
+def test_a_machine_that_is_set_aside_while_it_waits_for_its_balancer_goes_on(
+        machine: FolderMachine, cloud: Cloud, application: Application) -> None:
+    launched = Launched(cloud, machine)
+    cloud.on_continue = lambda _instance: setattr(launched.state, 'lifecycle_state', 'Warmed:Pending:Proceed')
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert 'goes on, set aside meanwhile: it is Warmed:Pending:Proceed' in last_line(done.stdout)
+
+
+def test_every_state_of_the_api_is_of_one_kind() -> None:
+    states = get_session().get_service_model('autoscaling').shape_for('LifecycleState').enum
+    aside = {state for state in states if lifecycle.is_aside(state)}
+    leaving = {state for state in states if lifecycle.is_leaving(state)}
+    assert {*lifecycle.WAITING, *lifecycle.SERVING} | aside | leaving == set(states)
+    assert not {*lifecycle.WAITING, *lifecycle.SERVING} & (aside | leaving)
+    assert {'Terminating:Wait', 'Terminated', 'Quarantined', 'Warmed:Terminating'} <= leaving
+    assert {'Standby', 'Detached', 'Warmed:Hibernated'} <= aside
+
+
+@pytest.mark.parametrize('action', ['DescribeTargetHealth', 'DescribeAutoScalingGroups'])
+def test_what_is_denied_is_denied_before_the_group_goes_on(machine: FolderMachine, cloud: Cloud, action: str,
+                                                           application: Application) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    cloud.answers[action] = (403, refused('AccessDenied', 'not for this role'))
+    done = machine.run('ready')
+    assert done.returncode == 1
+    assert 'AccessDenied: not for this role' in last_line(done.stdout)
+    assert not completed(cloud), 'it would be in service, and turn itself off'
+
+
+@pytest.mark.parametrize(('status', 'code'), [(403, 'AccessDenied'), (503, 'ServiceUnavailable')])
+def test_what_cannot_be_asked_afterwards_is_asked_again(
+        machine: FolderMachine, cloud: Cloud, application: Application, status: int, code: str,
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0))
+    monkeypatch.setattr('instance.ready.HEALTH_POLL', 0.01)
+    refusals = iter(range(1000))
+    cloud.refuse = lambda action, _body: (
+        (status, refused(code, 'not now'))
+        if all((action == 'DescribeTargetHealth', completed(cloud))) and next(refusals) < 3 else None)
+    assert ready.run(machine.enter(monkeypatch)).endswith('goes on, healthy in 1 target group')
+    assert next(refusals) > 3
+    assert capfd.readouterr().err.count(f'asking again: target group {code}: not now') <= 1
+
+
+def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachine, cloud: Cloud,
+                                                           application: Application,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = Launched(cloud, machine)
+    configure(machine, cloud, application)
+    monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0))
+    monkeypatch.setattr('instance.ready.HOOK_POLL', 0.01)
+
+    def lose(action: str, _body: str) -> Answer | None:
+        if action != 'CompleteLifecycleAction' or launched.state.lifecycle_state != 'Pending:Wait':
+            return None
+        launched.state.lifecycle_state = 'InService'
+        launched.register(launched.instance)
+        return 503, refused('ServiceUnavailable', 'lost')
+
+    cloud.refuse = lose
+    assert ready.run(machine.enter(monkeypatch)).endswith('was told before, healthy in 1 target group')
 
 
 def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, cloud: Cloud,

@@ -315,7 +315,7 @@ def test_the_document_lists_the_files_of_a_machine() -> None:
     machine = Machine()
     paths: set[Any] = {machine.environment, machine.authorities, machine.root / 'etc/visitors/image.json',
                        machine.boot_record, machine.served, machine.password_source, machine.purge_settings,
-                       machine.data, machine.cursor,
+                       machine.data, machine.cursor, machine.answered,
                        *(machine.variables(role) for role in ('application', 'migration')),
                        *(machine.secrets(role) for role in ('application', 'migration'))}
     assert set(names([row[0] for row in table('Files')])) == {str(path) for path in paths}
