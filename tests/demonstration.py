@@ -1,6 +1,7 @@
 """A database that looks as if people had come for months, and the README's pictures of the page made from it.
 
-Take the pictures again, into docs/, with: .venv/bin/python -m tests.demonstration
+Take the pictures again, into docs/, and the icons in static/ that are not drawings, with:
+.venv/bin/python -m tests.demonstration
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 import random
+import struct
 import tempfile
 
 from playwright.sync_api import Browser, sync_playwright, ViewportSize
@@ -21,6 +23,9 @@ from visitors.database import db
 from visitors.settings import Settings
 
 PICTURES = {'light': ROOT / 'docs' / 'screenshot.png', 'dark': ROOT / 'docs' / 'screenshot-dark.png'}
+ICON = ROOT / 'static' / 'favicon.svg'
+TOUCH_ICON, FAVICON = ROOT / 'static' / 'touch-icon.png', ROOT / 'static' / 'favicon.ico'
+TOUCH_ICON_SIZE, FAVICON_SIZE = 180, 32
 WINDOW: ViewportSize = {'width': 1400, 'height': 900}
 DAYS = 120
 WEEKEND = 5
@@ -94,5 +99,25 @@ def _take_picture(browser: Browser, address: str, scheme: str, path: Path) -> No
     page.close()
 
 
+def draw_icons() -> None:
+    """Draw the icons for what takes no SVG: for phones' home screens, without corners of its own, and /favicon.ico."""
+    with chromium() as browser:
+        drawing = ICON.read_text(encoding='utf-8')
+        TOUCH_ICON.write_bytes(_drawn(browser, drawing.replace('rx="8"', ''), TOUCH_ICON_SIZE))
+        picture = _drawn(browser, drawing, FAVICON_SIZE)
+    # A directory of one picture, which begins behind it.
+    directory = struct.pack('<3H4B2H2I', 0, 1, 1, FAVICON_SIZE, FAVICON_SIZE, 0, 0, 1, 32, len(picture), 22)
+    FAVICON.write_bytes(directory + picture)
+
+
+def _drawn(browser: Browser, drawing: str, size: int) -> bytes:
+    page = browser.new_page(viewport={'width': size, 'height': size})
+    page.set_content(f'<style>body {{ margin: 0 }} svg {{ display: block }}</style>{drawing}')
+    picture = page.screenshot(omit_background=True)
+    page.close()
+    return picture
+
+
 if __name__ == '__main__':
+    draw_icons()
     take_pictures()

@@ -7,6 +7,7 @@ from pathlib import Path
 import re
 import socket
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from sqlalchemy import make_url
@@ -15,7 +16,7 @@ from tests.server import bring_up, BROWSER, json_lines, ROOT, Server
 
 ADDRESSES = (f'198.51.100.{number}' for number in range(1, 255))
 FIREFOX, GOOGLEBOT = BROWSER, 'Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)'
-PATHS = ['/', '/stats.json', '/version', '/livez', '/readyz', '/nothing']
+PATHS = ['/', '/stats.json', '/badge.svg', '/favicon.ico', '/version', '/livez', '/readyz', '/nothing']
 
 
 @pytest.fixture(scope='module', params=['postgresql', 'sqlite'])
@@ -27,6 +28,15 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         url = f'sqlite:///{tmp_path_factory.mktemp("page") / "visitors.sqlite3"}'
     owner = {'USER_NAME': 'Ada <L>', 'USER_URL': 'https://example.org/?a&b'}
     with Server(bring_up(url), TRUSTED_PROXIES='1', **owner) as running:
+        yield running
+
+
+@pytest.fixture(scope='module')
+def developers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server that a developer runs, with a name of its own and an owner whose address is none."""
+    url = bring_up(f'sqlite:///{tmp_path_factory.mktemp("developers") / "visitors.sqlite3"}')
+    names = {'SITE_NAME': 'Ada & Co', 'USER_NAME': 'Ada', 'USER_URL': 'javascript:alert(1)'}
+    with Server(url, FLASK_DEBUG='1', **names) as running:
         yield running
 
 
@@ -214,7 +224,7 @@ def test_every_answer_carries_the_security_headers_once(server: Server, path: st
     assert headers['Referrer-Policy'] == 'no-referrer'
 
 
-@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize('path', [path for path in PATHS if path not in ('/badge.svg', '/favicon.ico')])
 def test_no_cache_may_keep_an_answer(server: Server, path: str) -> None:
     assert server.get(path).headers['Cache-Control'] == 'no-store'
 
@@ -255,10 +265,9 @@ def test_a_missing_static_file_of_this_version_is_kept_by_no_cache(server: Serve
     assert (answer.status_code, answer.headers['Cache-Control']) == (404, 'no-store')
 
 
-def test_a_developers_static_files_are_kept_by_no_cache_for_ever(sqlite_url: str) -> None:
-    with Server(bring_up(sqlite_url), FLASK_DEBUG='1') as running:
-        version = running.get('/version').json()['version'].replace('+', '%2B')
-        assert running.get(f'/static/style.css?v={version}').headers['Cache-Control'] == 'no-store'
+def test_a_developers_static_files_are_kept_by_no_cache(developers: Server) -> None:
+    version = developers.get('/version').json()['version'].replace('+', '%2B')
+    assert developers.get(f'/static/style.css?v={version}').headers['Cache-Control'] == 'no-store'
 
 
 def encoded(server: Server, path: str, accepts: str | None) -> tuple[bytes, Mapping[str, str]]:
@@ -270,12 +279,12 @@ def encoded(server: Server, path: str, accepts: str | None) -> tuple[bytes, Mapp
 
 @pytest.mark.parametrize('path', ['/', '/stats.json', '/static/style.css'])
 @pytest.mark.parametrize('accepts', ['gzip', 'gzip, deflate, br, zstd', 'br;q=1, gzip;q=0.8, *;q=0.1', 'GZIP', '*'])
-def test_a_client_that_accepts_gzip_gets_the_same_content_in_half_of_the_bytes(
+def test_a_client_that_accepts_gzip_gets_the_same_content_in_fewer_bytes(
         server: Server, path: str, accepts: str) -> None:
     plain, _ = encoded(server, path, 'identity')
     body, headers = encoded(server, path, accepts)
     assert headers['Content-Encoding'] == 'gzip'
-    assert len(body) == int(headers['Content-Length']) < len(plain) / 2
+    assert len(body) == int(headers['Content-Length']) < len(plain) * 0.7
     content = gzip.decompress(body)
     moment = rb'"as_of":"[^"]*"'
     assert re.sub(moment, b'', content) == re.sub(moment, b'', plain)
@@ -318,14 +327,63 @@ def test_a_compressed_file_that_has_not_changed_is_not_sent_again(server: Server
     assert server.get('/static/style.css', If_None_Match=first.headers['ETag']).status_code == 304
 
 
+@pytest.mark.parametrize(('path', 'seconds'), [('/badge.svg', 60), ('/favicon.ico', 86400)])
+def test_what_other_pages_and_browsers_fetch_often_may_be_kept_for_a_while(
+        server: Server, path: str, seconds: int) -> None:
+    assert server.get(path).headers['Cache-Control'] == f'public, max-age={seconds}'
+
+
+def test_the_badge_shows_what_it_counts_and_the_total(server: Server) -> None:
+    total = f'{server.statistics()["total"]:,}'
+    answer = server.get('/badge.svg')
+    assert answer.headers['Content-Type'].startswith('image/svg+xml')
+    drawing = ElementTree.fromstring(answer.text)
+    texts = [each.text for each in drawing.iter('{http://www.w3.org/2000/svg}text')]
+    assert texts == ['visitors', total]
+    assert drawing.attrib['aria-label'] == f'visitors: {total}'
+
+
+@pytest.mark.parametrize('path', ['/badge.svg', '/stats.json'])
+def test_pages_of_other_hosts_may_read_the_numbers(server: Server, path: str) -> None:
+    headers = server.get(path, Origin='https://elsewhere.example').headers
+    assert headers['Access-Control-Allow-Origin'] == '*'
+    assert headers['Cross-Origin-Resource-Policy'] == 'cross-origin'
+    assert 'Access-Control-Allow-Credentials' not in headers
+
+
+@pytest.mark.parametrize('path', [path for path in PATHS if path not in ('/badge.svg', '/stats.json')])
+def test_pages_of_other_hosts_may_read_nothing_else(server: Server, path: str) -> None:
+    headers = server.get(path, Origin='https://elsewhere.example').headers
+    assert 'Access-Control-Allow-Origin' not in headers
+    assert headers['Cross-Origin-Resource-Policy'] == 'same-origin'
+
+
+@pytest.mark.parametrize(('path', 'opening'), [
+    ('/favicon.ico', b'\x00\x00\x01\x00\x01\x00\x20\x20'), ('/static/touch-icon.png', b'\x89PNG\r\n\x1a\n'),
+])
+def test_there_is_an_icon_for_what_takes_no_drawing(server: Server, path: str, opening: bytes) -> None:
+    answer = server.get(path)
+    assert answer.status_code == 200
+    assert answer.content.startswith(opening)
+
+
 def test_the_owner_is_named_and_linked_and_cannot_inject_markup(server: Server) -> None:
-    assert '<a href="https://example.org/?a&amp;b">Ada &lt;L&gt;</a>' in server.get('/', DNT='1').text
+    assert 'A page by <a href="https://example.org/?a&amp;b">Ada &lt;L&gt;</a>' in server.get('/', DNT='1').text
 
 
-def test_an_owner_without_an_http_address_is_not_a_link(sqlite_url: str) -> None:
-    with Server(bring_up(sqlite_url), USER_NAME='Ada', USER_URL='javascript:alert(1)') as running:
-        page = running.get('/', DNT='1').text
-    assert '>Ada<' in page
+def test_the_site_is_called_as_its_owner_wants_on_every_page(developers: Server) -> None:
+    page, missing = developers.get('/', DNT='1').text, developers.get('/nothing').text
+    assert '<title>Ada &amp; Co</title>' in page
+    assert '<meta property="og:site_name" content="Ada &amp; Co">' in page
+    assert '<title>Not Found · Ada &amp; Co</title>' in missing
+    for text in (page, missing):
+        assert 'height="28">Ada &amp; Co</a>' in text
+        assert 'Visitors</a>' not in text
+
+
+def test_an_owner_without_an_http_address_is_not_a_link(developers: Server) -> None:
+    page = developers.get('/', DNT='1').text
+    assert 'A page by Ada<' in page
     assert 'javascript' not in page
 
 

@@ -11,7 +11,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from visitors.address import client_network, visitor_id
 from visitors.agents import IN_ADVANCE, reason_not_to_count
-from visitors.chart import lay_out
+from visitors.chart import days_counted, lay_out_days, lay_out_weeks, weeks_counted
 from visitors.compression import accepts_gzip, joined, packed, stored
 from visitors.counting import Counter, Visit
 from visitors.database import Breaker
@@ -121,8 +121,10 @@ class Page:
     def _render(self, statistics: Statistics, reason: str | None) -> Rendered:
         # In a request of its own: the page is kept for others, so nothing of the visitor's request may get into it.
         with current_app.test_request_context(base_url=self._root):
-            page = render_template('page.html', statistics=statistics, chart=lay_out(statistics.days),
-                                   greeting=GREETING_MARK, total=TOTAL_MARK, **self._context)
+            days, weeks = days_counted(statistics), weeks_counted(statistics)
+            page = render_template(
+                'page.html', statistics=statistics, days=days, weeks=weeks, chart_of_days=lay_out_days(days),
+                chart_of_weeks=lay_out_weeks(weeks), greeting=GREETING_MARK, total=TOTAL_MARK, **self._context)
             greetings = {first: render_template('greeting.html', first=first, reason=reason)
                          for first in ((None,) if reason else (True, False))}
         return Rendered(statistics, tuple(part.encode() for part in MARKS.split(page)), greetings)

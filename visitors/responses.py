@@ -43,7 +43,8 @@ def init_app(app: Flask) -> None:
 
 def context_of(settings: Settings, version: Version) -> dict[str, Any]:
     """Return what every page shows, whatever its subject."""
-    return {'version': version.version, 'user_name': settings.user_name, 'user_url': settings.user_url}
+    return {'version': version.version, 'site_name': settings.site_name, 'user_name': settings.user_name,
+            'user_url': settings.user_url}
 
 
 def uncached(response: Response) -> Response:

@@ -42,6 +42,7 @@ class Settings:
     kept_key_file: Path
     trusted_proxies: int
     url_prefix: str
+    site_name: str
     user_name: str
     user_url: str | None
     host: str
@@ -76,6 +77,7 @@ class Settings:
             kept_key_file=_kept_key_file(database_url, root),
             trusted_proxies=_integer(given, 'TRUSTED_PROXIES', 0, range(0, 11)),
             url_prefix=_url_prefix(given),
+            site_name=given.get('SITE_NAME', 'Visitors'),
             user_name=given.get('USER_NAME', ''),
             user_url=_user_url(given),
             host=_host(given),

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, jsonify, request, Response
+from flask import Blueprint, current_app, jsonify, render_template, request, Response
 
+from visitors.badge import parts_of
 from visitors.page import FAILURE
-from visitors.responses import uncached
+from visitors.responses import CACHED_A_DAY, CACHED_A_MINUTE, shared, uncached
 from visitors.statistics import Statistics
 from visitors.version import Version
 
@@ -24,8 +25,12 @@ def index() -> Response:
 @views.get('/stats.json')
 def stats() -> Response:
     """Tell the page's numbers; nothing is counted."""
-    breaker, counter = current_app.extensions['breaker'], current_app.extensions['counter']
-    return uncached(jsonify(numbers_of(breaker.call(counter.statistics))))
+    return shared(uncached(jsonify(numbers_of(_statistics()))))
+
+
+def _statistics() -> Statistics:
+    statistics: Statistics = current_app.extensions['breaker'].call(current_app.extensions['counter'].statistics)
+    return statistics
 
 
 def numbers_of(statistics: Statistics) -> dict[str, Any]:
@@ -46,6 +51,23 @@ def numbers_of(statistics: Statistics) -> dict[str, Any]:
         'weeks': [{'monday': week.monday.isoformat(), 'visitor_days': week.visitor_days, 'newcomers': week.newcomers}
                   for week in statistics.weeks],
     }
+
+
+@views.get('/badge.svg')
+def badge() -> Response:
+    """Draw the total for other pages; nothing is counted."""
+    label, number = parts_of(_statistics().total)
+    drawing = Response(render_template('badge.svg', label=label, number=number), mimetype='image/svg+xml')
+    drawing.headers['Cache-Control'] = CACHED_A_MINUTE
+    return shared(drawing)
+
+
+@views.get('/favicon.ico')
+def favicon() -> Response:
+    """Send the icon to those who ask for it unbidden."""
+    icon = current_app.send_static_file('favicon.ico')
+    icon.headers['Cache-Control'] = CACHED_A_DAY
+    return icon
 
 
 @views.get('/version')
