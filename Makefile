@@ -31,7 +31,7 @@ version: ## print the version of a build made now
 # A file's tests share what they start, so they stay together. More processes than this would mean more servers.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 # Those that need no engine, no machine and no Packer.
-OF_THE_APPLICATION := -m 'not container and not machine and not virtual and not packer'
+OF_THE_APPLICATION := -m 'not container and not machine and not virtual and not packer and not stack'
 
 .PHONY: test
 test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
@@ -61,6 +61,10 @@ test-image: $(BIN)/.installed-tests ## test the machine image and what boots fro
 	@tests/install-packages tests/packages.machine.txt
 	@tests/install-packages tests/packages.check.txt
 	@$(PYTEST) -m machine $(TESTS)
+
+.PHONY: test-stack
+test-stack: $(BIN)/.installed-tests ## apply the stack of terraform/ to a rehearsal without machines; needs root
+	@$(PYTEST) -m stack $(TESTS)
 
 .PHONY: test-machine
 test-machine: $(BIN)/.installed-tests ## test virtual machines, and the machine image on one with a kernel of its own

@@ -86,6 +86,12 @@ def shell(options: argparse.Namespace) -> int:
     os.execvpe(command[0], command, {**os.environ, **({'DOCKER_HOST': engine} if engine else {})})
 
 
+def run(options: argparse.Namespace) -> int:
+    """Run a command of this machine with the rehearsal's API, credentials and names, and end with its exit code."""
+    rehearsal = _named(options)
+    return rehearsal.run(options.command)
+
+
 def console(options: argparse.Namespace) -> int:
     """Print what an instance has written to its console."""
     print(_named(options).console(options.instance), end='')
@@ -135,6 +141,10 @@ def _parser() -> argparse.ArgumentParser:
     entering = verb(shell, 'open a root shell in a machine, without its SSH')
     entering.add_argument('instance', metavar='INSTANCE', help='its id, such as i-0123456789abcdef0')
     entering.add_argument('command', nargs=argparse.REMAINDER, metavar='COMMAND', help='run this instead of a shell')
+    running = verb(run, "run a command of this machine with the rehearsal's API, credentials and names",
+                   'Nothing of this machine changes: the command sees a DNS server of the rehearsal in a mount '
+                   'namespace of its own, which needs root. Ends with the exit code of the command.')
+    running.add_argument('command', nargs=argparse.REMAINDER, metavar='COMMAND', help='such as: terraform plan')
     reading = verb(console, 'print what an instance has written to its console',
                    'That of an instance that is stopped or terminated can still be read.')
     reading.add_argument('instance', metavar='INSTANCE', help='its id, such as i-0123456789abcdef0')

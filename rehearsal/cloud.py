@@ -1,6 +1,6 @@
 """The front door of a rehearsal: bring it up, ask where it is, let it down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 import json
 import os
@@ -19,6 +19,7 @@ from botocore.config import Config
 import psutil
 import requests
 
+from rehearsal import inside
 from rehearsal.engine import running_engines
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
@@ -94,7 +95,7 @@ class Rehearsal:
         """The environment variables that point AWS's libraries, and Packer, to the API."""
         facts = self.facts
         machines = {'PKR_VAR_ec2_endpoint': facts['endpoint'], 'REHEARSAL_MACHINE_ENDPOINT': facts['machine_endpoint'],
-                    'AWS_POLL_DELAY_SECONDS': '1', 'CHECKPOINT_DISABLE': '1'} if self.settings.machines else {}
+                    'AWS_POLL_DELAY_SECONDS': '1', 'CHECKPOINT_DISABLE': '1'} if 'machine_endpoint' in facts else {}
         return {'AWS_ENDPOINT_URL': facts['endpoint'], **CREDENTIALS, 'AWS_REGION': facts['region'],
                 'AWS_DEFAULT_REGION': facts['region'], 'AWS_EC2_METADATA_DISABLED': 'true', **machines}
 
@@ -105,6 +106,10 @@ class Rehearsal:
         keys = {name.lower(): value for name, value in CREDENTIALS.items()}
         return boto3.client(service, endpoint_url=facts['endpoint'], region_name=facts['region'],
                             **{'config': quick, **keys, **options})
+
+    def run(self, command: Sequence[str]) -> int:
+        """Return the exit code of a command of this machine that ran with its API, credentials and names."""
+        return inside.run(self.facts.get('resolver'), command, self.environment, self._folder.path)
 
     def console(self, instance: str) -> str:
         """Return the end of what an instance has written to its console, also of one that is gone."""

@@ -84,7 +84,8 @@ def complete_groups(groups: Groups) -> None:
     def create_auto_scaling_group(original: Any, response: Any) -> Any:
         name = response._get_param('AutoScalingGroupName')
         answer = original(response)
-        keep(response, name)
+        # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CreateAutoScalingGroup.html: the default is 0.
+        keep(response, name).health_check_grace_period = response._get_int_param('HealthCheckGracePeriod', 0)
         for hook in response._get_param('LifecycleHookSpecificationList', []):
             put_hook(response.autoscaling_backend, name, hook)
         return answer

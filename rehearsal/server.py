@@ -17,9 +17,11 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.vpcs import VPCBackend
 from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
+from moto.route53.models import route53_backends
 
-from rehearsal import amis, debian, group_actions, instances, templates, volumes
+from rehearsal import amis, api, debian, group_actions, instances, templates, volumes
 from rehearsal.archive import Archive
+from rehearsal.authority import Authority
 from rehearsal.doors import answer, API
 from rehearsal.engine import running_engines, usable_engine
 from rehearsal.errors import RehearsalError
@@ -31,9 +33,11 @@ from rehearsal.images import Images
 from rehearsal.naming import Names
 from rehearsal.network import gateway, Networks
 from rehearsal.patching import wrapping
+from rehearsal.resolver import local_address, resolver
 from rehearsal.settings import ACCOUNT, Settings
 from rehearsal.source import NO_IMAGE, source_image, SourceImage
 from rehearsal.sweep import sweep
+from rehearsal.zones import address_in
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +53,22 @@ def serve(settings: Settings, ended: Event) -> None:
         folder.tell(pid=os.getpid())
         gaps = Gaps(DomainDispatcherApplication(create_backend_app))
         facts = stack.enter_context(machines(settings, gaps) if settings.machines else records(settings))
+        resolver_address = stack.enter_context(resolver(settings.name, address_of))
         listener = listen(settings.port)
         port = listener.getsockname()[1]
         os.environ['MOTO_PORT'] = str(port)
         stack.callback(answer(Control(gaps), listener).close)
-        folder.tell(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}', **facts)
+        folder.tell(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}',
+                    resolver=resolver_address, **facts)
         logger.info('rehearsal %s is up at port %s', settings.name, port)
         ended.wait()
         logger.info('rehearsal %s goes down', settings.name)
+
+
+def address_of(name: str) -> str | None:
+    """Return the address that a name has in this rehearsal."""
+    zones = [zone for account in list(route53_backends.values()) for zone in account['global'].zones.values()]
+    return local_address(name) or address_in(name, [record for zone in zones for record in list(zone.rrsets)], {})
 
 
 def listen(port: int) -> socket.socket:
@@ -82,7 +94,7 @@ class Control:
 
 
 @contextmanager
-def machines(settings: Settings, api: Gaps) -> Iterator[dict[str, Any]]:
+def machines(settings: Settings, gaps: Gaps) -> Iterator[dict[str, Any]]:
     """Put machines behind the API, and give what is to be known of them; they are gone after the block."""
     names = settings.names
     with usable_engine() as engine:
@@ -94,9 +106,9 @@ def machines(settings: Settings, api: Gaps) -> Iterator[dict[str, Any]]:
             source = source_image(client, names)
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
                              settings.shutdown_seconds)
-            fleet.api, fleet.archive = api, Archive(debian.mirrors(), debian.proxies())
+            fleet.api, fleet.archive = gaps, Archive(debian.mirrors(), debian.proxies())
             place_default_vpc(str(block), settings.region)
-            extend(fleet, source, settings.region)
+            extend(fleet, source, settings)
             yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
                    'engine': engine.environment.get('DOCKER_HOST', '')}
         finally:
@@ -113,12 +125,13 @@ def sweep_everywhere(names: Names) -> None:
 @contextmanager
 def records(settings: Settings) -> Iterator[dict[str, Any]]:
     """Put nothing behind the API, and give what is to be known of it."""
-    extend(NoMachines(NO_IMAGE.ami), NO_IMAGE, settings.region)
+    extend(NoMachines(NO_IMAGE.ami), NO_IMAGE, settings)
     yield {'source_ami': NO_IMAGE.ami}
 
 
-def extend(fleet: Fleet, source: SourceImage, region: str) -> None:
+def extend(fleet: Fleet, source: SourceImage, settings: Settings) -> None:
     """Extend moto by what it leaves out."""
+    api.install(Authority(settings.name))
     instances.install(fleet)
     amis.install(fleet)
     templates.install()
@@ -126,7 +139,7 @@ def extend(fleet: Fleet, source: SourceImage, region: str) -> None:
     groups = Groups(lambda: [group for backend in list(autoscaling_backends[ACCOUNT].values())
                              for group in list(backend.autoscaling_groups.values())])
     group_actions.install(groups)
-    amis.register(ec2_backends[ACCOUNT][region], source)
+    amis.register(ec2_backends[ACCOUNT][settings.region], source)
     groups.look_after()
 
 

@@ -24,7 +24,7 @@ from tests.images.containers import eventually
 from tests.rehearsal import launch
 from tests.server import ROOT
 
-VERBS = ('up', 'down', 'status', 'shell', 'console', 'gaps')
+VERBS = ('up', 'down', 'status', 'shell', 'run', 'console', 'gaps')
 DOCUMENT = ROOT / 'docs' / 'rehearsal.md'
 
 

@@ -1,0 +1,16 @@
+"""What this rehearsal adds to moto, or keeps otherwise, so that AWS's tools find what AWS would answer.
+
+One module for each service. Instances, AMIs, groups and launch templates, behind which machines stand, have rooms of
+their own beside this package.
+"""
+
+from rehearsal.api import certificates, databases, networks, scaling_policies
+from rehearsal.authority import Authority
+
+
+def install(authority: Authority) -> None:
+    """Extend moto by all of it."""
+    networks.install()
+    databases.install()
+    scaling_policies.install()
+    certificates.install(authority)

@@ -1,0 +1,130 @@
+"""The DNS server of a rehearsal: the names of its API, hosted zones, load balancers and databases.
+
+AWS's counterpart is the Route 53 Resolver: https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from ipaddress import ip_address, IPv4Address
+import logging
+import os
+import socket
+from threading import Thread
+
+from dnslib import A, DNSError, DNSHeader, DNSRecord, QTYPE, RCODE, RR
+
+from rehearsal.errors import RehearsalError
+
+PORT = 53  # resolv.conf names an address and no port
+LONGEST_QUESTION = 4096
+TTL_SECONDS = 1
+# Loopback addresses, because resolvers of several rehearsals run side by side and none may take the machine's own.
+ADDRESSES = [IPv4Address('127.70.0.0') + place for place in range(1, 255)]
+
+AddressOf = Callable[[str], str | None]
+logger = logging.getLogger(__name__)
+
+
+class Resolver:
+    """A datagram socket and the thread that answers the questions that come in."""
+
+    def __init__(self, listener: socket.socket, address_of: AddressOf) -> None:
+        """Answer until `close`; a name without an address does not exist."""
+        self._listener = listener
+        self._address_of = address_of
+        self._thread = Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        # Closing a socket does not wake a thread that waits for it; shutting it down does.
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # a datagram socket without a peer says that it is not connected, and wakes the thread all the same
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            question, asker = self._listener.recvfrom(LONGEST_QUESTION)
+            if not question:
+                return
+            reply = answer(question, self._address_of)
+            if reply:
+                self._listener.sendto(reply, asker)
+
+
+def answer(question: bytes, address_of: AddressOf) -> bytes | None:
+    """Return the reply to a question; None for what is no question of DNS.
+
+    An error while answering is SERVFAIL and never silence, because silence costs the asker its whole time limit.
+    """
+    try:
+        request = DNSRecord.parse(question)
+    except DNSError:
+        return _malformed(question)
+    try:
+        return bytes(_reply(request, address_of).pack())
+    except Exception:
+        logger.exception('cannot resolve %s', request.q.qname)
+        failure = request.reply()
+        failure.header.rcode = RCODE.SERVFAIL
+        return bytes(failure.pack())
+
+
+def _malformed(question: bytes) -> bytes | None:
+    if len(question) < 2:
+        return None
+    header = DNSHeader(id=int.from_bytes(question[:2], 'big'), qr=1, rcode=RCODE.FORMERR)
+    return bytes(DNSRecord(header).pack())
+
+
+def _reply(request: DNSRecord, address_of: AddressOf) -> DNSRecord:
+    reply = request.reply()
+    address = address_of(str(request.q.qname).lower().rstrip('.'))
+    if address is None:
+        reply.header.rcode = RCODE.NXDOMAIN
+    elif QTYPE[request.q.qtype] in ('A', 'ANY'):
+        # Everything here has an IPv4 address only; a question for another kind gets an empty answer, not an error.
+        reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=TTL_SECONDS, rdata=A(address)))
+    return reply
+
+
+def local_address(name: str) -> str | None:
+    """Return the address of `localhost` and of each name below it; None for any other name.
+
+    The AWS SDKs put a bucket's name or an account's number before the host of the endpoint, as in
+    `123456789012.localhost`, and a Go program asks the DNS server for it.
+    """
+    return '127.0.0.1' if name == 'localhost' or name.endswith('.localhost') else None
+
+
+@contextmanager
+def resolver(name: str, address_of: AddressOf) -> Iterator[str | None]:
+    """Give the address of a running DNS server of a rehearsal; None without root, which port 53 needs."""
+    if os.geteuid():
+        yield None
+        return
+
+    listener = _bind(name)
+    running = Resolver(listener, address_of)
+    try:
+        yield str(ip_address(listener.getsockname()[0]))
+    finally:
+        running.close()
+
+
+def _bind(name: str) -> socket.socket:
+    """Return a socket at the first free address, from a place that depends on the rehearsal's name."""
+    start = sha256(name.encode()).digest()[0] % len(ADDRESSES)
+    for address in ADDRESSES[start:] + ADDRESSES[:start]:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            listener.bind((str(address), PORT))
+        except OSError:
+            listener.close()
+        else:
+            return listener
+    raise RehearsalError(f'no free address for a DNS server from {ADDRESSES[0]} to {ADDRESSES[-1]}, port {PORT}')

@@ -1,0 +1,30 @@
+"""The addresses behind the names of a rehearsal: records of its hosted zones, and what AWS names itself."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+MOST_ALIASES = 8  # a circle of aliases ends here; Route 53 refuses to make one
+
+Records = Callable[[], Iterable[Any]]
+
+
+def address_in(name: str, records: Iterable[Any], own: Mapping[str, str]) -> str | None:
+    """Return the IPv4 address of a name, aliases and CNAME records followed; None where there is none.
+
+    `own` holds the names that AWS gives to load balancers and databases. A record has `name`, `type`, `alias_target`
+    and `records`, as moto keeps them.
+    """
+    known = {(record.name.lower().rstrip('.'), record.type): record for record in records}
+    for _ in range(MOST_ALIASES):
+        if name in own:
+            return own[name]
+        record = known.get((name, 'A')) or known.get((name, 'CNAME'))
+        if record is None:
+            return None
+        if record.alias_target:
+            name = str(record.alias_target['DNSName']).lower().rstrip('.')
+        elif record.type == 'CNAME':
+            name = str(record.records[0]).lower().rstrip('.')
+        else:
+            return str(record.records[0])
+    return None
