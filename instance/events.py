@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
+import time
 from typing import Any
 
 # The limits of PutLogEvents:
@@ -23,6 +24,8 @@ class Event:
     timestamp: int
     message: str
     cursor: str
+    # Whether it is sent as it came, because it could not be understood.
+    is_raw: bool = False
 
     @property
     def size(self) -> int:
@@ -31,14 +34,29 @@ class Event:
 
 
 def event_of(line: bytes) -> Event:
-    """Return the event that a line of `journalctl --output=json` becomes."""
+    """Return the event that a line of `journalctl --output=json` becomes; one that is none is sent as it is.
+
+    Nothing in a line may keep the lines behind it from being sent.
+    """
+    try:
+        return _event_of(line)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        text = line.decode(errors='replace') or ' '
+        return Event(int(time.time() * 1000), _cut(text), '', is_raw=True)
+
+
+def _event_of(line: bytes) -> Event:
     entry = json.loads(line)
     message = _text(entry.get('MESSAGE'))
     # What systemd says of a unit belongs to the unit, although systemd has said it.
     fields = {'unit': _text(entry.get('UNIT') or entry.get('_SYSTEMD_UNIT') or entry.get('SYSLOG_IDENTIFIER')),
               'priority': _text(entry.get('PRIORITY')), **_fields_in(message)}
-    text = json.dumps({name: value for name, value in fields.items() if value != ''}, ensure_ascii=False)
-    return Event(int(entry['__REALTIME_TIMESTAMP']) // 1000, _cut(text), entry['__CURSOR'])
+    timestamp, cursor = int(entry['__REALTIME_TIMESTAMP']) // 1000, str(entry['__CURSOR'])
+    try:
+        text = json.dumps({name: value for name, value in fields.items() if value != ''}, ensure_ascii=False)
+    except RecursionError:
+        return Event(timestamp, _cut(message), cursor, is_raw=True)
+    return Event(timestamp, _cut(text), cursor)
 
 
 def _text(value: Any) -> str:
@@ -55,7 +73,7 @@ def _fields_in(message: str) -> Mapping[str, Any]:
     if message.startswith('{'):
         try:
             return dict(json.loads(message))
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     return {'message': message}
 
@@ -90,8 +108,8 @@ class Batch:
 
     @property
     def cursor(self) -> str:
-        """The cursor of the last entry in it, as the journal orders them."""
-        return self.events[-1].cursor
+        """The cursor of the last entry in it that has one, as the journal orders them."""
+        return next((event.cursor for event in reversed(self.events) if event.cursor), '')
 
 
 def request_of(events: Sequence[Event]) -> list[dict[str, Any]]:

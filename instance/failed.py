@@ -21,8 +21,10 @@ SECONDS = 30
 HURRY = Patience(connect=2, answer=4, seconds=10)
 # What no other machine of this deploy would do better.
 MIGRATION_CODES = (20, 22, 24)
-PHASES = {'visitors-config.service': 'config', 'visitors-migrate.service': 'migrate',
-          'visitors.service': 'application', 'visitors-ready.service': 'ready'}
+# The user data first: what fails there before our target is started has no record.
+PHASES = {'cloud-final.service': 'user data', 'visitors-config.service': 'config',
+          'visitors-migrate.service': 'migrate', 'visitors.service': 'application',
+          'visitors-ready.service': 'ready'}
 
 
 @dataclass(frozen=True)

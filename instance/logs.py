@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sys
 import time
 
-from instance.aws import Aws, AwsFailed, Patience
+from instance.aws import Aws, AwsFailed, INVALID, Patience
 from instance.errors import StepFailed
 from instance.events import Event, request_of
 from instance.journal import Journal, Order, write_cursor
@@ -18,7 +18,7 @@ from instance.metadata import Metadata
 FIRST_PAUSE, LONGEST_PAUSE, LOOK_SECONDS = 1.0, 30.0, 0.2
 # One try at a call: the loop here is the patient one, and it has to see when it shall end.
 PATIENCE = Patience(connect=2, answer=5, seconds=0)
-REFUSALS = ('InvalidParameterException', 'SerializationException', 'ValidationException')
+REFUSALS = (INVALID, 'InvalidParameterException', 'SerializationException', 'ValidationException')
 
 
 def run(machine: Machine) -> str:
@@ -32,8 +32,9 @@ def run(machine: Machine) -> str:
         for batch in journal.batches():
             if not sender.send(batch.events):
                 break
-            write_cursor(machine.cursor, batch.cursor)
-    return f'{sender.sent} entries sent'
+            if batch.cursor:
+                write_cursor(machine.cursor, batch.cursor)
+    return f'{sender.sent} entries sent' + (f', {sender.raw} of them as they came' if sender.raw else '')
 
 
 class Refused(StepFailed):
@@ -43,7 +44,7 @@ class Refused(StepFailed):
 class Sender:
     def __init__(self, machine: Machine, order: Order) -> None:
         """Send to the log group that the user data names, into the stream of this instance."""
-        self.sent = 0
+        self.sent = self.raw = 0
         self._aws = Aws(machine.settings, PATIENCE)
         self._group = machine.settings.log_group
         self._order = order
@@ -61,7 +62,7 @@ class Sender:
             except StepFailed as error:
                 self._note_failure(error)
             else:
-                self._note_success(len(events))
+                self._note_success(events)
                 return True
 
             if not self._rest_for(pause):
@@ -105,8 +106,9 @@ class Sender:
             self._away_since = time.monotonic()
             _tell(f'nothing can be sent, the journal keeps it: {error}')
 
-    def _note_success(self, number: int) -> None:
-        self.sent += number
+    def _note_success(self, events: Sequence[Event]) -> None:
+        self.sent += len(events)
+        self.raw += sum(event.is_raw for event in events)
         if self._away_since is not None:
             _tell(f'sending again after {time.monotonic() - self._away_since:.0f} s')
             self._away_since = None

@@ -67,7 +67,8 @@ def _given(text: str) -> dict[str, str]:
             raise StepFailed(f'instance.env: line {number} is not NAME=VALUE')
         # A name that is spelt wrong would otherwise be one that is not set.
         if name not in NAMES and not name.startswith(SDK):
-            raise StepFailed(f'instance.env: {name} is not known; known are {", ".join(NAMES)} and {SDK}*')
+            proxy = '; a machine needs VPC endpoints or NAT, it uses no proxy' if name.endswith('_PROXY') else ''
+            raise StepFailed(f'instance.env: {name} is not known; known are {", ".join(NAMES)} and {SDK}*{proxy}')
         given[name] = value.strip()
         if control := CONTROL.search(given[name]):
             raise StepFailed(f'instance.env: {name} has the control character U+{ord(control[0]):04X}; delete it')

@@ -454,6 +454,7 @@ def test_a_url_without_an_account_takes_no_token(url: str) -> None:
     ('PARAMETER_PREFIX=/a\nDEPLOY_ID=1', 'AWS_REGION=: use'),
     ('LIFECYLE_HOOK=x', 'LIFECYLE_HOOK is not known; known are PARAMETER_PREFIX'),
     ('SELFTEST=yes', 'SELFTEST=yes: use 1, or leave it out'),
+    ('HTTPS_PROXY=http://proxy:3128', 'and AWS_*; a machine needs VPC endpoints or NAT, it uses no proxy'),
     ('# what\n\nno sentence', 'line 3 is not NAME=VALUE'),
     *((f'SELFTEST=1\nDEPLOY_ID=7{separator}8', f'DEPLOY_ID has the control character U+{code}; delete it')
       for separator, code in (('\v', '000B'), ('\x1c', '001C'), ('\x85', '0085'), ('\u2028', '2028'))),

@@ -217,6 +217,14 @@ def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachin
                                            'exit code 137: MemoryError; turning off')
 
 
+def test_user_data_that_fail_are_named(machine: FolderMachine, cloud: Cloud) -> None:
+    machine.know_units({'cloud-final.service': {'Result': 'exit-code', 'ExecMainStatus': '1'}})
+    machine.install('journalctl', 'echo "Failed to run module scripts_user"')
+    done = failed(machine)
+    assert done.stdout.splitlines()[0] == ('visitors FAILED in user data: cloud-final.service ended with exit-code, '
+                                           'exit code 1: Failed to run module scripts_user; turning off')
+
+
 def test_the_first_unit_that_has_failed_is_the_one() -> None:
     ends = [UnitEnd('visitors-config.service', 'success', '0', ''),
             UnitEnd('visitors-migrate.service', 'timeout', '15', 'waiting'), UnitEnd('visitors.service', 'x', '1', '')]

@@ -11,8 +11,9 @@ import time
 from hypothesis import given, settings, strategies as st
 import pytest
 
-from instance import events
+from instance import events, logs
 from instance.events import Batch, Event, event_of, request_of
+from instance.journal import Order
 from tests.cloud import Answer, Cloud, refused_json
 from tests.journal import WrittenJournal
 from tests.machine import FolderMachine, INSTANCE, last_line, PREFIX
@@ -187,6 +188,48 @@ def test_a_metadata_service_that_comes_late_is_waited_for(machine: FolderMachine
         machine.be(INSTANCE)
         wait_until_sent(cloud, 'early')
         end(process)
+
+
+def test_an_entry_that_nothing_can_read_keeps_none_behind_it(machine: FolderMachine, cloud: Cloud,
+                                                             journal: WrittenJournal, group: str) -> None:
+    deep = f'{{"a":{"[" * 12_000}'
+    journal.write('before', deep, 'behind')
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'behind')
+        stdout, _ = end(process)
+    assert sent(cloud) == ['before', deep, 'behind']
+    assert last_line(stdout).endswith(' s: 3 entries sent')
+
+
+@pytest.mark.parametrize('line', [
+    b'no JSON', b'[]', b'{}', b'\xff', b'', b'{"a":' + b'[' * 12_000,
+    b'{"__CURSOR": "x", "__REALTIME_TIMESTAMP": "y"}',
+    b'{"__CURSOR": "x", "__REALTIME_TIMESTAMP": "1", "MESSAGE": [999]}'])
+def test_a_line_that_is_no_entry_is_sent_as_it_came_and_counted(line: bytes) -> None:
+    event = event_of(line)
+    assert (event.message, event.is_raw) == (line.decode(errors='replace') or ' ', True)
+    batch = Batch()
+    batch.add(Event(1, 'an entry', 's=1'))
+    batch.add(event)
+    assert batch.cursor == 's=1', 'the journal is followed from behind the last one that has a place in it'
+
+
+def test_what_is_too_deep_to_be_written_again_is_sent_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise RecursionError
+
+    monkeypatch.setattr('json.dumps', refuse)
+    event = event_of(b'{"__CURSOR": "x", "__REALTIME_TIMESTAMP": "1000", "MESSAGE": "{\\"a\\": 1}"}')
+    assert (event.message, event.cursor, event.is_raw) == ('{"a": 1}', 'x', True)
+
+
+def test_an_entry_that_the_sdk_refuses_is_left_out_and_told(machine: FolderMachine, cloud: Cloud,
+                                                            monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    monkeypatch.setattr('signal.signal', lambda *_: None)
+    sender = logs.Sender(machine.enter(monkeypatch), Order())
+    now = int(time.time() * 1000)
+    assert sender.send([Event(now, '', 's=1'), Event(now, '{"message": "behind"}', 's=2')])
+    assert sent(cloud) == ['behind']
 
 
 def test_an_entry_that_is_refused_is_left_out_and_told(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,

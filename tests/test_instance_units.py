@@ -154,8 +154,11 @@ def test_the_failed_path_waits_for_nothing_and_ends_with_the_power_off() -> None
 
 
 def test_what_asks_for_the_failed_path_is_named_in_it() -> None:
-    assert set(failed.PHASES) == {name for name in SERVICES if unit(name).values('OnFailure')}
-    assert set(failed.PHASES.values()) <= set(boot.PHASES)
+    final = (FOLDER / 'cloud-final.service.d/10-visitors.conf').read_text(encoding='utf-8')
+    assert 'OnFailure=visitors-failed.service' in final.splitlines()
+    asking = {name for name in SERVICES if unit(name).values('OnFailure')}
+    assert set(failed.PHASES) == {'cloud-final.service', *asking}
+    assert set(failed.PHASES.values()) <= {'user data', *boot.PHASES}
     assert set(PHASES.values()) == {'config', 'migrate', 'application', 'ready'}
 
 
