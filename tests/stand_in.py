@@ -25,7 +25,10 @@ def docker(folder: Path, arguments: Sequence[str]) -> int:
     if answer:
         sys.stdout.write(answer.get('stdout', ''))
         sys.stderr.write(answer.get('stderr', ''))
-        time.sleep(answer.get('seconds', 0))
+        sys.stderr.flush()
+        touch(answer.get('begins'))
+        wait_for(answer.get('until'))
+        touch(answer.get('touches'))
         return int(answer.get('code', 0))
     if arguments[0] == 'run':
         return run(folder, arguments)
@@ -33,6 +36,18 @@ def docker(folder: Path, arguments: Sequence[str]) -> int:
         return stop(folder, arguments[-1])
     sys.stderr.write(f'Error: No such container: {arguments[-1]}\n')
     return 1
+
+
+def wait_for(file: str | None) -> None:
+    """Wait for a file: an answer takes as long as the test wants, however slow the machine is."""
+    while file and not os.path.exists(file):
+        time.sleep(0.02)
+
+
+def touch(file: str | None) -> None:
+    """Make the file that another answer, or the test, waits for."""
+    if file:
+        Path(file).touch()
 
 
 def run(folder: Path, arguments: Sequence[str]) -> int:

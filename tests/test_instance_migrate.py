@@ -1,6 +1,6 @@
 """Step migrate: the application's own command decides, and the machine ends as its exit code says."""
 
-from queue import SimpleQueue
+from pathlib import Path
 import re
 import signal
 import threading
@@ -9,16 +9,18 @@ import time
 import pytest
 
 from instance import lifecycle, migrate
+from instance.errors import StepFailed
 from instance.lifecycle import kept_waiting
 from instance.migrate import last_words, meaning
-from tests.cloud import Cloud, refused
+from tests.cloud import Answer, Cloud, refused
 from tests.groups import Launched
-from tests.machine import FolderMachine, IMAGE_ID, INSTANCE, last_line, value_of
+from tests.machine import FolderMachine, IMAGE_ID, INSTANCE, last_line, STEP_SECONDS, value_of
 from tests.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.server import flask
 from tests.test_instance_config import OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 
 KEY = 'k' * 32
+HEARTBEAT = 'RecordLifecycleActionHeartbeat'
 
 
 def configure(machine: FolderMachine, cloud: Cloud, url: str, **secrets: str) -> None:
@@ -28,9 +30,21 @@ def configure(machine: FolderMachine, cloud: Cloud, url: str, **secrets: str) ->
     assert done.returncode == 0, done.stdout
 
 
-def answer_migration(machine: FolderMachine, code: int, stderr: str = '', seconds: float = 0) -> None:
-    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'},
-                           'run': {'code': code, 'stderr': stderr, 'seconds': seconds}})
+def answer_migration(machine: FolderMachine, code: int, stderr: str = '') -> None:
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'code': code, 'stderr': stderr}})
+
+
+def migrate_until_beats(machine: FolderMachine, cloud: Cloud, file: Path, number: int,
+                        answer: Answer | None = None) -> None:
+    """Let the migration go on until this many heartbeats have arrived, however long they take."""
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'until': str(file)}})
+
+    def watch(action: str, _body: str) -> Answer | None:
+        if action == HEARTBEAT and cloud.actions().count(HEARTBEAT) >= number:
+            file.touch()
+        return answer if action == HEARTBEAT else None
+
+    cloud.refuse = watch
 
 
 def ended(machine: FolderMachine) -> tuple[int, str]:
@@ -141,19 +155,19 @@ def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine,
     assert machine.calls('docker')[1] == ['rm', '--force', 'visitors-migrate']
 
 
-def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMachine, cloud: Cloud,
-                                                              postgresql_url: str) -> None:
+def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
+                                                              postgresql_url: str,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     configure(machine, cloud, postgresql_url)
-    age_boot(machine, 1200 - 300 - 3)
-    answer_migration(machine, 0, 'I am at work\n', seconds=60)
-    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'code': 0},
-                           'run': {'stderr': 'I am at work\n', 'seconds': 8}})
-    started = time.monotonic()
-    code, line = ended(machine)
-    assert code == 1
-    assert re.search(r'FAILED \(1\): the schema was not ready within [0-9] s: I am at work', line)
+    begun, stopped = str(tmp_path / 'begun'), str(tmp_path / 'stopped')
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'until': begun, 'touches': stopped},
+                           'run': {'stderr': 'I am at work\n', 'begins': begun, 'until': stopped}})
+    entered = machine.enter(monkeypatch)
+    age_boot(machine, 1200 - 300 - 1)
+    with pytest.raises(StepFailed, match=r'^the schema was not ready within [01] s: I am at work$') as failed:
+        migrate.run(entered)
+    assert failed.value.code == 1
     assert ['stop', '--time=15', 'visitors-migrate'] in machine.calls('docker')
-    assert time.monotonic() - started < 30
 
 
 def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, cloud: Cloud,
@@ -169,20 +183,21 @@ def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, c
 def age_boot(machine: FolderMachine, seconds: float) -> None:
     path = machine.root / 'run/visitors/boot.json'
     text = path.read_text(encoding='utf-8')
-    path.write_text(re.sub(r'"started": ([0-9.]+)', lambda found: f'"started": {float(found[1]) - seconds}', text),
-                    encoding='utf-8')
+    started = time.monotonic() - seconds
+    path.write_text(re.sub(r'"started": [0-9.]+', f'"started": {started}', text), encoding='utf-8')
 
 
-def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, cloud: Cloud,
+def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
                                                        postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
-    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'code': 0},
-                           'run': {'stderr': 'I am at work\n', 'seconds': 5}})
+    stopped = str(tmp_path / 'stopped')
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'touches': stopped},
+                           'run': {'stderr': 'I am at work\n', 'until': stopped}})
     with machine.start('migrate') as process:
         assert process.stderr
         assert process.stderr.readline() == 'I am at work\n'
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=STEP_SECONDS)
     assert process.returncode == 143
     assert ['stop', '--time=15', 'visitors-migrate'] in machine.calls('docker')
     assert machine.boot['failure'] is None, 'to be told to end is no failure'
@@ -190,14 +205,20 @@ def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, c
 
 def test_heartbeats_are_sent_while_something_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.05)
-    beats: SimpleQueue[float] = SimpleQueue()
-    with kept_waiting(lambda: beats.put(time.monotonic())):
-        for _ in range(3):
-            beats.get(timeout=60)
-    time.sleep(0.3)
-    number = beats.qsize()
-    time.sleep(0.3)
-    assert beats.qsize() == number, 'the hook is not kept waiting for what is over'
+    beats: list[int] = []
+    third = threading.Event()
+
+    def beat() -> None:
+        beats.append(len(beats))
+        if len(beats) == 3:
+            third.set()
+
+    before = set(threading.enumerate())
+    with kept_waiting(beat):
+        (heart,) = set(threading.enumerate()) - before
+        assert third.wait(STEP_SECONDS)
+    heart.join(STEP_SECONDS)
+    assert not heart.is_alive(), 'nothing is kept waiting after the end'
 
 
 def test_the_first_heartbeat_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,28 +230,29 @@ def test_the_first_heartbeat_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize('group', ['', 'visitors'])
 def test_a_hook_is_kept_waiting_while_the_schema_is_brought_up(machine: FolderMachine, cloud: Cloud, group: str,
+                                                               tmp_path: Path,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     launched = Launched(cloud, machine)
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
     machine.tell(**launched.user_data, AUTO_SCALING_GROUP=group)
-    answer_migration(machine, 0, seconds=2)
+    migrate_until_beats(machine, cloud, tmp_path / 'enough', 2)
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
     assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'
-    beats = [text for action, text in cloud.calls if action == 'RecordLifecycleActionHeartbeat']
-    assert beats
+    beats = [text for action, text in cloud.calls if action == HEARTBEAT]
+    assert len(beats) >= 2
     assert f'InstanceId={launched.instance}' in beats[0]
     assert 'LifecycleHookName=launch' in beats[0]
     assert 'AutoScalingGroupName=visitors' in beats[0]
 
 
-def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, cloud: Cloud,
+def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch,
                                                 capfd: pytest.CaptureFixture[str]) -> None:
     launched = Launched(cloud, machine)
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
     machine.tell(**launched.user_data)
-    answer_migration(machine, 0, seconds=2)
-    cloud.answers['RecordLifecycleActionHeartbeat'] = (400, refused('AccessDenied', 'not for you'))
+    # At the second one the first was reported.
+    migrate_until_beats(machine, cloud, tmp_path / 'enough', 2, (400, refused('AccessDenied', 'not for you')))
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
     assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'
     assert 'heartbeat: lifecycle hook launch of visitors: AccessDenied: not for you' in capfd.readouterr().err
