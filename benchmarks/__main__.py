@@ -6,6 +6,7 @@ Exit codes: 0 measured; 1 something did not work; 2 an option is wrong.
 import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 import os
 import shutil
 import signal
@@ -101,7 +102,10 @@ def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServ
     for name, application, database in [('hello', pages.HELLO, databases[0]),
                                         *((f'page {each.rows}', pages.PAGE, each) for each in databases),
                                         *((f'naive {each.rows}', pages.NAIVE, each) for each in databases)]:
-        cases.append(stack.enter_context(pages.serving(name, application, database, server, threads)))
+        page = stack.enter_context(pages.serving(name, application, database, server, threads))
+        cases.append(page)
+        if application == pages.PAGE:
+            cases.append(replace(page, name=f'compressed {database.rows}', encoding='gzip'))
     for database in databases:
         cases += [statements.visit(database, server), statements.upsert(database, server)]
     return cases

@@ -29,12 +29,13 @@ class Page:
     database: Database
     server: PostgresServer
     least_seconds: float
+    encoding: str = 'identity'
 
     def run(self, seconds: float) -> Run:
         """Ask for a while."""
         pids = self.http.process.pid, self.server.postmaster()
         before = [processor_seconds(pid) for pid in pids]
-        number, rate = ask(self.http.address, self.database, max(seconds, self.least_seconds))
+        number, rate = ask(self.http.address, self.database, max(seconds, self.least_seconds), self.encoding)
         wait_until_idle(self.database)
         application, database = (processor_seconds(pid) - spent for pid, spent in zip(pids, before))
         return Run(rate, application / number * 1e6, database / number * 1e6)
@@ -52,13 +53,13 @@ def serving(name: str, application: str, database: Database, server: PostgresSer
         yield Page(name, http, database, server, least_seconds)
 
 
-def ask(address: str, database: Database, seconds: float) -> tuple[int, float]:
+def ask(address: str, database: Database, seconds: float, encoding: str = 'identity') -> tuple[int, float]:
     """Return how many answers came, and how many a second; raise RuntimeError where one was none."""
     if urlsplit(address).hostname != '127.0.0.1':
         raise RuntimeError(f'{address} is not on this machine, and this is a load')
     command = ['wrk', '--threads', '1', '--connections', str(CONNECTIONS), '--timeout', '30s',
                '--duration', f'{max(1, round(seconds))}s', '--script', str(LOAD), address + '/',
-               '--', str(database.visitors), str(database.stride)]
+               '--', str(database.visitors), str(database.stride), encoding]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     requests, rate = re.search(r'(\d+) requests in', done.stdout), re.search(r'Requests/sec:\s+([\d.]+)', done.stdout)
     bad = re.search(r'Non-2xx or 3xx responses: \d+|Socket errors: .*', done.stdout)

@@ -51,6 +51,11 @@ def ratios(sizes: Sequence[int], rounds: Sequence[Round]) -> Iterator[Row]:
         yield Row('page over bare hello, by processor time', size,
                   ratio(rounds, f'page {size}', 'hello', per_processor_second))
     for size in sizes:
+        yield Row('compressed page over page', size, ratio(rounds, f'compressed {size}', f'page {size}'))
+    for size in sizes:
+        yield Row('compressed page over page, by processor time', size,
+                  ratio(rounds, f'compressed {size}', f'page {size}', per_processor_second))
+    for size in sizes:
         yield Row('page over naive page', size, ratio(rounds, f'page {size}', f'naive {size}'))
     for size in sizes:
         yield Row('visit over bare upsert', size, ratio(rounds, f'visit {size}', f'upsert {size}'), 0.80)

@@ -28,20 +28,21 @@ TOUCH_ICON, FAVICON = ROOT / 'static' / 'touch-icon.png', ROOT / 'static' / 'fav
 TOUCH_ICON_SIZE, FAVICON_SIZE = 180, 32
 WINDOW: ViewportSize = {'width': 1400, 'height': 900}
 DAYS = 120
+YEAR = 400  # days, so that the chart of weeks in the pictures is full
 WEEKEND = 5
 CHROMIUMS = ('chromium', 'chromium-browser', 'google-chrome')
 CHROMIUM_FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
                   '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 
-def fill(url: str, last: date) -> None:
-    """Let visitors come to an application's empty database, on each of the days up to the last, always the same ones.
+def fill(url: str, last: date, days: int = DAYS) -> None:
+    """Let visitors come to an application's empty database, on each of so many days up to the last.
 
     Each is counted by the application itself; only the calendar is not the real one.
     """
     app = create_app(Settings.from_environ(environment(url)))
     with app.app_context():
-        for day, visitors in _visitors_by_day(last):
+        for day, visitors in _visitors_by_day(last, days):
             _count(db.engine, day, visitors)
         db.engine.dispose()
 
@@ -52,12 +53,12 @@ def _count(engine: Engine, day: date, visitors: Iterable[bytes]) -> None:
         counter.visit(visitor)
 
 
-def _visitors_by_day(last: date) -> Iterator[tuple[date, list[bytes]]]:
+def _visitors_by_day(last: date, days: int) -> Iterator[tuple[date, list[bytes]]]:
     chance = random.Random(1815)
     known: list[bytes] = []
-    for index in range(DAYS):
-        day = last - timedelta(DAYS - 1 - index)
-        crowd = (30 + index * 0.9) * chance.uniform(0.8, 1.25) * (0.55 if day.weekday() >= WEEKEND else 1)
+    for index in range(days):
+        day = last - timedelta(days - 1 - index)
+        crowd = (30 + 108 * index / days) * chance.uniform(0.8, 1.25) * (0.55 if day.weekday() >= WEEKEND else 1)
         returning = chance.sample(known, min(len(known), int(crowd * chance.uniform(0.5, 0.75))))
         newcomers = [chance.randbytes(16) for _ in range(int(crowd) - len(returning))]
         known += newcomers
@@ -81,7 +82,7 @@ def take_pictures() -> None:
     """Write the pictures of the page in light and in dark."""
     with tempfile.TemporaryDirectory() as folder:
         url = bring_up(f'sqlite:///{Path(folder) / "visitors.sqlite3"}')
-        fill(url, today())
+        fill(url, today(), YEAR)
         with Server(url, USER_NAME='Ada Lovelace', USER_URL='https://example.org/') as server, chromium() as browser:
             for _ in range(10):
                 server.visits()

@@ -14,7 +14,8 @@ from benchmarks.statements import visit
 from tests.postgresql import PostgresServer, value
 from tests.server import ROOT
 
-RATIOS = ['page over bare hello', 'page over naive page', 'visit over bare upsert', 'page over page at 1 000']
+RATIOS = ['page over bare hello', 'page over naive page', 'visit over bare upsert', 'page over page at 1 000',
+          'compressed page over page']
 ROW = re.compile(r'^\| ([a-z 0-9,]+?) \| ([\d ]+) \| ([\d.]+) \| [\d.]+ to [\d.]+ \|', re.MULTILINE)
 VISITS = 'SELECT sum(visits) FROM visitors'
 

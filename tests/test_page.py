@@ -16,7 +16,7 @@ from tests.server import bring_up, BROWSER, json_lines, ROOT, Server
 
 ADDRESSES = (f'198.51.100.{number}' for number in range(1, 255))
 FIREFOX, GOOGLEBOT = BROWSER, 'Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)'
-PATHS = ['/', '/stats.json', '/badge.svg', '/favicon.ico', '/version', '/livez', '/readyz', '/nothing']
+PATHS = ['/', '/stats.json', '/badge.svg', '/favicon.ico', '/robots.txt', '/version', '/livez', '/readyz', '/nothing']
 
 
 @pytest.fixture(scope='module', params=['postgresql', 'sqlite'])
@@ -224,7 +224,7 @@ def test_every_answer_carries_the_security_headers_once(server: Server, path: st
     assert headers['Referrer-Policy'] == 'no-referrer'
 
 
-@pytest.mark.parametrize('path', [path for path in PATHS if path not in ('/badge.svg', '/favicon.ico')])
+@pytest.mark.parametrize('path', [path for path in PATHS if path not in ('/badge.svg', '/favicon.ico', '/robots.txt')])
 def test_no_cache_may_keep_an_answer(server: Server, path: str) -> None:
     assert server.get(path).headers['Cache-Control'] == 'no-store'
 
@@ -327,7 +327,7 @@ def test_a_compressed_file_that_has_not_changed_is_not_sent_again(server: Server
     assert server.get('/static/style.css', If_None_Match=first.headers['ETag']).status_code == 304
 
 
-@pytest.mark.parametrize(('path', 'seconds'), [('/badge.svg', 60), ('/favicon.ico', 86400)])
+@pytest.mark.parametrize(('path', 'seconds'), [('/badge.svg', 60), ('/favicon.ico', 86400), ('/robots.txt', 86400)])
 def test_what_other_pages_and_browsers_fetch_often_may_be_kept_for_a_while(
         server: Server, path: str, seconds: int) -> None:
     assert server.get(path).headers['Cache-Control'] == f'public, max-age={seconds}'

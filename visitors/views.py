@@ -70,6 +70,14 @@ def favicon() -> Response:
     return icon
 
 
+@views.get('/robots.txt')
+def robots() -> Response:
+    """Let crawlers read everything; they count as no visitor."""
+    rules = Response('User-agent: *\nAllow: /\n', mimetype='text/plain')
+    rules.headers['Cache-Control'] = CACHED_A_DAY
+    return rules
+
+
 @views.get('/version')
 def version() -> Response:
     """Tell the version that runs, what it was built from, and the newest schema revision that it knows."""
