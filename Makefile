@@ -158,9 +158,10 @@ mutation: $(BIN)/.installed-tests ## change what counts and decides, one place a
 	@nice $(BIN)/python -m tests.mutation
 
 # What looks like a secret and is none, by its form; what is in one place only says so there, as a comment on its line:
-# `pragma: allowlist secret`. Pinned hashes, names of revisions, URLs that show where a password would stand.
+# `pragma: allowlist secret`. Pinned hashes, names of revisions, URLs that show where a password would stand, names of
+# secrets at AWS, and ids that can be none.
 NO_SECRETS := --exclude-files 'requirements[a-z.]*\.txt$$' --exclude-lines "revision = '[0-9a-f]{12}'" \
-	--exclude-lines '://USER:PASSWORD@'
+	--exclude-lines '://USER:PASSWORD@' --exclude-lines 'arn:aws:secretsmanager:' --exclude-lines '0123456789abcdef'
 
 ##@ Ship
 
