@@ -190,7 +190,7 @@ bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## make a released machi
 		$(if $(ARCHIVE),--archive '$(wildcard $(ARCHIVE))',--image "$(NAME):$$($(PYTHON) -m release version --tag)")
 
 .PHONY: purge
-purge: $(BIN)/.installed-release ## remove a machine image that was found broken; PURGE=KEY or AMI
+purge: $(BIN)/.installed-release ## remove a broken machine image, after a question; PURGE=KEY or AMI, OPTIONS=--yes
 	@$(BIN)/python -m release purge $(OPTIONS) '$(PURGE)'
 
 .PHONY: up
@@ -258,7 +258,9 @@ $(BIN)/.installed-release: release/requirements.txt packer/ansible/requirements.
 		--requirement release/requirements.txt --requirement packer/ansible/requirements.txt
 	@touch $@
 
-$(BIN)/.installed-tests: requirements.test.txt $(BIN)/.installed-release
+$(BIN)/.installed-tests: requirements.test.txt tests/botocore-1.37.txt $(BIN)/.installed-release
 	@echo 'installing the tools of tests and checks into .venv'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.test.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --upgrade \
+		--requirement tests/botocore-1.37.txt --target .venv/botocore-1.37
 	@touch $@

@@ -75,7 +75,12 @@ class Folder(Store):
 
     def remove(self, ami: str) -> None:
         """Forget the files of an image."""
-        shutil.rmtree(self._folder / ami, ignore_errors=True)
+        try:
+            shutil.rmtree(self._folder / ami)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise NotReady(f'{SETTING}: {error.filename} cannot be removed: {error.strerror}') from None
 
 
 class Bucket(Store):
@@ -92,12 +97,11 @@ class Bucket(Store):
     def get(self, ami: str, name: str) -> bytes | None:
         """Return a file's content, or nothing where it is not."""
         try:
-            answer = self._aws.call('s3', 'get_object', Bucket=self._bucket, Key=self._key(ami, name))
+            return self._aws.content('s3', 'get_object', 'Body', Bucket=self._bucket, Key=self._key(ami, name))
         except AwsFailed as error:
             if error.reason in ABSENT:
                 return None
             raise
-        return bytes(answer['Body'].read())
 
     def names(self, ami: str) -> list[str]:
         """Return the names of an image's files."""

@@ -11,7 +11,7 @@ from release.artefacts import Store
 from release.container import ContainerImage, Source
 from release.errors import NotReady, ToolFailed
 from release.images import APP, BASE, Image
-from release.lock import LeaseLost, Lock
+from release.lock import LEASE_SECONDS, LeaseLost, Lock
 from release.packer import Build, Packer
 from release.run import Run
 from release.stages import Difference, difference, Stage, stages
@@ -151,6 +151,10 @@ class Bake:
                 yield
             finally:
                 self._held.remove(lock)
+                if run.left:
+                    lock.keep()
+                    run.progress.note(f'the lock stays for {LEASE_SECONDS:.0f} s; the next bake of the same inputs '
+                                      'then removes what was left behind')
 
     def _renew(self) -> None:
         for lock in self._held:
@@ -199,6 +203,7 @@ class Bake:
         if removal.removed:
             self._run.progress.note(f'removed: {", ".join(removal.removed)}')
         if removal.left:
+            self._run.left.extend(removal.left)
             self._run.progress.note(f'left behind, and costing money: {"; ".join(removal.left)}')
 
 
@@ -240,7 +245,7 @@ def _stages(run: Run, source_ami: str, container: ContainerImage) -> tuple[Stage
 
 
 def _available(run: Run, ami: str) -> bool | None:
-    image = images.get(run.aws, ami)
+    image = images.get(run.aws.once, ami)
     if image.state in BROKEN:
         raise ToolFailed(f'{ami} is {image.state} instead of available')
     run.progress.step(f'{ami} is {image.state}')

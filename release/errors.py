@@ -18,7 +18,7 @@ class Exit(IntEnum):
 
     DONE = 0, 'done'
     UNFORESEEN = 1, 'nobody foresaw this; the traceback says where it happened'
-    USAGE = 2, 'wrong usage'
+    USAGE = 2, 'wrong usage, or a removal that nothing has confirmed'
     NOT_READY = 3, 'something needed is missing or wrong: credentials, permission, region, image, archive, checkout'
     AWS_FAILED = 4, 'AWS refused, or did not answer'
     TOOL_FAILED = 5, 'a program is missing or failed: Packer, Ansible, Docker, git'
@@ -40,15 +40,22 @@ class NotReady(ReleaseError):
     code = Exit.NOT_READY
 
 
+class NotConfirmed(ReleaseError):
+    """A removal was not confirmed, and nothing was removed."""
+
+    code = Exit.USAGE
+
+
 class AwsFailed(ReleaseError):
     """AWS refused a call or did not answer."""
 
     code = Exit.AWS_FAILED
 
-    def __init__(self, message: str, reason: str = '') -> None:
-        """Keep AWS's own name for the reason, such as InvalidAMIID.NotFound, for callers that have an answer to it."""
+    def __init__(self, message: str, reason: str = '', is_passing: bool = False) -> None:
+        """Keep AWS's own name for the reason, such as InvalidAMIID.NotFound, and whether a later call may succeed."""
         super().__init__(message)
         self.reason = reason
+        self.is_passing = is_passing
 
 
 class ToolFailed(ReleaseError):

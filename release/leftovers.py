@@ -3,16 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from release import images
 from release.aws import Aws
-from release.errors import AwsFailed, ReleaseError
+from release.errors import AwsFailed, ReleaseError, TimedOut
 from release.waiting import Deadline
 
+Answer = TypeVar('Answer')
 TAG = 'Run'
 TEMPORARY = 'packer_'  # how Packer begins the names of what it makes for itself
 TERMINATE_SECONDS = 300.0
+# How long each removal is tried while AWS is unavailable; what stays costs money.
+INSIST_SECONDS = 120.0
+INSIST_PAUSE_SECONDS = 2.0
 GROUP_SECONDS = 60.0
 ALIVE = ('pending', 'running', 'stopping', 'stopped')
 UNKNOWN = 'unknown'
@@ -28,6 +32,7 @@ class Removal:
 
     removed: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    gave_up: bool = False
 
 
 def key_pair_name(run_id: str) -> str:
@@ -37,13 +42,13 @@ def key_pair_name(run_id: str) -> str:
 
 def remove(aws: Aws, run_id: str, names: Iterable[str] = ()) -> Removal:
     """Remove what a run has not finished, by its tag, and by the names of what could not be tagged."""
-    sweep = _Sweep(aws, run_id, names)
+    sweep = _Sweep(aws.once, run_id, names)
     removal = Removal()
     for kind, find, delete in sweep.kinds():
         try:
-            found = find()
+            found = _insisted(find, f'a list of {kind}s', removal)
         except ReleaseError as error:
-            removal.left.append(f'what there is of {kind}s ({error})')
+            removal.left.append(f'all {kind}s of the run {run_id} ({error})')
             continue
         for name in found:
             _remove(f'{kind} {name}', partial(delete, name), removal)
@@ -52,12 +57,21 @@ def remove(aws: Aws, run_id: str, names: Iterable[str] = ()) -> Removal:
 
 def _remove(what: str, delete: Callable[[], object], removal: Removal) -> None:
     try:
-        delete()
+        _insisted(lambda: (delete(),), f'the removal of {what}', removal)
     except ReleaseError as error:
         if not isinstance(error, AwsFailed) or error.reason not in ABSENT:
             removal.left.append(f'{what} ({error})')
     else:
         removal.removed.append(what)
+
+
+def _insisted(act: Callable[[], Answer], what: str, removal: Removal) -> Answer:
+    """Return what an act returns, tried while AWS is unavailable; once that was too long, the rest is tried once."""
+    try:
+        return Deadline(0.0 if removal.gave_up else INSIST_SECONDS).until(act, what, INSIST_PAUSE_SECONDS)
+    except TimedOut:
+        removal.gave_up = True
+        raise
 
 
 class _Sweep:

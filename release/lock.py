@@ -79,7 +79,7 @@ class Lock:
                           f'{error}')
 
     def _tried(self, progress: Progress) -> bool | None:
-        holder = self.take()
+        holder = self._take(self._aws.once)
         if holder is None:
             return True
         progress.step(f'{holder.who} is baking the same; waiting for it')
@@ -87,26 +87,35 @@ class Lock:
 
     def take(self) -> Lease | None:
         """Take the lock, or return who has it."""
+        return self._take(self._aws)
+
+    def _take(self, aws: Aws) -> Lease | None:
         while True:
-            top = self._top()
+            leases = self._leases(aws)
+            before = [lease for lease in leases if lease.run_id != self._run_id]
+            top = leases[-1] if leases else None
+            if top and top.run_id == self._run_id:  # created by a call whose answer was lost
+                number = top.number
+                self._write(aws, number)
+                break
             if top and top.is_alive:
                 return top
 
             number = top.number + 1 if top else 1
-            if self._create(number):
+            if self._create(aws, number):
                 break
         self._number, self._renewed = number, self._clock()
 
-        newest = self._top()
+        newest = self._top(aws)
         if newest and newest.number > number:  # others went on while this one was about to succeed somebody dead
             self.give_back()
             return newest
-        self.dead = top
+        self.dead = before[-1] if before else None
         return None
 
-    def _create(self, number: int) -> bool:
+    def _create(self, aws: Aws, number: int) -> bool:
         try:
-            self._aws.call('ssm', 'put_parameter', Name=self._name(number), Value=self._value, Type='String')
+            aws.call('ssm', 'put_parameter', Name=self._name(number), Value=self._value, Type='String')
         except AwsFailed as error:
             if error.reason != TAKEN:
                 raise
@@ -118,17 +127,19 @@ class Lock:
         if self._clock() - self._renewed < RENEWAL_SECONDS:
             return
         try:
-            newest = self._top()
+            newest = self._top(self._aws.once)
             if not newest or newest.number != self._number:
                 raise self._lost(newest.who if newest else 'somebody')
-            self._aws.call('ssm', 'put_parameter', Name=self._name(self._number), Value=self._value, Type='String',
-                           Overwrite=True)
+            self._write(self._aws.once, self._number)
         except AwsFailed:
             # What is away for a moment shall not cost a bake; by the end of the lease others may have begun.
             if self._clock() - self._renewed >= LEASE_SECONDS:
                 raise self._lost('somebody') from None
         else:
             self._renewed = self._clock()
+
+    def _write(self, aws: Aws, number: int) -> None:
+        aws.call('ssm', 'put_parameter', Name=self._name(number), Value=self._value, Type='String', Overwrite=True)
 
     def _lost(self, who: str) -> LeaseLost:
         self._number = 0
@@ -139,23 +150,27 @@ class Lock:
         if not self._number:
             return
         number, self._number = self._number, 0
-        for each in sorted({lease.number for lease in self._leases() if lease.number < number} | {number}):
+        for each in sorted({lease.number for lease in self._leases(self._aws) if lease.number < number} | {number}):
             try:
                 self._aws.call('ssm', 'delete_parameter', Name=self._name(each))
             except AwsFailed as error:
                 if error.reason != GONE:
                     raise
 
-    def _top(self) -> Lease | None:
-        leases = self._leases()
+    def keep(self) -> None:
+        """Neither renew the lock nor give it back: who takes it after the lease removes what its run has left."""
+        self._number = 0
+
+    def _top(self, aws: Aws) -> Lease | None:
+        leases = self._leases(aws)
         return leases[-1] if leases else None
 
-    def _leases(self) -> list[Lease]:
+    def _leases(self, aws: Aws) -> list[Lease]:
         """Return the leases of the key, the valid one last."""
         found: list[Lease] = []
         more: dict[str, Any] = {}
         while True:
-            answer = self._aws.call('ssm', 'get_parameters_by_path', Path=self._path, **more)
+            answer = aws.call('ssm', 'get_parameters_by_path', Path=self._path, **more)
             found += [read(parameter, moment_of(answer)) for parameter in answer['Parameters']]
             if not answer.get('NextToken'):
                 return sorted(found, key=lambda lease: lease.number)

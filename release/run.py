@@ -1,7 +1,7 @@
 """What all acts of one call of the release tool share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 import getpass
 from pathlib import Path
@@ -28,6 +28,8 @@ class Run:
     progress: Progress
     interruption: Interruption
     deadline: Deadline
+    # What could not be removed of it, with the reasons.
+    left: list[str] = field(default_factory=list)
 
     @property
     def who(self) -> str:

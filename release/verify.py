@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from release import images, leftovers
+from release.aws import Aws
 from release.console import end_of, lines_of, Verdict, verdict_of
 from release.errors import AwsFailed, NotReady, NotVerified, TimedOut
 from release.images import Image, PROJECT
@@ -36,7 +37,10 @@ class Verified:
 
 def verify(run: Run, ami: str, deadline: Deadline, subnet: str = '',
            meanwhile: Callable[[], None] = never) -> Verified:
-    """Return when an image is released; raise NotVerified, with each check that has failed, when it must not be."""
+    """Return when an image is released; raise NotVerified, with each check that has failed, when it must not be.
+
+    Only a failed check takes the release from an image that had it. Where no verdict came, only `Verified` says so.
+    """
     image = images.get(run.aws, ami)
     if image.state != 'available':
         raise NotReady(f'{ami} is {image.state}; only an available image can be booted')
@@ -48,7 +52,8 @@ def verify(run: Run, ami: str, deadline: Deadline, subnet: str = '',
         with _copy(run, image, user_data, subnet) as instance, run.progress.phase('verify: self-test'):
             verdict = _follow(run, instance, deadline, meanwhile)
     except (NotVerified, TimedOut) as error:
-        _mark(run, ami, False, f'failed {error}')
+        # No answer is no verdict: what an image was before, it stays.
+        _mark(run, ami, None, f'no verdict: {error}')
         raise
     objections = verdict.objections(image.version)
     if objections:
@@ -58,10 +63,11 @@ def verify(run: Run, ami: str, deadline: Deadline, subnet: str = '',
     return Verified(ami, verdict.version, _mark(run, ami, True, f'passed {verdict.version}'))
 
 
-def _mark(run: Run, ami: str, released: bool, told: str) -> str:
-    """Write the outcome onto the image, and return the moment."""
+def _mark(run: Run, ami: str, released: bool | None, told: str) -> str:
+    """Write the outcome onto the image, and return the moment; None leaves it released or not, as it was."""
     now = f'{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}'
-    images.tag(run.aws, ami, Released=str(released).lower(), VerifiedAt=now, Verified=told.splitlines()[0])
+    verdict = {} if released is None else {'Released': str(released).lower()}
+    images.tag(run.aws, ami, **verdict, VerifiedAt=now, Verified=told.splitlines()[0])
     return now
 
 
@@ -97,6 +103,7 @@ def _start(run: Run, image: Image, user_data: str, subnet: str) -> str:
 def _terminate(run: Run, instance: str) -> None:
     removal = leftovers.remove(run.aws, run.run_id)
     if removal.left:
+        run.left.extend(removal.left)
         run.progress.note(f'left behind, and costing money: {"; ".join(removal.left)}')
     elif instance:
         run.progress.step(f'{instance} is terminated')
@@ -112,8 +119,9 @@ def _follow(run: Run, instance: str, deadline: Deadline, meanwhile: Callable[[],
 
 class _Watch:
     def __init__(self, run: Run, instance: str, deadline: Deadline) -> None:
-        """Watch the console and the state of one instance."""
-        self._run = run
+        """Watch the console and the state of one instance; the deadline is its patience."""
+        self._aws = run.aws.once
+        self._progress = run.progress
         self._instance = instance
         self._known_by = deadline.within(UNKNOWN_SECONDS)
         self._silence: Deadline | None = None
@@ -127,8 +135,8 @@ class _Watch:
         if verdict:
             return verdict
 
-        self._run.progress.step((lines_of(self.console) or ['waiting for its console'])[-1])
-        state = leftovers.state_of(self._run.aws, self._instance)
+        self._progress.step((lines_of(self.console) or ['waiting for its console'])[-1])
+        state = leftovers.state_of(self._aws, self._instance)
         if state in ENDED or state == leftovers.UNKNOWN and not self._known_by.left:
             self._wait_for_the_end()
         return None
@@ -141,19 +149,19 @@ class _Watch:
 
     def _read(self) -> str:
         try:
-            return console(self._run, self._instance)
+            return console(self._aws, self._instance)
         except AwsFailed as error:
             if error.reason == 'InvalidInstanceID.NotFound' and self._known_by.left:
                 return ''
             raise
 
 
-def console(run: Run, instance: str) -> str:
+def console(aws: Aws, instance: str) -> str:
     """Return what a machine has written on its console; the newest of it where its type can tell."""
     try:
-        answer = run.aws.call('ec2', 'get_console_output', InstanceId=instance, Latest=True)
+        answer = aws.call('ec2', 'get_console_output', InstanceId=instance, Latest=True)
     except AwsFailed as error:
         if error.reason != 'UnsupportedOperation':
             raise
-        answer = run.aws.call('ec2', 'get_console_output', InstanceId=instance)
+        answer = aws.call('ec2', 'get_console_output', InstanceId=instance)
     return str(answer.get('Output', ''))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import time
 from typing import TypeVar
 
-from release.errors import TimedOut
+from release.errors import AwsFailed, TimedOut
 
 Found = TypeVar('Found')
 NAP_SECONDS = 0.5
@@ -41,16 +41,30 @@ class Deadline:
 
     def until(self, found: Callable[[], Found | None], what: str, every: float = 5.0,
               meanwhile: Callable[[], None] = never) -> Found:
-        """Return what is found as soon as it is; do something meanwhile; raise TimedOut when the time is over."""
+        """Return what is found as soon as it is; do something meanwhile; raise TimedOut when the time is over.
+
+        An AWS that is unavailable for a moment is asked again until then.
+        """
         self._stop()
-        while (answer := found()) is None:
-            self.check(what)
+        while True:
+            answer, trouble = _asked(found)
+            if answer is not None:
+                return answer
+            self.check(f'{what} ({trouble})' if trouble else what)
             meanwhile()
             self._pause(every)
-        return answer
 
     def _pause(self, seconds: float) -> None:
         pause = self.within(seconds)
         while pause.left:
             self._stop()
             self._sleep(min(NAP_SECONDS, pause.left))
+
+
+def _asked(found: Callable[[], Found | None]) -> tuple[Found | None, str]:
+    try:
+        return found(), ''
+    except AwsFailed as error:
+        if not error.is_passing:
+            raise
+        return None, str(error)

@@ -6,14 +6,17 @@ It has no machines: what an instance writes on its console, and what becomes of 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import io
 import json
 import os
 from pathlib import Path
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 import pytest
@@ -80,12 +83,26 @@ class Account:
                             aws_secret_access_key='testing')  # pragma: allowlist secret
 
     def say(self, fault: str, text: str) -> None:
-        """Let an instance's console say this (console), or new images stay in this state (image-state)."""
+        """Let a console say this (console), new images stay in this state (image-state), or groups be refreshed."""
         (self.folder / fault).write_text(text, encoding='utf-8')
+
+    def refuse(self, times: int, *actions: str, status: int = 503, code: str = 'Unavailable') -> None:
+        """Refuse the next calls of these actions, of every one if none is named, so many times each."""
+        text = json.dumps({'times': times, 'actions': actions, 'status': status, 'code': code,
+                           'since': time.monotonic()})
+        partial = self.folder / 'refusals.partial'
+        partial.write_text(text, encoding='utf-8')
+        partial.replace(self.folder / 'refusals')
+
+    @property
+    def refused(self) -> list[str]:
+        """The actions that were refused, in their order."""
+        log = self.folder / 'refused'
+        return log.read_text(encoding='utf-8').split() if log.exists() else []
 
     def reset(self) -> None:
         """Forget everything, but for Debian's images."""
-        for fault in ('console', 'image-state'):
+        for fault in ('console', 'image-state', 'refreshes', 'refusals', 'refused'):
             (self.folder / fault).unlink(missing_ok=True)
         requests.post(f'{self.url}/moto-api/reset', timeout=30).raise_for_status()
 
@@ -171,15 +188,70 @@ def account(account_server: Account) -> Account:
 
 def serve(port: int, folder: Path) -> None:
     """Serve until the process is ended."""
+    from moto.autoscaling.responses import AutoScalingResponse
     from moto.ec2.models.amis import Ami, AmiBackend
     from moto.ec2.responses.amis import AmisResponse
     from moto.ec2.responses.general import General
+    from moto.ec2.responses.launch_templates import LaunchTemplates
     from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
     from werkzeug.serving import make_server
 
     _patch_images(Ami, AmiBackend, AmisResponse, folder)
     _patch_console(General, folder)
-    make_server('localhost', port, DomainDispatcherApplication(create_backend_app), threaded=True).serve_forever()
+    _patch_users_of_images(LaunchTemplates, AutoScalingResponse, folder)
+    application = Refusals(DomainDispatcherApplication(create_backend_app), folder)
+    make_server('localhost', port, application, threaded=True).serve_forever()
+
+
+class Refusals:
+    """An API that is unavailable for some calls, as a file says."""
+
+    def __init__(self, application: Any, folder: Path) -> None:
+        """Stand before an API."""
+        self._application = application
+        self._file = folder / 'refusals'
+        self._log = folder / 'refused'
+        self._lock = threading.Lock()
+        self._given: tuple[str, dict[str, int]] = ('', {})
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Refuse a call, or let the API answer it."""
+        body = environ['wsgi.input'].read(int(environ.get('CONTENT_LENGTH') or 0))
+        environ['wsgi.input'] = io.BytesIO(body)
+        action = self._action(environ, body)
+        refusal = self._refusal(action) if action else None
+        if not refusal:
+            return self._application(environ, start_response)
+        code, status = refusal['code'], refusal['status']
+        if environ.get('HTTP_X_AMZ_TARGET'):
+            kind, text = 'application/x-amz-json-1.1', json.dumps({'__type': code, 'message': 'injected'})
+        else:
+            kind = 'text/xml'
+            error = f'<Error><Code>{code}</Code><Message>injected</Message></Error>'
+            text = f'<Response><Errors>{error}</Errors><RequestID>0</RequestID></Response>'
+        start_response(f'{status} Refused', [('Content-Type', kind), ('Content-Length', str(len(text)))])
+        return [text.encode()]
+
+    def _action(self, environ: dict[str, Any], body: bytes) -> str:
+        """Return the action that a call asks for; nothing where it is not AWS's."""
+        target = str(environ.get('HTTP_X_AMZ_TARGET', ''))
+        return target.rpartition('.')[2] or parse_qs(body.decode(errors='replace')).get('Action', [''])[0]
+
+    def _refusal(self, action: str) -> dict[str, Any] | None:
+        with self._lock:
+            text = self._file.read_text(encoding='utf-8') if self._file.exists() else ''
+            if not text:
+                return None
+            if text != self._given[0]:
+                self._given = (text, {})
+            refusal: dict[str, Any] = json.loads(text)
+            count = self._given[1].get(action, 0)
+            if count >= refusal['times'] or refusal['actions'] and action not in refusal['actions']:
+                return None
+            self._given[1][action] = count + 1
+            with self._log.open('a', encoding='utf-8') as log:
+                print(action, file=log)
+            return refusal
 
 
 def _patch_images(image: Any, backend: Any, response: Any, folder: Path) -> None:
@@ -218,6 +290,34 @@ def _patch_console(response: Any, folder: Path) -> None:
         return ActionResult({'InstanceId': instance.id, 'Output': output})
 
     response.get_console_output = get_console_output
+
+
+def _patch_users_of_images(templates: Any, groups: Any, folder: Path) -> None:
+    """Let templates resolve the alias of an image when asked to, and groups have the refreshes that a test says."""
+    from moto.core.responses import ActionResult
+    from moto.ssm.models import ssm_backends
+
+    describe = templates.describe_launch_template_versions
+
+    def describe_launch_template_versions(self: Any) -> Any:
+        answer = describe(self)
+        if self._get_bool_param('ResolveAlias'):
+            for version in answer.result['LaunchTemplateVersions']:
+                data = dict(version['LaunchTemplateData'])
+                kind, _, name = str(data.get('ImageId', '')).rpartition(':')
+                if kind == 'resolve:ssm':
+                    parameter = ssm_backends[self.current_account][self.region].get_parameter(name)
+                    data['ImageId'] = parameter.value if parameter else data['ImageId']
+                version['LaunchTemplateData'] = data
+        return answer
+
+    def describe_instance_refreshes(self: Any) -> Any:
+        said = folder / 'refreshes'
+        refreshes = json.loads(said.read_text(encoding='utf-8')) if said.exists() else {}
+        return ActionResult({'InstanceRefreshes': refreshes.get(self._get_param('AutoScalingGroupName'), [])})
+
+    templates.describe_launch_template_versions = describe_launch_template_versions
+    groups.describe_instance_refreshes = describe_instance_refreshes
 
 
 if __name__ == '__main__':

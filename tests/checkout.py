@@ -105,7 +105,8 @@ GIT = ('git', '-c', 'user.name=a', '-c', 'user.email=a@example.org', '-c', 'init
 # The seconds of production are for clouds; only these differ in the release tool that is run here.
 PATIENCE = {'release.lock.LEASE_SECONDS': 4.0, 'release.lock.RENEWAL_SECONDS': 1.0, 'release.lock.POLL_SECONDS': 0.5,
             'release.verify.POLL_SECONDS': 0.3, 'release.verify.AFTER_END_SECONDS': 2.0,
-            'release.packer.CANCEL_SECONDS': 20.0}
+            'release.packer.CANCEL_SECONDS': 20.0, 'release.aws.PAUSE_SECONDS': [0.05, 0.2],
+            'release.leftovers.INSIST_PAUSE_SECONDS': 0.1}
 START = """
 import importlib, json, sys
 for name, seconds in json.loads(sys.argv.pop(1)).items():

@@ -163,7 +163,32 @@ def test_a_self_test_that_never_answers_is_given_up(checkout: Checkout, account:
     assert 'an answer of the self-test' in done.err
     assert '| still booting' in done.err
     assert not account.leftovers()
-    assert {tag['Key']: tag['Value'] for tag in account.images(Stage='app')[0]['Tags']}['Released'] == 'false'
+    assert {tag['Key']: tag['Value'] for tag in account.images(Stage='app')[0]['Tags']}['Released'] == 'true'
+
+
+def test_an_aws_that_is_unavailable_during_the_self_test_does_not_throw_a_bake_away(checkout: Checkout,
+                                                                                    account: Account) -> None:
+    process = checkout.start('bake', '--archive', str(checkout.archive))
+    done = at(process, ' s  verify: start a copy\n', lambda: account.refuse(8))
+    account.refuse(0)
+    assert (done.code, checkout.report['released']) == (0, True), done
+    assert {'RunInstances', 'DescribeInstances', 'CreateTags', 'TerminateInstances', 'DeleteParameter'} <= set(
+        account.refused)
+    assert not account.leftovers()
+
+
+def test_a_clean_up_that_failed_leaves_the_lock_so_that_the_next_bake_removes_the_rest(checkout: Checkout,
+                                                                                       account: Account) -> None:
+    process = checkout.start('bake', '--archive', str(checkout.archive))
+    refused = at(process, ' s  verify: terminate it\n',
+                 lambda: account.refuse(1, 'TerminateInstances', status=400, code='UnsupportedOperation'))
+    assert refused.code == 0, refused
+    assert 'left behind, and costing money: instance' in refused.err
+    assert account.leftovers()['locks'], 'what is left would not be found'
+    account.refuse(0)
+    done = checkout.bake('--force')
+    assert 'has died; removing what it has left' in done.err, done
+    assert not account.leftovers()
 
 
 @pytest.fixture(scope='module')

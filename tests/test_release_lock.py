@@ -205,3 +205,13 @@ def wait_for(process: object, text: str) -> None:
     """Return when a process has written a text."""
     lines = getattr(process, 'stderr')
     assert any(text in line for line in lines), f'never written: {text}'
+
+
+def test_a_lock_whose_creation_was_answered_to_none_is_taken_again_by_its_run(make: Callable[..., Lock],
+                                                                              account: Account) -> None:
+    assert make('a').take() is None  # as when the answer is lost: the lease is there, its owner does not know
+    again = make('a')
+    assert again.take() is None
+    assert again.dead is None, 'a run would remove its own machines'
+    again.give_back()
+    assert not account.leftovers()

@@ -85,6 +85,7 @@ def checkout(account_server: Account, tmp_path_factory: pytest.TempPathFactory) 
 def ami(checkout: Checkout) -> str:
     """Give the id of the image."""
     checkout.account.say('console', 'SELFTEST PASSED {version}\n')
+    checkout.account.refuse(0)
     (image,) = checkout.account.images(Stage='app')
     return str(image['ImageId'])
 
@@ -153,7 +154,7 @@ def test_a_copy_that_ends_without_a_word_is_a_failure(checkout: Checkout, ami: s
     assert done.code == 6, done
     assert 'has ended without a word' in done.err
     assert '| kernel panic' in done.err
-    assert tags(checkout)['Released'] == 'false'
+    assert tags(checkout)['Verified'].startswith('no verdict: the copy has ended without a word')
 
 
 def new_copy(checkout: Checkout, before: int) -> str:
@@ -163,6 +164,27 @@ def new_copy(checkout: Checkout, before: int) -> str:
         assert time.monotonic() < until, 'no copy was started'
         time.sleep(0.1)
     return str(copies(checkout)[-1]['InstanceId'])
+
+
+def test_no_verdict_within_the_time_leaves_an_image_released_and_says_so(checkout: Checkout, ami: str) -> None:
+    assert checkout.release('verify', ami).code == 0
+    checkout.account.say('console', 'booting\n')
+    done = checkout.release('verify', ami, '--timeout', '2')
+    assert done.code == 7, done
+    assert tags(checkout)['Released'] == 'true'
+    assert tags(checkout)['Verified'].startswith('no verdict: an answer of the self-test')
+    assert not checkout.account.leftovers()
+
+
+def test_an_aws_that_is_unavailable_for_a_while_costs_no_call_of_a_verification(checkout: Checkout, ami: str) -> None:
+    checkout.account.refuse(8)
+    done = checkout.release('verify', ami)
+    checkout.account.refuse(0)
+    assert (done.code, tags(checkout)['Released']) == (0, 'true'), done
+    assert 'injected; retrying for ' in done.err
+    assert {'DescribeImages', 'RunInstances', 'GetConsoleOutput', 'DescribeInstances', 'CreateTags',
+            'TerminateInstances', 'DescribeVolumes'} <= set(checkout.account.refused)
+    assert not checkout.account.leftovers()
 
 
 @pytest.mark.parametrize(('which', 'says'), [
