@@ -7,7 +7,8 @@ import os
 import re
 import sys
 
-from release.errors import Exit, Interrupted, ReleaseError
+from release.commandline import add_completion, add_version, completion, examples, missing, Parser
+from release.errors import Exit, Interrupted, NotReady, ReleaseError
 from release.names import AMI, KEY
 from release.version import build_version
 
@@ -16,6 +17,10 @@ ENVIRONMENT = """
 AWS is told by the environment, as to every AWS SDK: AWS_REGION (or AWS_DEFAULT_REGION), AWS_PROFILE or
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ENDPOINT_URL.
 
+"""
+BEGIN = f"""release VERB --help explains each verb, with examples.
+
+{completion('release')}
 """
 # What scan.py and bake.py know as well; they import what `version` must do without, and a test compares.
 SEVERITIES = ('negligible', 'low', 'medium', 'high', 'critical')
@@ -42,43 +47,64 @@ def _result(options: argparse.Namespace) -> str:
         return json.dumps(build.as_dict(), indent=2) if options.json else text
 
     # Only now: `version` has to work with nothing installed, because it makes what an installation is tagged with.
-    from release.verbs import carry_out
+    try:
+        from release.verbs import carry_out
+    except ModuleNotFoundError as error:
+        if (error.name or '').partition('.')[0] == 'release':
+            raise
+        raise NotReady(missing(error.name, 'release')) from None
     result = carry_out(options, os.environ)
     return json.dumps(result.data, indent=2) if options.json else result.text
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='release', description='Release this application.', epilog=EXIT_CODES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser() -> Parser:
+    parser = Parser(prog='release', description='Release this application.', epilog=f'{BEGIN}{EXIT_CODES}')
+    add_version(parser)
+    add_completion(parser)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     _add_version(_verb(verbs, 'version', 'print the version of a build made now from this checkout', """
         Print the version of a build made now from this checkout: version.txt and the build number of the CI, or else
-        the number of commits."""))
+        the number of commits.""", 'release version --tag', 'release version --json'))
     _add_archive(_verb(verbs, 'archive', 'save a container image to a file named by its digest', """
         Save a container image of the Docker engine to build/images/DIGEST.tar, and print that path. A bake takes such
-        a file on a machine that has no Docker engine, and checks it."""))
+        a file on a machine that has no Docker engine, and checks it.""",
+                       'release archive visitors:1.0.2-build.41'))
     _add_bake(_verb(verbs, 'bake', 'make a released machine image of a container image', """
         Bake a machine image: a base with the system and the engine, on it the application, in two stages. What was
         baked from the same inputs before is found by its tags and taken; so nothing is started where nothing has
         changed. A new image is booted, tests itself, and is released only if it passes. Prints the image's id; writes
-        what was done, and how long each part took, to build/bake.json.""", ENVIRONMENT))
+        what was done, and how long each part took, to build/bake.json.""",
+                    'release bake --image visitors:1.0.2-build.41',
+                    'release bake --archive build/images/*.tar --force',
+                    'release bake --archive build/images/*.tar --explain', environment=ENVIRONMENT))
     _add_verify(_verb(verbs, 'verify', 'boot a copy of an image, which tests itself, and release the image', """
         Start a copy of a machine image in self-test mode, follow its console, and tag the image Released=true if it
-        passes; else Released=false, and say which check has failed. The copy is terminated in any case.""",
-                      ENVIRONMENT))
+        passes. If a check fails, tag it Released=false and say which. If no verdict comes in time, the image stays
+        released or not, as it was, and the tag Verified says so. The copy is terminated in any case.""",
+                      'release verify ami-0123456789abcdef0',
+                      'release verify ami-0123456789abcdef0 --subnet subnet-0123456789abcdef0',
+                      environment=ENVIRONMENT))
+    _add_list(_verb(verbs, 'list', 'list the images of this project: version, key, age, and what uses each', """
+        List the machine images of this project, the newest first: version, commit, key, age, whether it is released,
+        and what runs or would start it.""", 'release list', 'release list --json', environment=ENVIRONMENT))
     _add_purge(_verb(verbs, 'purge', 'remove an image that was found broken', """
         Remove a machine image, or all that were baked from the inputs of a key: the image, its snapshots, what is kept
-        beside it. Refused where an instance runs it or an Auto Scaling group would start it.""", ENVIRONMENT))
+        beside it. Shows them first, and asks. Refused where an instance runs it or something would start it: a group,
+        an instance refresh, a fleet, a launch configuration, the default or latest version of a launch template.
+        What is not understood counts as a use. A removal that failed goes on when it is called again.""",
+                     'release purge ami-0123456789abcdef0', 'release purge 0123456789abcdef --yes',
+                     environment=ENVIRONMENT))
     _add_artefacts(_verb(verbs, 'artefacts', 'fetch what is kept beside an image: SBOM, package list, inputs', """
-        Copy what is kept beside a machine image to a folder of its id, and print the paths.""", ENVIRONMENT))
+        Copy what is kept beside a machine image to a folder of its id, and print the paths.""",
+                         'release artefacts ami-0123456789abcdef0 --to build', environment=ENVIRONMENT))
     return parser
 
 
-def _verb(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]', name: str, summary: str, description: str,
-          more: str = '') -> argparse.ArgumentParser:
+def _verb(verbs: 'argparse._SubParsersAction[Parser]', name: str, summary: str, description: str, *shown: str,
+          environment: str = '') -> Parser:
     lines = '\n'.join(line.strip() for line in description.strip().splitlines())
-    return verbs.add_parser(name, help=summary, description=lines, epilog=more.lstrip('\n') + EXIT_CODES,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+    epilog = examples(*(f'bin/{line}' for line in shown)) + environment.lstrip('\n') + EXIT_CODES
+    return verbs.add_parser(name, help=summary, description=lines, epilog=epilog)
 
 
 def _add_version(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +139,13 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     _add_cloud(parser, seconds=900)
 
 
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    _add_cloud(parser, seconds=300)
+
+
 def _add_purge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--yes', action='store_true', help='remove without a question; needed where no terminal can '
+                        'answer, and in a CI')
     parser.add_argument('which', metavar='KEY|AMI', type=_key_or_ami, help='id of an image, or a key as `bake '
                         '--explain` prints it')
     _add_store(parser)

@@ -14,6 +14,8 @@ BASE, APP = 'base', 'app'
 DEBIAN = '136693071363'
 SOURCE_NAME = 'debian-13-amd64-*'
 TAG_LENGTH = 256
+NO_SNAPSHOT = 'InvalidSnapshot.NotFound'
+DEREGISTERED = 'deregistered'
 UNKNOWN_IMAGE = ('InvalidAMIID.NotFound', 'InvalidAMIID.Malformed', 'InvalidAMIID.Unavailable')
 
 
@@ -82,19 +84,30 @@ def of_run(aws: Aws, run_id: str) -> list[Image]:
     return newest_first({image.ami: image for image in tagged + named}.values())
 
 
+def of_project(aws: Aws) -> list[Image]:
+    """Return all images of this project, the newest first."""
+    return _ours(aws)
+
+
 def get(aws: Aws, ami: str) -> Image:
     """Return one image by its id; raise NotReady where the region has none of this project's by it."""
+    found = known(aws, ami)
+    if not found:
+        raise NotReady(f'{ami}: the region {aws.region} has no such image, or not for these credentials')
+    return found
+
+
+def known(aws: Aws, ami: str) -> Image | None:
+    """Return one image by its id, if it is registered; raise NotReady where it is none of this project's."""
     try:
         found = _described(aws, ImageIds=[ami])
     except AwsFailed as error:
         if error.reason not in UNKNOWN_IMAGE:
             raise
-        found = []
-    if not found:
-        raise NotReady(f'{ami}: the region {aws.region} has no such image, or not for these credentials')
-    if not found[0].is_ours:
+        return None
+    if found and not found[0].is_ours:
         raise NotReady(f'{ami} ({found[0].name}) is no image of this project: it has no tag Project={PROJECT}')
-    return found[0]
+    return found[0] if found and found[0].state != DEREGISTERED else None
 
 
 def newest_source(aws: Aws) -> Image:
@@ -131,15 +144,32 @@ def tag(aws: Aws, ami: str, **tags: str) -> None:
              Tags=[{'Key': key, 'Value': value[:TAG_LENGTH]} for key, value in tags.items()])
 
 
-def remove(aws: Aws, image: Image) -> None:
-    """Deregister an image and delete its snapshots."""
-    aws.call('ec2', 'deregister_image', ImageId=image.ami, DeleteAssociatedSnapshots=True)
-    for snapshot in image.snapshots:
+def deregister(aws: Aws, ami: str) -> None:
+    """Deregister an image; one that is gone already is none to complain of."""
+    try:
+        aws.call('ec2', 'deregister_image', ImageId=ami, DeleteAssociatedSnapshots=True)
+    except AwsFailed as error:
+        if error.reason not in UNKNOWN_IMAGE:
+            raise
+
+
+def delete_snapshots(aws: Aws, snapshots: Iterable[str]) -> dict[str, AwsFailed]:
+    """Delete snapshots, and return those that could not be deleted, each with its reason."""
+    kept = {}
+    for snapshot in snapshots:
         try:
             aws.call('ec2', 'delete_snapshot', SnapshotId=snapshot)
         except AwsFailed as error:
-            if error.reason != 'InvalidSnapshot.NotFound':  # it went with the image
-                raise
+            if error.reason != NO_SNAPSHOT:  # it went with its image, or by hand
+                kept[snapshot] = error
+    return kept
+
+
+def remove(aws: Aws, image: Image) -> None:
+    """Deregister an image and delete its snapshots."""
+    deregister(aws, image.ami)
+    for error in delete_snapshots(aws, image.snapshots).values():
+        raise error
 
 
 def newest_first(images: Iterable[Image]) -> list[Image]:

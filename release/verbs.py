@@ -8,15 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from release import artefacts
+from release import artefacts, listing, purge
 from release.artefacts import SETTING, Store, store_at
 from release.aws import Aws
 from release.bake import Bake, Wish
+from release.confirmation import confirm
 from release.container import FromArchive, FromEngine, Source
 from release.errors import Exit, Interrupted, ReleaseError
 from release.interruption import Interruption
 from release.progress import progress
-from release.purge import purge
 from release.run import new_run_id, Run
 from release.stages import Difference
 from release.verify import verify
@@ -46,8 +46,9 @@ def carry_out(options: Namespace, environ: Mapping[str, str]) -> Result:
 def _carry_out(options: Namespace, environ: Mapping[str, str], interruption: Interruption) -> Result:
     if options.verb == 'archive':
         return _archive(options)
-    run = Run(run_id=new_run_id(), root=ROOT, environ=environ, aws=Aws(environ, options.region), progress=progress(),
-              interruption=interruption, deadline=Deadline(options.timeout, interruption.check))
+    shown = progress()
+    run = Run(run_id=new_run_id(), root=ROOT, environ=environ, aws=Aws(environ, options.region, tell=shown.step),
+              progress=shown, interruption=interruption, deadline=Deadline(options.timeout, interruption.check))
     return VERBS[options.verb](options, run)
 
 
@@ -73,9 +74,18 @@ def _verify(options: Namespace, run: Run) -> Result:
 
 
 def _purge(options: Namespace, run: Run) -> Result:
-    gone = purge(run, _store(options, run), options.which)
-    return Result('\n'.join(f'removed {each.ami}, {each.stage} {each.version}, key {each.key}' for each in gone),
-                  [asdict(each) for each in gone])
+    store = _store(options, run)
+    found = purge.find(run, store, options.which)
+    purge.refuse_what_is_used(run, found)
+    confirm([str(each) for each in found], options.yes, run.environ)
+    purge.purge(run, store, found)
+    return Result('\n'.join(f'removed {each.ami}, {each.stage} {each.version}, key {each.key}' for each in found),
+                  [asdict(each) for each in found])
+
+
+def _list(options: Namespace, run: Run) -> Result:
+    entries = listing.entries(run.aws)
+    return Result(listing.table(entries), [entry.as_dict() for entry in entries])
 
 
 def _artefacts(options: Namespace, run: Run) -> Result:
@@ -84,7 +94,7 @@ def _artefacts(options: Namespace, run: Run) -> Result:
 
 
 VERBS: dict[str, Callable[[Namespace, Run], Result]] = {
-    'artefacts': _artefacts, 'bake': _bake, 'purge': _purge, 'verify': _verify}
+    'artefacts': _artefacts, 'bake': _bake, 'list': _list, 'purge': _purge, 'verify': _verify}
 
 
 def _source(options: Namespace) -> Source:

@@ -56,7 +56,7 @@ def test_every_option_has_help(verb: str) -> None:
 
 def test_the_commands_in_the_operations_are_verbs_with_options_that_exist() -> None:
     text = (ROOT / 'docs' / 'operations.md').read_text(encoding='utf-8')
-    for verb, options in re.findall(r'python -m release ([a-z]+)(.*?)(?:#|`|\n)', text):
+    for verb, options in re.findall(r'bin/release ([a-z]+)(.*?)(?:#|`|\n)', text):
         known = {option for action in verbs()[verb]._actions for option in action.option_strings}
         assert set(re.findall(r'--[a-z-]+', options)) <= known, verb
 
