@@ -4,8 +4,11 @@ from collections.abc import Callable
 from functools import cache
 import sys
 
-from flask import Flask, request
-from flask_migrate import Migrate
+try:
+    from flask import Flask, request
+    from flask_migrate import Migrate
+except ModuleNotFoundError as missing:
+    sys.exit(f'{missing.name} is not installed for {sys.executable}: use `make run`, or .venv/bin/python after it')
 
 from visitors import commands, health, logs, responses, schema, views
 from visitors.counting import Counter

@@ -7,18 +7,35 @@ import os
 import shlex
 import sys
 
-from botocore.exceptions import ClientError
+from release.commandline import add_completion, add_version, completion, examples, missing, Parser
 
-from rehearsal.cloud import NotUp, Rehearsal
-from rehearsal.errors import RehearsalError
-from rehearsal.settings import DEFAULT_NAME, Settings
+try:
+    from botocore.exceptions import ClientError
+
+    from rehearsal.cloud import NotUp, Rehearsal
+    from rehearsal.errors import RehearsalError
+    from rehearsal.settings import DEFAULT_NAME, Settings
+    from release.progress import progress
+except ModuleNotFoundError as error:
+    if (error.name or '').partition('.')[0] in ('rehearsal', 'release'):
+        raise
+    sys.exit(f'rehearsal: {missing(error.name, "rehearsal", ".installed-tests")}')
 
 DONE, FAILED, NOT_UP, GAPS = 0, 1, 3, 4
 DESCRIPTION = """A small EC2 on this machine: the API that AWS's tools speak, and instances that are real machines.
 
-  eval "$(python -m rehearsal up)"      # now any AWS SDK, the AWS CLI and Packer go there
-  python -m rehearsal status            # what runs
-  python -m rehearsal down              # nothing is left"""
+  eval "$(bin/rehearsal up)"      # now any AWS SDK, the AWS CLI and Packer go there
+  bin/rehearsal status            # what runs
+  bin/rehearsal down              # nothing is left"""
+EXAMPLES = {
+    'up': ('eval "$(bin/rehearsal up)"', 'eval "$(bin/rehearsal up --name mine --region eu-central-1)"',
+           'eval "$(bin/rehearsal up --no-machines)"'),
+    'down': ('bin/rehearsal down', 'bin/rehearsal down --name mine'),
+    'status': ('bin/rehearsal status', 'bin/rehearsal status --json'),
+    'shell': ('bin/rehearsal shell i-0123456789abcdef0', 'bin/rehearsal shell i-0123456789abcdef0 journalctl -b'),
+    'console': ('bin/rehearsal console i-0123456789abcdef0',),
+    'gaps': ('bin/rehearsal gaps',),
+}
 EXIT_CODES = """exit codes:
   0  done
   1  it could not be done, and the last line says why
@@ -45,7 +62,7 @@ def up(options: argparse.Namespace) -> int:
     """Bring a rehearsal up, and print how to reach it."""
     rehearsal = Rehearsal(Settings(options.name, options.region, options.port, options.vpc_cidr,
                                    options.shutdown_seconds, not options.no_machines))
-    if not rehearsal.up():
+    if not rehearsal.up(progress()):
         print(f'rehearsal {options.name!r} has been up already', file=sys.stderr)
     for name, value in rehearsal.environment.items():
         print(f'export {name}={shlex.quote(value)}')
@@ -111,12 +128,14 @@ def _named(options: argparse.Namespace) -> Rehearsal:
 
 
 def _parser() -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser('rehearsal', description=DESCRIPTION, epilog=EXIT_CODES, formatter_class=form)
+    parser = Parser('rehearsal', description=DESCRIPTION, epilog=f'{completion("rehearsal")}\n{EXIT_CODES}')
+    add_version(parser)
+    add_completion(parser)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
 
     def verb(act: Callable[[argparse.Namespace], int], summary: str, detail: str = '') -> argparse.ArgumentParser:
-        added = verbs.add_parser(act.__name__, help=summary, epilog=EXIT_CODES, formatter_class=form,
+        added = verbs.add_parser(act.__name__, help=summary,
+                                 epilog=f'{examples(*EXAMPLES[act.__name__])}{EXIT_CODES}',
                                  description=f'{summary[0].upper()}{summary[1:]}. {detail}'.strip())
         added.set_defaults(act=act)
         added.add_argument('--name', default=DEFAULT_NAME, metavar='NAME',

@@ -25,10 +25,12 @@ from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
 from rehearsal.settings import MOTO, Settings
 from rehearsal.sweep import sweep
+from release.progress import Progress, View
 
 ROOT = Path(__file__).resolve().parent.parent
 # The first start on a machine makes the source AMI.
 UP_SECONDS, DOWN_SECONDS = 900, 180
+STARTING = 'start the server'
 CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}  # pragma: allowlist secret
 
 
@@ -120,11 +122,11 @@ class Rehearsal:
         """Return the actions that were asked for and are missing."""
         return [str(gap) for gap in requests.get(f'{self.endpoint}/rehearsal/gaps', timeout=10).json()]
 
-    def up(self) -> bool:
+    def up(self, progress: Progress | None = None) -> bool:
         """Bring it up to stay, and return whether it was down before."""
         if self.is_up:
             return False
-        self._start(attached=False)
+        self._start(attached=False, progress=progress)
         return True
 
     def down(self) -> None:
@@ -136,7 +138,7 @@ class Rehearsal:
                     sweep(engine.client(), self.settings.names)
         self._folder.remove()
 
-    def _start(self, attached: bool) -> None:
+    def _start(self, attached: bool, progress: Progress | None = None) -> None:
         if self.settings.machines and os.geteuid():
             raise RehearsalError('machines have network namespaces of their own, which need root: come as root')
         command = [sys.executable, '-m', 'rehearsal.server', json.dumps(asdict(self.settings)),
@@ -149,17 +151,27 @@ class Rehearsal:
         # Else it would stay a zombie when another process lets it down.
         Thread(target=self._server.wait, daemon=True).start()
         try:
-            self._wait_until_up(self._server)
+            self._wait_until_up(self._server, progress or Progress(View()))
         except BaseException:
             self.down()
             raise
 
-    def _wait_until_up(self, server: subprocess.Popen[bytes]) -> None:
+    def _wait_until_up(self, server: subprocess.Popen[bytes], progress: Progress) -> None:
         until = time.monotonic() + UP_SECONDS
         while not self.is_up:
-            if server.poll() is not None or time.monotonic() > until:
-                raise RehearsalError(f'rehearsal {self.settings.name!r} does not come up:\n{self.log.strip()}')
-            time.sleep(0.1)
+            phase = self._phase
+            with progress.phase(phase):
+                while not self.is_up and self._phase == phase:
+                    if server.poll() is not None or time.monotonic() > until:
+                        raise RehearsalError(f'rehearsal {self.settings.name!r} does not come up:\n'
+                                             f'{self.log.strip()}')
+                    progress.step('working')
+                    time.sleep(0.1)
+
+    @property
+    def _phase(self) -> str:
+        """What its server does on its way up, by its own words."""
+        return str(self._folder.facts().get('phase', STARTING))
 
     def _end_server(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):

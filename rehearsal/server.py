@@ -50,9 +50,13 @@ def serve(settings: Settings, ended: Event) -> None:
             raise RehearsalError(f'rehearsal {settings.name!r} is up already')
         stack.callback(folder.forget)
         folder.forget()  # one that was killed has left it
-        folder.tell(pid=os.getpid())
+
+        def begin(phase: str) -> None:
+            folder.tell(pid=os.getpid(), phase=phase)
+
+        begin('start the API')
         gaps = Gaps(DomainDispatcherApplication(create_backend_app))
-        facts = stack.enter_context(machines(settings, gaps) if settings.machines else records(settings))
+        facts = stack.enter_context(machines(settings, gaps, begin) if settings.machines else records(settings))
         resolver_address = stack.enter_context(resolver(settings.name, address_of))
         listener = listen(settings.port)
         port = listener.getsockname()[1]
@@ -94,16 +98,19 @@ class Control:
 
 
 @contextmanager
-def machines(settings: Settings, gaps: Gaps) -> Iterator[dict[str, Any]]:
+def machines(settings: Settings, gaps: Gaps, begin: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Put machines behind the API, and give what is to be known of them; they are gone after the block."""
     names = settings.names
+    begin('find or start a Docker engine')
     with usable_engine() as engine:
         client = engine.client()
+        begin('prepare the network')
         sweep_everywhere(names)
         try:
             networks = Networks(client, names)
             block = networks.claim_default(settings.block)
-            source = source_image(client, names)
+            source = source_image(client, names, begin)
+            begin('start the API')
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
                              settings.shutdown_seconds)
             fleet.api, fleet.archive = gaps, Archive(debian.mirrors(), debian.proxies())

@@ -1,6 +1,6 @@
 """The AMI that everything starts from: Debian 13 as in Debian's own, but for the kernel and its boot loader."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -40,8 +40,10 @@ NO_IMAGE = SourceImage(ami='ami-0123456789abcdef0', name='debian-13-amd64-202601
                        created=datetime(2026, 1, 1, tzinfo=timezone.utc), image='')
 
 
-def source_image(client: docker.DockerClient, names: Names) -> SourceImage:
+def source_image(client: docker.DockerClient, names: Names,
+                 begin: Callable[[str], None] = lambda phase: None) -> SourceImage:
     """Return the AMI that everything starts from; it is made where none has been made from the same inputs."""
+    begin('make the source AMI (once on a machine, one to two minutes)')
     archive = root_filesystem('source', PACKAGES, (*HOOKS, *writing_hooks()), VARIANT)
     created = datetime.fromtimestamp(archive.stat().st_mtime, timezone.utc)
     key = sha256(archive.name.encode()).hexdigest()
@@ -51,6 +53,7 @@ def source_image(client: docker.DockerClient, names: Names) -> SourceImage:
     if present:  # another rehearsal's; it stays until the last of them lets go of its tag
         present[0].tag(names.images, ami)
     else:
+        begin('load the source AMI into the engine')
         client.api.import_image_from_file(str(archive), repository=names.images, tag=ami,
                                           changes=[f'LABEL {made_from}'])
     return SourceImage(ami, f'debian-13-amd64-{created:%Y%m%d}-{int(key, 16) % 10000:04}', created,

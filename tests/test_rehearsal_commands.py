@@ -184,7 +184,7 @@ def test_each_verb_has_help_and_is_in_the_document(verb: str, capsys: pytest.Cap
 
 def test_the_document_names_no_verb_and_no_option_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     text = DOCUMENT.read_text(encoding='utf-8')
-    assert set(re.findall(r'python -m rehearsal (\w+)', text)) <= set(VERBS)
+    assert set(re.findall(r'bin/rehearsal (\w+)', text)) <= set(VERBS)
     with pytest.raises(SystemExit):
         main(['up', '--help'])
     helped = set(re.findall(r'--[a-z-]+', capsys.readouterr().out)) - {'--help'}

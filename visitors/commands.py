@@ -49,7 +49,7 @@ class Progress:
             click.echo('\r', err=True, nl=False)
 
 
-@click.command('purge')
+@click.command('purge', short_help='Forget visitors who have not come for a while.')
 @click.option('--older-than', 'days', type=click.IntRange(CHART_DAYS, MOST_DAYS), required=True, metavar='DAYS',
               help=f'forget visitors who have not come for so many days, {CHART_DAYS} to {MOST_DAYS}')
 @click.option('--batch', type=click.IntRange(1, 100_000), default=5000, show_default=True, metavar='VISITORS',
@@ -78,7 +78,7 @@ def purge(days: int, batch: int) -> None:
     click.echo(f'forgot {forgotten} visitors who had not come since {horizon}')
 
 
-@click.command('check-counts')
+@click.command('check-counts', short_help='Check that all counts agree with each other.')
 @with_appcontext
 def check_counts() -> None:
     """Check that all counts agree with each other; exit 1 and say where they differ. Nothing is changed."""
@@ -91,7 +91,7 @@ def check_counts() -> None:
     click.echo('the counts agree')
 
 
-@click.command('import-original')
+@click.command('import-original', short_help='Move over what the replaced application has counted.')
 @click.option('--batch', type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar='ROWS',
               help='how many rows one transaction moves')
 @with_appcontext

@@ -8,6 +8,7 @@ import sys
 import click
 from flask import current_app, Flask
 from flask.cli import with_appcontext
+from flask_migrate.cli import db as migration_commands
 from sqlalchemy.exc import DBAPIError
 
 from visitors.database import describe
@@ -21,12 +22,19 @@ from visitors.schema.status import read_status, Status
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
+# Commands of `flask db` that are refused here, or that would begin a second folder of revisions.
+REFUSED = ('downgrade', 'init', 'list-templates', 'stamp')
+
+
 def init_app(app: Flask) -> None:
     """Give an application the commands that bring its schema up and tell about it."""
     app.cli.add_command(schema)
+    for name in REFUSED:
+        migration_commands.commands[name].hidden = True
+    migration_commands.commands['migrate'].short_help = 'Write a new revision from the changes to the models.'
 
 
-@click.group('schema')
+@click.group('schema', short_help='Bring the schema up, show its state, check the revisions.')
 @click.option('--directory', type=DIRECTORY, default=MIGRATIONS, help='where the revisions are, if not in migrations/')
 @click.pass_context
 def schema(context: click.Context, directory: Path) -> None:
@@ -34,7 +42,7 @@ def schema(context: click.Context, directory: Path) -> None:
     context.obj = directory
 
 
-@schema.command('ready')
+@schema.command('ready', short_help='Bring the schema up, or wait for the instance that does.')
 @click.option('--timeout', type=click.FloatRange(min=0), default=Options.timeout, show_default=True, metavar='SECONDS',
               help='how long to wait for another instance that migrates')
 @click.option('--poll', type=click.FloatRange(min=0.01), default=Options.poll, show_default=True, metavar='SECONDS',
@@ -56,7 +64,7 @@ def ready(directory: Path, timeout: float, poll: float, one_transaction: bool, i
     sys.exit(bring_up(current_app.config['SETTINGS'], options))
 
 
-@schema.command('status')
+@schema.command('status', short_help='Show how schema and code stand, and the last deploys.')
 @click.option('--json', 'as_json', is_flag=True, help='for programs')
 @click.pass_obj
 @with_appcontext
@@ -69,7 +77,7 @@ def status(directory: Path, as_json: bool) -> None:
     click.echo(json.dumps(asdict(found), default=str, indent=2) if as_json else described(found))
 
 
-@schema.command('check')
+@schema.command('check', short_help='Check that a running service survives the revisions.')
 @click.pass_obj
 def check(directory: Path) -> None:
     """Check the revisions: one head, no gap, contracts with a floor, and SQL that a running service survives."""
