@@ -34,6 +34,7 @@ EXAMPLES = {
     'status': ('bin/rehearsal status', 'bin/rehearsal status --json'),
     'shell': ('bin/rehearsal shell i-0123456789abcdef0', 'bin/rehearsal shell i-0123456789abcdef0 journalctl -b'),
     'console': ('bin/rehearsal console i-0123456789abcdef0',),
+    'run': ('bin/rehearsal run aws ec2 describe-instances', 'bin/rehearsal run --name mine curl http://example.org'),
     'gaps': ('bin/rehearsal gaps',),
 }
 EXIT_CODES = """exit codes:

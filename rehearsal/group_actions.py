@@ -126,6 +126,12 @@ def complete_groups(groups: Groups) -> None:
         found = [activity for group in wanted for activity in activities.activities_of(group)]
         return ActionResult({'Activities': found[:response._get_int_param('MaxRecords', 100)]})
 
+    # None can be started here, so a group has none.
+    @adding(AutoScalingResponse)
+    def describe_instance_refreshes(response: Any) -> ActionResult:
+        group_of(response)
+        return ActionResult({'InstanceRefreshes': []})
+
 
 def complete_hooks(groups: Groups) -> None:
     """Add what moto leaves out of lifecycle hooks."""

@@ -54,7 +54,7 @@ def table(entries: Sequence[Entry]) -> str:
         return 'no image of this project in the region'
     rows: list[tuple[str, ...]] = [HEAD]
     for entry in entries:
-        users = [use.removeprefix('the ').rstrip(',') for use in (*entry.runs, *entry.starts)] or [NOTHING]
+        users = [use.removeprefix('the ') for use in (*entry.runs, *entry.starts)] or [NOTHING]
         rows.append((entry.ami, entry.stage or NOTHING, entry.version or NOTHING,
                      entry.commit[:COMMIT_LENGTH] or NOTHING, entry.key or NOTHING, age(entry.age_seconds),
                      'yes' if entry.released else 'no', users[0]))

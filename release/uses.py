@@ -82,8 +82,9 @@ class Reading:
 
 def uses(aws: Aws, amis: Collection[str]) -> list[Use]:
     """Return the uses of these images in the region, the instances first; raise one of our errors if AWS refuses."""
-    return [*_instances(aws, sorted(amis)),
-            *(use for use in _Starters(aws).uses() if any(use.is_of(ami) for ami in amis))]
+    found = [*_instances(aws, sorted(amis)),
+             *(use for use in _Starters(aws).uses() if any(use.is_of(ami) for ami in amis))]
+    return list(dict.fromkeys(found))  # a version may be the default one and the latest
 
 
 def _instances(aws: Aws, amis: list[str]) -> Iterator[Use]:
@@ -129,7 +130,7 @@ class _Starters:
             reading = Reading().read(each['LaunchTemplateData'])
             if reading.aliases:
                 reading = self._resolved(template, version, reading)
-            yield from self._read(f'the launch template {each["LaunchTemplateName"]}, version {version},', reading)
+            yield from self._read(f'version {version} of the launch template {each["LaunchTemplateName"]}', reading)
 
     def _of_group(self, group: Mapping[str, Any]) -> Iterator[Use]:
         name = group['AutoScalingGroupName']

@@ -66,6 +66,31 @@ def test_up_prints_what_points_aws_own_library_to_it(name: str, monkeypatch: pyt
     assert ec2.describe_images(Owners=['136693071363'])['Images']
 
 
+def test_up_says_on_stderr_what_it_does_with_the_seconds_of_each_phase(name: str) -> None:
+    done = command('up', '--name', name, '--no-machines')
+    assert re.search(r'^ +[0-9.]+ s  start the API\n', done.stderr, re.MULTILINE), done.stderr
+    assert re.search(r'^ +[0-9.]+ s  start the API: took [0-9.]+ s\n', done.stderr, re.MULTILINE), done.stderr
+    assert all(line.startswith('export ') for line in done.stdout.splitlines())
+
+
+def test_the_release_tool_finds_all_uses_of_an_image_here_without_a_gap(name: str, up: Rehearsal) -> None:
+    ec2 = up.client('ec2')
+    made = launch(up)
+    image = ec2.create_image(InstanceId=made.name, Name='visitors-app', TagSpecifications=[
+        {'ResourceType': 'image', 'Tags': [{'Key': 'Project', 'Value': 'visitors'}]}])['ImageId']
+    data = {'ImageId': image, 'InstanceType': 't3.small'}
+    ec2.create_launch_template(LaunchTemplateName='idle', LaunchTemplateData=data)
+    up.client('autoscaling').create_auto_scaling_group(
+        AutoScalingGroupName='g', MinSize=0, MaxSize=0, AvailabilityZones=['us-east-1a'],
+        LaunchTemplate={'LaunchTemplateName': 'idle', 'Version': '1'})
+    done = subprocess.run([sys.executable, '-m', 'release', 'list', '--json'], cwd=ROOT, capture_output=True,
+                          text=True, env={**os.environ, **up.environment}, check=False)
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads(done.stdout)
+    assert entry['starts'] == ['the Auto Scaling group g', 'version 1 of the launch template idle']
+    assert not up.gaps()
+
+
 def test_up_again_prints_the_same_and_leaves_it_as_it_is(name: str, up: Rehearsal,
                                                          capsys: pytest.CaptureFixture[str]) -> None:
     process = up.facts['pid']

@@ -126,7 +126,7 @@ def test_artefacts_may_be_kept_in_a_bucket(checkout: Checkout, account: Account,
     other = checkout.clone(tmp_path / 'other')
     other.write('instance/new.py', '')
     assert 'new      instance/new.py' in other.bake('--explain', **place).out
-    assert checkout.release('purge', ami, **place).code == 0
+    assert checkout.release('purge', ami, '--yes', **place).code == 0
     left = [entry['Key'] for entry in account.client('s3').list_objects_v2(Bucket='artefacts')['Contents']]
     assert not [key for key in left if ami in key]
 

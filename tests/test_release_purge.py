@@ -65,11 +65,11 @@ def test_a_group_at_capacity_0_that_takes_it_from_a_parameter_keeps_an_image(che
                                                                              account: Account) -> None:
     ami = checkout.report['amis']['app']
     account.client('ssm').put_parameter(Name='/visitors/ami', Value=ami, Type='String')
-    account.client('ec2').create_launch_template(LaunchTemplateName='t', LaunchTemplateData={
+    account.client('ec2').create_launch_template(LaunchTemplateName='idle', LaunchTemplateData={
         'ImageId': 'resolve:ssm:/visitors/ami', 'InstanceType': 't3.small'})
     account.client('autoscaling').create_auto_scaling_group(
         AutoScalingGroupName='idle', MinSize=0, MaxSize=0, AvailabilityZones=['us-east-1a'],
-        LaunchTemplate={'LaunchTemplateName': 't', 'Version': '$Latest'})
+        LaunchTemplate={'LaunchTemplateName': 'idle', 'Version': '$Latest'})
     done = checkout.release('purge', ami, '--yes')
     assert (done.code, f'the Auto Scaling group idle starts {ami}' in done.err) == (3, True), done
     assert account.images(Stage='app')

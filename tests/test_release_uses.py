@@ -112,12 +112,12 @@ def by_alias(account: Account) -> str:
 
 def by_latest_version(account: Account) -> str:
     version(account, template(account, OTHER), IMAGE)
-    return 'the launch template template, version 2,'
+    return 'version 2 of the launch template template'
 
 
 def by_default_version(account: Account) -> str:
     version(account, template(account, IMAGE), OTHER)
-    return 'the launch template template, version 1,'
+    return 'version 1 of the launch template template'
 
 
 def by_refresh(account: Account) -> str:
