@@ -24,6 +24,7 @@ def run(machine: Machine) -> str:
     """Prepare this machine for its containers, and return in a few words what it has been told."""
     _begin(machine)
     _clear(machine)
+    machine.requests.mkdir(exist_ok=True)
     if machine.settings.selftest:
         return _prepare_selftest(machine)
 
@@ -90,6 +91,7 @@ def _known(machine: Machine, instance: str) -> Mapping[str, str]:
 def _plan(machine: Machine, prefix: str, settings: Mapping[str, str], secret_names: Mapping[str, str],
           known: Mapping[str, str]) -> Plan:
     folders = {role: inside(machine, machine.secrets(role)) for role in ROLES}
+    folders['requests'] = inside(machine, machine.requests)
     return parameters.plan(prefix, settings, secret_names, known, folders, machine.authorities.is_file())
 
 

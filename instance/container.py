@@ -86,6 +86,9 @@ def _mounts(machine: Machine, container: Container) -> list[str]:
     # Folders and not files: a file that is replaced would stay the old one in the container.
     folders = [f'type=bind,source={machine.secrets(role)},target={inside(machine, machine.secrets(role))},readonly'
                for role in container.secrets]
+    if container.role == 'application':
+        # Writing to a socket needs no file system that can be written to.
+        folders.append(f'type=bind,source={machine.requests},target={inside(machine, machine.requests)},readonly')
     if machine.settings.selftest:
         folders.append(f'type=bind,source={machine.data},target=/app/data')
     if machine.authorities.is_file():

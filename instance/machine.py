@@ -58,6 +58,11 @@ class Machine:
         return self.run / 'password.json'
 
     @property
+    def requests(self) -> Path:
+        """The folder of the socket on which the application asks for its password anew."""
+        return self.run / 'requests'
+
+    @property
     def purge_settings(self) -> Path:
         """The file that says how long visitors are kept, if they are forgotten at all."""
         return self.run / 'purge.json'

@@ -20,7 +20,8 @@ PURGE_RANGE = range(30, 36_501)
 # What the application would take as a setting too, but as a secret that everybody who looks may see.
 SECRET_SETTINGS = ('VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSWORD')
 # What a machine knows better, or nobody but a machine knows.
-MACHINE_SETTINGS = ('DEPLOY_ID', 'HOST', 'INSTANCE_ID', *(f'{name}_FILE' for name in SECRET_SETTINGS))
+MACHINE_SETTINGS = ('DATABASE_PASSWORD_SOCKET', 'DEPLOY_ID', 'HOST', 'INSTANCE_ID',
+                    *(f'{name}_FILE' for name in SECRET_SETTINGS))
 URLS = ('DATABASE_URL', 'MIGRATION_DATABASE_URL')
 PASSWORD, KEY = 'DATABASE_PASSWORD', 'VISITOR_KEY'
 ROLE_PASSWORDS = (PASSWORD, 'MIGRATION_DATABASE_PASSWORD')
@@ -56,8 +57,8 @@ def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], k
          folders: Mapping[str, Path], has_authorities: bool = False) -> Plan:
     """Return what these parameters mean; raise StepFailed, naming the parameter, for the first bad or missing one.
 
-    `known` is what the machine adds by itself, `folders` is where each kind of container sees its secrets;
-    `has_authorities` is whether they see a file with the authorities of the database's certificate.
+    `known` is what the machine adds by itself, `folders` is where each kind of container sees its secrets, and its
+    `requests`; `has_authorities` is whether they see a file with the authorities of the database's certificate.
     """
     for name in (*settings, *secrets):
         if not NAME.fullmatch(name):
@@ -71,6 +72,8 @@ def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], k
 
     files = {f'{name}_FILE': str(folders[role_of(name)] / name)
              for name in (*secrets, *((PASSWORD,) if with_token else ()))}
+    if f'{PASSWORD}_FILE' in files:
+        files[f'{PASSWORD}_SOCKET'] = str(folders['requests'] / 'password')
     everything = {**known, **(LOGIN_GROUP if with_token else {}),
                   **{name: value for name, value in settings.items() if name not in OURS}, **files}
     return Plan(

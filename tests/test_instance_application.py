@@ -100,9 +100,9 @@ def test_a_container_may_do_no_more_than_it_needs(machine: FolderMachine, cloud:
     assert value_of(call, '--tmpfs').startswith('/tmp:')
     assert value_of(call, '--memory') == value_of(call, '--memory-swap')
     assert call[-1] == IMAGE_ID, 'the image is named by its content, and its own command runs'
-    assert value_of(call, '--mount') == (
-        f'type=bind,source={machine.root}/run/visitors/secrets/application,'
-        'target=/run/visitors/secrets/application,readonly')
+    assert [option for option in call if option.startswith('--mount=')] == [
+        f'--mount=type=bind,source={machine.root}{folder},target={folder},readonly'
+        for folder in ('/run/visitors/secrets/application', '/run/visitors/requests')]
 
 
 def test_a_process_list_and_a_container_show_no_secret(machine: FolderMachine, cloud: Cloud,

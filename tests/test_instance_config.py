@@ -24,7 +24,8 @@ from tests.metadata import MetadataService
 KEY = 'key-of-visitors-that-is-of-tests'
 PASSWORD, OWNER_PASSWORD = 'word-of-application', 'word-of-owner'  # pragma: allowlist secret
 URL = 'postgresql://visitors@database.internal/visitors'
-FOLDERS = {role: Path('/run/visitors/secrets') / role for role in ('application', 'migration')}
+FOLDERS = {**{role: Path('/run/visitors/secrets') / role for role in ('application', 'migration')},
+           'requests': Path('/run/visitors/requests')}
 APPLICATION_SECRET = {'DATABASE_PASSWORD': 'arn:password'}  # pragma: allowlist secret
 LEAST_SETTINGS, LEAST_SECRETS = {'DATABASE_URL': URL}, {'VISITOR_KEY': 'arn:key'}
 
@@ -57,7 +58,7 @@ def test_config_ends_in_a_line_and_records_what_was_before_it(machine: FolderMac
     assert [line.split(':')[0] for line in lines] == ['visitors power-on', 'visitors network', 'visitors config']
     assert lines[0] == 'visitors power-on: 5.00 s: systemd runs'
     assert lines[1] == 'visitors network: 1.50 s: online'
-    assert lines[2].endswith(' s: 11 variables, 3 secrets')
+    assert lines[2].endswith(' s: 12 variables, 3 secrets')
     boot = machine.boot
     assert [phase['phase'] for phase in boot['phases']] == ['power-on', 'network', 'config']
     assert boot['failure'] is None

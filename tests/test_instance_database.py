@@ -1,20 +1,24 @@
 """The database of a machine: a real server that its containers reach as the Parameter Store says."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 import json
 import os
 from pathlib import Path
 import pwd
+import socket
+import tempfile
+import threading
 
 import psycopg2
 import pytest
 
-from instance import local
+from instance import local, password
 from instance.urls import AUTHORITIES
 from tests.authority import Authority
 from tests.cloud import Cloud
-from tests.machine import FolderMachine, last_line
+from tests.machine import FolderMachine, last_line, machine_in
+from tests.metadata import MetadataService
 from tests.postgresql import execute, free_port, PostgresServer, value
 from tests.test_instance_config import KEY, put_secrets, put_settings
 
@@ -91,7 +95,7 @@ class Rotated:
         self.port = free_port()
         database = self.url.rpartition('/')[2]
         put_settings(cloud, DATABASE_URL=server.url(database, role), MIGRATION_DATABASE_URL=self.url,
-                     PORT=str(self.port), WORKERS='1')
+                     PORT=str(self.port), WORKERS='1', THREADS='1')
         put_secrets(cloud, VISITOR_KEY=KEY, DATABASE_PASSWORD=json.dumps({'username': role, 'password': 'first'}))
         for step in ('config', 'migrate'):
             done = machine.run(step)
@@ -140,3 +144,47 @@ def test_a_rotation_by_alternating_users_changes_the_name_with_the_password(
         assert machine.run(step).returncode == 0
     with rotated.serving():
         assert rotated.visit() == 200
+
+
+@pytest.fixture
+def near(cloud: Cloud, metadata: MetadataService) -> Iterator[FolderMachine]:
+    """Give a machine in a folder with a short name, because the address of a socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix='near-') as folder:
+        yield machine_in(Path(folder), cloud, metadata)
+
+
+@contextmanager
+def renewing(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """Run the step token whenever it is asked for, as the unit of the socket does."""
+    entered = machine.enter(monkeypatch)
+    asked: list[bytes] = []
+
+    def listen(listener: socket.socket) -> None:
+        while request := listener.recv(100):
+            asked.append(request)
+            password.run(entered)
+
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
+        listener.bind(str(entered.requests / 'password'))
+        thread = threading.Thread(target=listen, args=(listener,))
+        thread.start()
+        try:
+            yield asked
+        finally:
+            listener.sendto(b'', str(entered.requests / 'password'))
+            thread.join()
+
+
+def test_a_rotated_password_is_asked_for_when_it_is_refused_and_no_visit_is_lost(
+        near: FolderMachine, cloud: Cloud, encrypted: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotated = Rotated(near, cloud, encrypted, 'single')
+    with rotated.serving(), renewing(near, monkeypatch) as asked:
+        assert rotated.visit() == 200
+        execute(rotated.url, "ALTER ROLE single PASSWORD 'second'")
+        assert rotated.visit() == 200, 'an open connection goes on'
+        rotated.keep('single', 'second')
+        assert not asked
+        rotated.disconnect('single')
+        assert rotated.visit() == 200
+        assert asked
+        assert json.loads(near.secret('application', 'DATABASE_PASSWORD').read_text())['password'] == 'second'

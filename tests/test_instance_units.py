@@ -112,8 +112,8 @@ def test_only_the_target_can_be_enabled_and_nothing_is() -> None:
 
 def test_the_target_pulls_every_unit_in_but_the_one_for_failures() -> None:
     pulled = set(unit('visitors.target').values('Wants'))
-    by_timer = {name.replace('.timer', '.service') for name in pulled if name.endswith('.timer')}
-    assert pulled | by_timer | {'visitors.target', 'visitors-failed.service'} == set(UNITS)
+    started = {f'{name.rpartition(".")[0]}.service' for name in pulled if name.endswith(('.timer', '.socket'))}
+    assert pulled | started | {'visitors.target', 'visitors-failed.service'} == set(UNITS)
 
 
 def test_every_step_has_a_unit_and_every_unit_a_step() -> None:
@@ -195,6 +195,13 @@ def test_the_application_is_restarted_but_not_for_ever() -> None:
     burst, interval = int(service.line('StartLimitBurst')), service.seconds('StartLimitIntervalSec')
     assert burst * service.seconds('RestartSec') < interval, 'the limit would never be reached'
     assert service.line('RestartPreventExitStatus') == '1'
+
+
+def test_the_password_is_asked_for_where_the_container_asks() -> None:
+    socket = unit('visitors-token.socket')
+    assert socket.line('ListenDatagram') == f'{Machine().requests}/password'
+    assert socket.line('SocketUser') == str(container.USER)
+    assert unit('visitors-token.service').line('StartLimitIntervalSec') == '0', 'the socket would fail with it'
 
 
 def test_a_token_is_renewed_while_the_one_before_is_good() -> None:
@@ -318,7 +325,7 @@ def test_the_document_lists_the_files_of_a_machine() -> None:
     machine = Machine()
     paths: set[Any] = {machine.environment, machine.authorities, machine.root / 'etc/visitors/image.json',
                        machine.boot_record, machine.served, machine.password_source, machine.purge_settings,
-                       machine.data, machine.cursor, machine.answered,
+                       machine.data, machine.cursor, machine.answered, machine.requests,
                        *(machine.variables(role) for role in ('application', 'migration')),
                        *(machine.secrets(role) for role in ('application', 'migration'))}
     assert set(names([row[0] for row in table('Files')])) == {str(path) for path in paths}
@@ -337,7 +344,7 @@ def test_the_document_names_the_times_that_the_code_has() -> None:
 
 
 def test_every_unit_that_the_document_names_exists() -> None:
-    named = set(re.findall(r'visitors(?:-[a-z]+)?\.(?:service|timer|target)', DOCUMENT))
+    named = set(re.findall(r'visitors(?:-[a-z]+)?\.(?:service|socket|timer|target)', DOCUMENT))
     assert named <= set(UNITS)
 
 

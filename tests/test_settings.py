@@ -150,6 +150,7 @@ def test_migrations_may_use_another_user_with_another_password(tmp_path: Path) -
     assert settings.migration_database_url.username == 'owner'
     assert settings.database_password_file == files[0]
     assert settings.migration_database_password_file == files[1]
+    assert settings.database_password_socket is None
 
 
 def test_without_a_user_of_their_own_migrations_use_the_applications_password_file(tmp_path: Path) -> None:

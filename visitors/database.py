@@ -128,9 +128,10 @@ def _read_password_file(engine: Engine, settings: Settings) -> None:
         return
 
     @event.listens_for(engine, 'do_connect')
-    def read_password(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+    def sign_in(dialect: Any, _record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
         # At each new connection, because the file changes when the password is rotated or a token renewed.
-        parameters.update(passwordfile.read(path).arguments)
+        signed_in = passwordfile.SignIn(path, settings.database_password_socket, _deadline.at)
+        return signed_in.connect(lambda known: dialect.connect(*arguments, **{**parameters, **known}))
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -35,6 +35,7 @@ class Settings:
 
     database_url: URL
     database_password_file: Path | None
+    database_password_socket: Path | None
     migration_database_url: URL
     migration_database_password_file: Path | None
     migration_login_group: str | None
@@ -70,6 +71,7 @@ class Settings:
         return cls(
             database_url=database_url,
             database_password_file=password_file,
+            database_password_socket=_path(given, 'DATABASE_PASSWORD_SOCKET'),
             migration_database_url=_migration_url(given, database_url),
             migration_database_password_file=migration_password_file if migrates_apart else password_file,
             migration_login_group=_label(given, 'MIGRATION_LOGIN_GROUP'),
@@ -148,6 +150,10 @@ def _password_file(given: Mapping[str, str], name: str) -> Path | None:
     if not path.is_file():
         raise SettingsError(f'{name}={given[name]}: no such file; put the password into it or unset {name}')
     return path
+
+
+def _path(given: Mapping[str, str], name: str) -> Path | None:
+    return Path(given[name]) if name in given else None
 
 
 def _visitor_key(given: Mapping[str, str], embedded: bool) -> bytes | None:
