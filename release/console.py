@@ -8,7 +8,8 @@ from release.progress import CONTROL
 # A line of its own, but for what the kernel, journald or a terminal put before it.
 LINE = re.compile(r'^(?:.*[\]:] ?)?SELFTEST (?P<verdict>PASSED|FAILED) (?P<rest>\S.*?)\s*$')
 # What the steps of a boot say of themselves, and which of them has ended it.
-STEP = re.compile(r'(?:.*[\]:] ?)?visitors (?:FAILED in )?[a-z-]+: ')
+STEP = re.compile(r'(?:.*[\]:] ?)?visitors (?:FAILED in )?[a-z -]+: ')
+FAILED = re.compile(r'(?:.*[\]:] ?)?visitors (?P<said>FAILED in [a-z -]+: \S.*)')
 TOLD_LINES = 15
 
 
@@ -34,6 +35,12 @@ def verdict_of(console: str) -> Verdict | None:
     if not found:
         return None
     return Verdict(failures=tuple(dict.fromkeys(failures))) if failures else Verdict(version=passed[-1].split()[0])
+
+
+def failure_of(console: str) -> str:
+    """Return the reason that a boot gave last for its failure; nothing where it gave none."""
+    found = [match['said'] for match in map(FAILED.match, lines_of(console)) if match]
+    return found[-1] if found else ''
 
 
 def lines_of(console: str) -> list[str]:

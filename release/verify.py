@@ -8,7 +8,7 @@ from typing import Any
 
 from release import images, leftovers
 from release.aws import Aws
-from release.console import end_of, lines_of, Verdict, verdict_of
+from release.console import end_of, failure_of, lines_of, Verdict, verdict_of
 from release.errors import AwsFailed, NotReady, NotVerified, TimedOut
 from release.images import Image, PROJECT
 from release.run import Run
@@ -144,8 +144,9 @@ class _Watch:
     def _wait_for_the_end(self) -> None:
         self._silence = self._silence or self._deadline.within(AFTER_END_SECONDS)
         if not self._silence.left:
-            raise NotVerified(f'the copy has ended without a word of its self-test; the end of its console:\n'
-                              f'{end_of(self.console)}')
+            reason = failure_of(self.console)
+            what = f'the copy {reason}' if reason else 'the copy has ended without a word of its self-test'
+            raise NotVerified(f'{what}; the end of its console:\n{end_of(self.console)}')
 
     def _read(self) -> str:
         try:

@@ -144,17 +144,23 @@ def test_another_version_is_no_pass(checkout: Checkout, ami: str) -> None:
     assert tags(checkout)['Released'] == 'false'
 
 
-def test_a_copy_that_ends_without_a_word_is_a_failure(checkout: Checkout, ami: str) -> None:
-    checkout.account.say('console', 'kernel panic\n')
+@pytest.mark.parametrize(('console', 'says'), [
+    ('kernel panic\n', 'the copy has ended without a word'),
+    ('[   20.1] python3[7]: visitors FAILED in user data: cloud-final.service ended with exit-code; turning off\n'
+     'Reached target poweroff\n', 'the copy FAILED in user data: cloud-final.service ended with exit-code'),
+])
+def test_a_copy_that_ends_without_a_verdict_is_a_failure_with_the_reason_that_it_gave(checkout: Checkout, ami: str,
+                                                                                      console: str, says: str) -> None:
+    checkout.account.say('console', console)
     before = len(copies(checkout))
     process = checkout.start('verify', ami)
     copy = new_copy(checkout, before)
     checkout.account.client('ec2').terminate_instances(InstanceIds=[copy])
     done = ended(process)
     assert done.code == 6, done
-    assert 'has ended without a word' in done.err
-    assert '| kernel panic' in done.err
-    assert tags(checkout)['Verified'].startswith('no verdict: the copy has ended without a word')
+    assert says in done.err
+    assert f'| {console.splitlines()[-1]}' in done.err
+    assert tags(checkout)['Verified'].startswith(f'no verdict: {says}')
 
 
 def new_copy(checkout: Checkout, before: int) -> str:
