@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -20,6 +21,8 @@ from instance.settings import Settings
 from tests.cloud import Cloud, refused_json
 from tests.machine import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX
 from tests.metadata import MetadataService
+from tests.server import ROOT
+from tests.test_release_patience import SDKS
 
 KEY = 'key-of-visitors-that-is-of-tests'
 PASSWORD, OWNER_PASSWORD = 'word-of-application', 'word-of-owner'  # pragma: allowlist secret
@@ -480,3 +483,33 @@ def test_logs_go_to_a_group_of_the_prefix_unless_told_otherwise() -> None:
 def test_what_can_be_read_of_bad_user_data_is_used_to_say_so() -> None:
     known = Settings.legible('PARAMETER_PREFIX=/a\nLIFECYLE_HOOK=x\nnonsense\nAWS_REGION=r\nLIFECYCLE_HOOK=launch\n')
     assert (known.parameter_prefix, known.region, known.lifecycle_hook) == ('/a', 'r', 'launch')
+
+
+MEASURE = """
+from functools import partial
+import json
+import botocore
+from instance import aws, boot
+from instance.settings import Settings
+now = [0.0]
+aws.Deadline = partial(boot.Deadline, clock=lambda: now[0])
+aws.time.sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
+try:
+    aws.Aws(Settings(region='eu-central-1')).parameters('/a')
+except aws.AwsFailed as error:
+    print(json.dumps([botocore.__version__, round(now[0]), error.reason]))
+"""
+
+
+@pytest.mark.parametrize('version', SDKS)
+def test_the_patience_is_a_minute_with_the_sdk_of_the_ami_and_with_this_one(machine: FolderMachine, cloud: Cloud,
+                                                                            version: str) -> None:
+    cloud.answers['GetParametersByPath'] = (503, refused_json('ServiceUnavailable', 'not now'))
+    older = SDKS[version]
+    path = f'{older}:{ROOT}' if older else str(ROOT)
+    done = subprocess.run([sys.executable, '-c', MEASURE], capture_output=True, text=True, check=True, cwd='/',
+                          env={**machine.environment, 'PYTHONPATH': path, 'AWS_ENDPOINT_URL': cloud.endpoint})
+    used, seconds, reason = json.loads(done.stdout)
+    assert used.startswith(f'{version}.')
+    assert (seconds, reason) == (60, 'parameters under /a: ServiceUnavailable: not now')
+    assert len(cloud.calls) > 12, 'the SDK itself gives up earlier'
