@@ -36,8 +36,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         engine = db.engine
     prepare_engine(engine, settings)
 
-    breaker, counter, version = Breaker(), Counter(engine), read_version()
-    readiness = health.Readiness(engine)
+    breaker, counter, version = Breaker(), Counter(engine, zone=settings.time_zone), read_version()
+    readiness = health.Readiness(engine, settings.time_zone)
     page = Page(settings, visitor_key(settings), counter, breaker, version)
     app.extensions.update(breaker=breaker, counter=counter, version=version, readiness=readiness, page=page)
     app.register_blueprint(health.health)

@@ -13,9 +13,10 @@ import psycopg2
 from psycopg2.extras import execute_values
 
 from tests.postgresql import PostgresServer
-from tests.server import bring_up, KEY
+from tests.server import bring_up, KEY, today
 from visitors.address import network_of, visitor_id
-from visitors.counting import CHART_DAYS, NEVER, POSTGRESQL, today
+from visitors.counting import CHART_DAYS, NEVER, postgresql
+from visitors.days import server_today
 
 # Every commit reaches the disk before it is answered for, which is what the counts' exactness rests on.
 SETTINGS = {'fsync': 'on', 'full_page_writes': 'on', 'synchronous_commit': 'on', 'shared_buffers': '1GB',
@@ -125,17 +126,18 @@ class Times:
 
 def measure_times(database: Database) -> Times:
     """Return the medians of what was measured with one client."""
+    statistics = postgresql(server_today('UTC')).statistics
     since = (today() - timedelta(CHART_DAYS)).isoformat()
     with closing(psycopg2.connect(database.url)) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         return Times(
-            statistics=_milliseconds(lambda: _fetch(cursor, POSTGRESQL.statistics, (since,)), TIMES),
+            statistics=_milliseconds(lambda: _fetch(cursor, statistics, {'since': None, 'day': None}), TIMES),
             by_query=_milliseconds(lambda: _fetch(cursor, COUNTED_BY_QUERY, (since,)), 3),
             commit=_milliseconds(lambda: cursor.execute(COMMIT), TIMES))
 
 
-def _fetch(cursor: Any, query: str, parameters: tuple[str, ...]) -> None:
+def _fetch(cursor: Any, query: str, parameters: Any) -> None:
     cursor.execute(query, parameters)
     cursor.fetchall()
 

@@ -10,7 +10,9 @@ import psutil
 from benchmarks.database import Database
 from benchmarks.rounds import processor_seconds, Run
 from tests.postgresql import PostgresServer
-from visitors.counting import POSTGRESQL, today
+from tests.server import today
+from visitors.counting import postgresql
+from visitors.days import server_today
 
 CLIENTS = 8
 LEAVE_SECONDS = 5
@@ -26,7 +28,7 @@ SCRIPT = """
 \\set prepared 1
 \\endif
 \\set number random(0, :visitors - 1) * :stride + 1
-EXECUTE visit (md5(:number::text)::uuid, '{today}');
+EXECUTE visit (md5(:number::text)::uuid, {today});
 """
 
 
@@ -36,13 +38,14 @@ class Statement:
 
     name: str
     prepare: str
+    day: str
     database: Database
     server: PostgresServer
 
     def run(self, seconds: float) -> Run:
         """Send it for a while, for visitors of whom each but the first time has come on this day before."""
         with tempfile.NamedTemporaryFile('w', suffix='.sql') as script:
-            script.write(SCRIPT.format(prepare=self.prepare.strip(), today=today()))
+            script.write(SCRIPT.format(prepare=self.prepare.strip(), today=self.day))
             script.flush()
             postmaster = psutil.Process(self.server.postmaster())
             before, others = processor_seconds(postmaster.pid), set(postmaster.children())
@@ -67,12 +70,12 @@ class Statement:
 
 def visit(database: Database, server: PostgresServer) -> Statement:
     """Return the statement of the application."""
-    return Statement(f'visit {database.rows}', POSTGRESQL.prepare or '', database, server)
+    return Statement(f'visit {database.rows}', postgresql(server_today('UTC')).prepare or '', 'NULL', database, server)
 
 
 def upsert(database: Database, server: PostgresServer) -> Statement:
     """Return the bare upsert: no trigger, no total."""
-    return Statement(f'upsert {database.rows}', UPSERT, database, server)
+    return Statement(f'upsert {database.rows}', UPSERT, f"'{today()}'", database, server)
 
 
 def _found(pattern: str, text: str) -> str:

@@ -34,7 +34,8 @@ PHASES = {'config': 'config', 'migrate': 'migrate', 'application start': 'applic
           'application wait': 'application', 'ready': 'ready'}
 EPILOG = """exit codes: 0 done; 1 it could not be done, the last line says why; 2 wrong usage.
 migrate has those of `flask schema ready` as well: 20 this deploy's migration has failed, 21 waiting took too long,
-22 the image does not fit the schema, 24 a pooler is in between; any other one is docker's or the application's."""
+22 the image does not fit the schema, 23 other time zone than the database's, 24 a pooler is in between; any other one
+is docker's or the application's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

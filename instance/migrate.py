@@ -20,6 +20,7 @@ MEANINGS = {
     20: 'the migration of this deploy has failed',
     21: 'another machine was migrating for too long, or the database could not be used',
     22: 'this image does not fit the schema',
+    23: 'the database counts in another time zone than TIME_ZONE',
     24: 'the connection goes through a pooler',
 }
 # How the application writes what happens; whatever else it prints, as the lines of a traceback, explains less.

@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 
 from app import create_app
 from tests.packages import program
-from tests.server import bring_up, BROWSER, environment, ROOT, Server
-from visitors.counting import Counter, today
+from tests.server import bring_up, BROWSER, environment, ROOT, Server, today
+from visitors.counting import Counter
 from visitors.database import db
 from visitors.settings import Settings
 

@@ -1,6 +1,6 @@
 """A real PostgreSQL server of the tests' own: made in a temporary folder, on a free port, gone afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import count
 import os
@@ -39,13 +39,14 @@ def newest_binaries() -> Path:
 
 class PostgresServer:
     def __init__(self, address: str = '127.0.0.1', settings: dict[str, str] | None = None,
-                 access: Sequence[str] = ()) -> None:
+                 access: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> None:
         """Make and start a server with one superuser, `owner`, who needs no password on this machine's loopback.
 
         Whoever else may come in, and how, say lines as in pg_hba.conf.
         """
         self.binaries = newest_binaries()
         self.address = address
+        self._variables = variables or {}
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix='visitors-postgresql-'))
         self.data = self.folder / 'data'
@@ -97,7 +98,8 @@ class PostgresServer:
         return f'postgresql://{user}@{self.address}:{self.port}/{database}'
 
     def _run(self, program: str, *arguments: str) -> None:
-        command: Sequence[str] = [str(self.binaries / program), *arguments]
+        variables = [f'{name}={text}' for name, text in self._variables.items()]
+        command: Sequence[str] = ['env', *variables, str(self.binaries / program), *arguments]
         if os.geteuid() == 0:
             command = ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', *command]
         # pg_ctl's child, the server, would keep a pipe open for ever: its output goes nowhere, the log has it.

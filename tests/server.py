@@ -1,6 +1,7 @@
 """The real application in processes of its own, as gunicorn or the flask command starts it."""
 
 from collections.abc import Mapping
+from datetime import date, datetime, timezone
 import json
 import os
 from pathlib import Path
@@ -47,6 +48,11 @@ def bring_up(url: str) -> str:
     done = flask(url, 'schema', 'ready')
     assert done.returncode == 0, done.stderr
     return url
+
+
+def today() -> date:
+    """Return the day that an application without TIME_ZONE counts now."""
+    return datetime.now(timezone.utc).date()
 
 
 class Server:

@@ -14,8 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect,
 import pytest
 
 from tests.demonstration import chromium, fill
-from tests.server import bring_up, BROWSER, json_lines, Server
-from visitors.counting import today
+from tests.server import bring_up, BROWSER, json_lines, Server, today
 
 WIDTHS = (320, 390, 768, 1440)
 SCHEMES = ('light', 'dark')

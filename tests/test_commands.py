@@ -10,10 +10,10 @@ import pytest
 
 from instance.parameters import PURGE_RANGE
 from tests.postgresql import free_port
-from tests.server import bring_up, flask, Server
+from tests.server import bring_up, flask, Server, today
 from tests.test_original import Database
 from visitors.commands import MOST_DAYS
-from visitors.counting import CHART_DAYS, PURGE_LOCK, today
+from visitors.counting import CHART_DAYS, PURGE_LOCK
 
 
 @pytest.fixture

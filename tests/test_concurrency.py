@@ -87,8 +87,9 @@ def day_of(server: Server) -> date:
     return date.fromisoformat(server.statistics()['days'][-1]['day'])
 
 
-def test_over_midnight_each_visitor_counts_on_both_days_though_clocks_differ(database_url: str) -> None:
-    url = bring_up(database_url)
+def test_over_midnight_each_visitor_counts_on_both_days_though_clocks_differ(sqlite_url: str) -> None:
+    # On a file: a server's clock is the only one that says the day, tests/test_days.py.
+    url = bring_up(sqlite_url)
     tomorrow = time.monotonic() + BEFORE_MIDNIGHT + 2 * SKEW
     early, late = clock_before_midnight(BEFORE_MIDNIGHT), clock_before_midnight(BEFORE_MIDNIGHT + SKEW)
     with Server(url, TRUSTED_PROXIES='1', **early) as one, Server(url, TRUSTED_PROXIES='1', **late) as two:

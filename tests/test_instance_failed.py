@@ -102,6 +102,7 @@ def test_without_a_hook_nobody_is_told_that_it_is_given_up(machine: FolderMachin
 
 @pytest.mark.parametrize(('phase', 'code', 'metric'), [
     ('migrate', 20, 'MigrationFailed'), ('migrate', 22, 'MigrationFailed'), ('migrate', 24, 'MigrationFailed'),
+    ('migrate', 23, 'MigrationFailed'),
     ('migrate', 21, 'BootFailed'), ('migrate', 1, 'BootFailed'), ('config', 1, 'BootFailed'),
     ('application', 20, 'BootFailed'),
 ])

@@ -12,8 +12,9 @@ from flask.cli import with_appcontext
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from visitors.counting import CHART_DAYS, forget_batch, may_purge, today
+from visitors.counting import CHART_DAYS, forget_batch, may_purge
 from visitors.database import command_engine, describe
+from visitors.days import Calendar
 from visitors.invariants import differences
 from visitors.key import visitor_key
 from visitors.original import import_original
@@ -61,10 +62,11 @@ def purge(days: int, batch: int) -> None:
     Who is forgotten and comes again is a new visitor. Imported visitors, whose days are unknown, are kept until as
     many days have passed since the import. Only one purge runs at a time; a second one ends at once.
     """
-    day = today()
-    horizon = day - timedelta(days)
     progress, forgotten, after = Progress('forgotten'), 0, None
     with _database() as engine, engine.connect() as connection:
+        with connection.begin():
+            day = Calendar(current_app.config['SETTINGS'].time_zone, engine).day(connection)
+        horizon = day - timedelta(days)
         while True:
             with connection.begin():
                 if not may_purge(connection):
@@ -100,9 +102,9 @@ def import_original_visitors(batch: int) -> None:
 
     Each visit is moved once, however often the command is run or killed, and also while that application still counts.
     """
-    key = visitor_key(current_app.config['SETTINGS'])
+    settings = current_app.config['SETTINGS']
     with _database() as engine:
-        report = import_original(engine, key, Progress('rows read'), batch)
+        report = import_original(engine, visitor_key(settings), settings.time_zone, Progress('rows read'), batch)
     click.echo(f'read {report.rows} rows, moved {report.moved_visits} visits of {report.moved_rows} rows')
     if report.without_address:
         click.echo(f'left {report.without_address} rows with {report.visits_without_address} visits, '

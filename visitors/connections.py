@@ -1,5 +1,6 @@
 """A connection for each thread that counts: kept from one visit to the next, and checked before it is used."""
 
+from collections.abc import Callable
 import threading
 from typing import Any
 
@@ -12,6 +13,7 @@ class _Kept(threading.local):
     """The connection that this thread has taken from the pool, if it has."""
 
     connection: PoolProxiedConnection | None = None
+    has_begun: bool = False
 
 
 class Connections:
@@ -25,10 +27,16 @@ class Connections:
         self._prepare = prepare
         self._kept = _Kept()
 
-    def fetch(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement that commits by itself."""
+    def fetch(self, statement: str, parameters: Any,
+              begin: Callable[[Any], bool] | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement that commits by itself.
+
+        `begin` is called with a cursor of a new connection before its statements, until it returns True.
+        """
         try:
             cursor = self._own().cursor()
+            if begin and not self._kept.has_begun:
+                self._kept.has_begun = begin(cursor)
             cursor.execute(statement, parameters)
             return list(cursor.fetchall())
         except BaseException:
@@ -53,6 +61,6 @@ class Connections:
     def _give_up(self) -> None:
         kept = self._kept.connection
         if kept:
-            self._kept.connection = None
+            self._kept.connection, self._kept.has_begun = None, False
             kept.invalidate()
             kept.close()

@@ -6,14 +6,16 @@ The model: docs/decisions/0001-count-by-latest-day.md.
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 import threading
 import time
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, text
 
 from visitors.connections import Connections
+from visitors.days import Calendar
 from visitors.settings import is_embedded
 from visitors.statistics import Day, Statistics, Week
 
@@ -34,9 +36,11 @@ ON CONFLICT (id) DO UPDATE SET
     last_day = CASE WHEN excluded.last_day > visitors.last_day THEN excluded.last_day ELSE visitors.last_day END
 RETURNING visits, (SELECT CAST(coalesce(-sum(latest), 0) AS bigint) FROM days WHERE day = '0001-01-01')
 """
+# The row with nulls is today and the moment, as seconds since 1970. Without a first day it reads the chart's days.
 STATISTICS = """
 SELECT CAST(day AS text), CAST(sum(visitors) AS bigint), CAST(sum(newcomers) AS bigint), CAST(sum(latest) AS bigint)
-FROM days WHERE day > {day} OR day = '0001-01-01' GROUP BY day
+FROM days WHERE day > coalesce({since}, {chart_start}) OR day = '0001-01-01' GROUP BY day
+UNION ALL SELECT CAST({day} AS text), NULL, NULL, {now}
 """
 Rows = Iterable[tuple[str, int, int, int]]
 BATCH_END = text('SELECT id FROM visitors WHERE id > :after ORDER BY id LIMIT 1 OFFSET :size')
@@ -96,6 +100,8 @@ MOVE_SQLITE = text("""
 INSERT INTO days (day, shard, latest) VALUES (:day, 0, :moved)
 ON CONFLICT (day, shard) DO UPDATE SET latest = days.latest + excluded.latest
 """)
+KEYS: dict[str, Callable[[bytes], Any]] = {'postgresql': bytes.hex, 'sqlite': bytes}
+UTC = ZoneInfo('UTC')
 
 
 @dataclass(frozen=True)
@@ -108,18 +114,25 @@ class Dialect:
     key: Callable[[bytes], Any]
 
 
-POSTGRESQL = Dialect(
-    # Planning takes longer than the visit itself; psycopg2 does not prepare, so the connection does, once.
-    prepare=f'PREPARE visit (uuid, date) AS {VISIT.format(id="$1", day="$2")}',
-    visit='EXECUTE visit (%s, %s)',
-    statistics=STATISTICS.format(day='%s'),
-    key=bytes.hex,
-)
+def postgresql(today: str) -> Dialect:
+    """Return the dialect of a server whose expression for today is this one; a day that is given goes before it."""
+    day = f'coalesce(CAST(%(day)s AS date), {today})'
+    return Dialect(
+        # Planning takes longer than the visit itself; psycopg2 does not prepare, so the connection does, once.
+        prepare=f'PREPARE visit (uuid, date) AS {VISIT.format(id="$1", day=f"coalesce($2, {today})")}',
+        visit='EXECUTE visit (%s, %s)',
+        statistics=STATISTICS.format(since='CAST(%(since)s AS date)', day=day, chart_start=f'{day} - {CHART_DAYS}',
+                                     now='CAST(extract(epoch FROM now()) AS bigint)'),
+        key=KEYS['postgresql'],
+    )
+
+
 SQLITE = Dialect(
     prepare=None,
     visit=VISIT.format(id='?', day='?'),
-    statistics=STATISTICS.format(day='?'),
-    key=bytes,
+    statistics=STATISTICS.format(since=':since', day=':day', chart_start=f"date(:day, '-{CHART_DAYS} days')",
+                                 now="CAST(strftime('%s', 'now') AS integer)"),
+    key=KEYS['sqlite'],
 )
 
 
@@ -130,14 +143,11 @@ class Visit(NamedTuple):
     total: int
 
 
-def dialect_of(bind: Engine | Connection) -> Dialect:
-    """Return the dialect of an engine's or a connection's database."""
-    return SQLITE if bind.dialect.name == 'sqlite' else POSTGRESQL
+class Moment(NamedTuple):
+    """The moment at which statistics were read, in the time zone of the days, and its day by the database's clock."""
 
-
-def today() -> date:
-    """Return the day it is, in UTC; all days that are counted come from here."""
-    return datetime.now(timezone.utc).date()
+    day: date
+    read_at: datetime
 
 
 @dataclass(frozen=True)
@@ -155,12 +165,17 @@ class History:
 
 
 class Counter:
-    def __init__(self, engine: Engine, clock: Callable[[], date] = today,
-                 seconds: Callable[[], float] = time.monotonic) -> None:
-        """Count on this engine's database, whose connections commit each statement by themselves."""
-        self._clock = clock
+    def __init__(self, engine: Engine, clock: Callable[[], date | None] | None = None,
+                 seconds: Callable[[], float] = time.monotonic, zone: ZoneInfo = UTC) -> None:
+        """Count on this engine's database, whose connections commit each statement by themselves, in a time zone.
+
+        A clock replaces the database's own, which says the day otherwise.
+        """
+        self._calendar = Calendar(zone, engine)
+        embedded = is_embedded(engine.url)
+        self._clock = clock or (self._calendar.today if embedded else _as_the_server_says)
         self._seconds = seconds
-        self._dialect = dialect_of(engine)
+        self._dialect = SQLITE if embedded else postgresql(self._calendar.today_of_server)
         self._connections = Connections(engine, self._dialect.prepare)
         self._statistics: Statistics | None = None
         self._loaded_at = float('-inf')
@@ -170,8 +185,9 @@ class Counter:
 
     def visit(self, visitor: bytes) -> Visit:
         """Count one visit, now, in one round trip."""
-        dialect = self._dialect
-        ((visits, known),) = self._connections.fetch(dialect.visit, (dialect.key(visitor), self._clock().isoformat()))
+        dialect, day = self._dialect, self._clock()
+        parameters = (dialect.key(visitor), day and day.isoformat())
+        ((visits, known),) = self._connections.fetch(dialect.visit, parameters, self._calendar.fix)
         return Visit(visits, known + (visits == 1))
 
     def statistics(self) -> Statistics:
@@ -191,22 +207,32 @@ class Counter:
         return self._statistics if self._seconds() - self._loaded_at < STATISTICS_SECONDS else None
 
     def _load(self) -> Statistics:
-        day = self._clock()
-        history = self._fresh_history(day)
         # One statement either way: with the history it reads all days, else those of the chart.
-        since = history.until - timedelta(1) if history else FORGOTTEN
-        rows = list(self._connections.fetch(self._dialect.statistics, (since.isoformat(),)))
-        if not history:
-            history = self._history = history_of(day, rows)
+        moment, rows = self._read(everything=not self._history or self._history_is_old())
+        if self._history and self._history.until != chart_start(moment.day):
+            moment, rows = self._read(everything=True)  # midnight has passed
+        history = self._history
+        if not history or history.until != chart_start(moment.day) or self._history_is_old():
+            history = self._history = history_of(moment.day, rows)
             self._history_loaded_at = self._seconds()
-        self._statistics = statistics_of(day, rows, history)
+        self._statistics = statistics_of(moment, rows, history)
         self._loaded_at = self._seconds()
         return self._statistics
 
-    def _fresh_history(self, day: date) -> History | None:
-        known = self._history
-        age = self._seconds() - self._history_loaded_at
-        return known if known and known.until == chart_start(day) and age < HISTORY_SECONDS else None
+    def _read(self, everything: bool) -> tuple[Moment, list[Any]]:
+        day = self._clock()
+        parameters = {'since': FORGOTTEN.isoformat() if everything else None, 'day': day and day.isoformat()}
+        rows = self._connections.fetch(self._dialect.statistics, parameters, self._calendar.check)
+        ((today, _, _, seconds),) = [row for row in rows if row[1] is None]
+        moment = Moment(date.fromisoformat(today), datetime.fromtimestamp(seconds, self._calendar.zone))
+        return moment, [row for row in rows if row[1] is not None]
+
+    def _history_is_old(self) -> bool:
+        return self._seconds() - self._history_loaded_at >= HISTORY_SECONDS
+
+
+def _as_the_server_says() -> None:
+    """Name no day, so that the server takes its own."""
 
 
 def chart_start(day: date) -> date:
@@ -234,12 +260,13 @@ def history_of(day: date, rows: Rows) -> History:
     )
 
 
-def statistics_of(day: date, rows: Rows, history: History) -> Statistics:
-    """Return the statistics of a day from rows of (day, visitors, newcomers, latest), days without visits left out.
+def statistics_of(moment: Moment, rows: Rows, history: History) -> Statistics:
+    """Return the statistics of a moment's day from rows of (day, visitors, newcomers, latest).
 
     A visitor belongs to the period in which its latest day lies, so periods add up over `latest`, never over days.
-    Days after this one, which a wrong clock has written, belong to no period.
+    Days without rows had no visits. Days after that one, which a wrong clock has written, belong to no period.
     """
+    day = moment.day
     visitors, newcomers, latest = Counts[date](), Counts[date](), Counts[date]()
     for written, *numbers in rows:
         each = date.fromisoformat(written)
@@ -263,8 +290,8 @@ def statistics_of(day: date, rows: Rows, history: History) -> Statistics:
         best_day=best_of([each for each in (history.best_day, *came) if each]),
         since=since,
         undated=history.undated,
-        time_zone='UTC',
-        as_of=datetime.now(timezone.utc),
+        time_zone=str(moment.read_at.tzinfo),
+        as_of=moment.read_at,
     )
 
 
@@ -291,7 +318,7 @@ def best_of(days: Iterable[Day]) -> Day | None:
 
 def add_visits(connection: Connection, visits: dict[bytes, int], day: date) -> None:
     """Add visits of unknown days, given by visitor and imported on a day, in the open transaction."""
-    key = dialect_of(connection).key
+    key = KEYS[connection.dialect.name]
     past = {key(visitor): number for visitor, number in sorted(visits.items())}
     if not past:
         return
@@ -317,7 +344,7 @@ def forget_batch(connection: Connection, after: Any, horizon: date, day: date, s
     which the next batch starts, None behind the last. Totals stay: the visitors move to a bucket of their own.
     Visitors whose import was recorded without its day count as imported on the given day.
     """
-    key = dialect_of(connection).key
+    key = KEYS[connection.dialect.name]
     after = key(bytes(16)) if after is None else after
     until = connection.execute(BATCH_END, {'after': after, 'size': size - 1}).scalar()
     bounds = {'after': after, 'until': until or key(b'\xff' * 16), 'horizon': horizon.isoformat(),

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 import logging
 import threading
 import time
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, current_app, jsonify, Response
 from sqlalchemy import Engine
 
 from visitors.database import bounded, DatabaseAway, kind_and_code
+from visitors.days import Calendar
 from visitors.responses import uncached
 from visitors.schema import CodeRevisions, Fitness
 
@@ -30,9 +32,10 @@ class Verdict:
 
 
 class Readiness:
-    def __init__(self, engine: Engine) -> None:
-        """Tell whether the database can be reached and its schema fits this code."""
+    def __init__(self, engine: Engine, zone: ZoneInfo) -> None:
+        """Tell whether the database can be reached, its schema fits this code, and it counts in this time zone."""
         self._engine = engine
+        self._calendar = Calendar(zone, engine)
         self._code = CodeRevisions.load()
         self._verdict: Verdict | None = None
         self._checked_at = 0.0
@@ -56,17 +59,18 @@ class Readiness:
 
     def _check(self) -> Verdict:
         try:
-            fitness = bounded(self._read)
+            fitness, problem = bounded(self._read)
         except DatabaseAway as error:
             # Anybody may ask, so the answer leaves out what names hosts and users; the log has it, once an outage.
             if not self._verdict or self._verdict.ready:
                 logger.error('not ready, the database is away: %s', error)
             return Verdict(False, f'the database is away: {kind_and_code(error.__cause__)}')
-        return Verdict(fitness.fits, fitness.reason, fitness.state.name)
+        return Verdict(fitness.fits and not problem, problem or fitness.reason, fitness.state.name)
 
-    def _read(self) -> Fitness:
+    def _read(self) -> tuple[Fitness, str | None]:
         with self._engine.connect() as connection:
-            return Fitness.read(connection, self._code)
+            fitness = Fitness.read(connection, self._code)
+            return fitness, self._calendar.problem(connection.connection.cursor()) if fitness.fits else None
 
 
 @health.get('/livez')

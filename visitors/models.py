@@ -1,6 +1,8 @@
 """The tables as the newest revision leaves them; a test compares them with what the migrations really make."""
 
-from sqlalchemy import BigInteger, Column, Date, Integer, LargeBinary, SmallInteger, String, Table, Text, Uuid
+from sqlalchemy import (
+    BigInteger, CheckConstraint, Column, Date, Integer, LargeBinary, SmallInteger, String, Table, Text, Uuid,
+)
 
 from visitors.database import db
 
@@ -35,6 +37,14 @@ original = Table(
     Column('id', Integer, primary_key=True),
     Column('ip', String(40), unique=True, index=True),
     Column('visits', Integer),
+)
+
+# The time zone in which the days of this database are counted, in its only row; none before the first counted visit.
+calendar = Table(
+    'calendar', db.metadata,
+    Column('id', SmallInteger, CheckConstraint('id = 1', name='calendar_has_one_row'), primary_key=True,
+           autoincrement=False),
+    Column('time_zone', Text, nullable=False),
 )
 
 # How many visits of an original row the import has already moved over.

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, text
 
 from visitors.address import network_of, parse_address, visitor_id
-from visitors.counting import add_visits, today
+from visitors.counting import add_visits
+from visitors.days import Calendar
 
 BATCH = 1000
 
@@ -45,25 +48,28 @@ class Report:
     visits_without_address: int = 0
 
 
-def import_original(engine: Engine, key: bytes, progress: Callable[[int, int], None], batch: int = BATCH) -> Report:
+def import_original(engine: Engine, key: bytes, zone: ZoneInfo, progress: Callable[[int, int], None],
+                    batch: int = BATCH) -> Report:
     """Move the original's visits over in batches and return what was done; progress gets (rows read, rows in all).
 
     Each batch is one transaction that moves the visits and remembers by row how many. So a visit is moved exactly
     once, whether the import is killed, repeated, or run while old instances still count.
     """
-    report = Report()
+    report, calendar = Report(), Calendar(zone, engine)
     with engine.connect() as connection:
         total = int(connection.execute(ROWS).scalar_one())
         connection.rollback()
         last: int | None = 0
         while last is not None:
             with connection.begin():
-                last = _import_batch(connection, key, last, batch, report)
+                day = calendar.day(connection)
+                last = _import_batch(connection, key, day, last, batch, report)
             progress(report.rows, max(total, report.rows))
     return report
 
 
-def _import_batch(connection: Connection, key: bytes, after: int, size: int, report: Report) -> int | None:
+def _import_batch(connection: Connection, key: bytes, day: date, after: int, size: int,
+                  report: Report) -> int | None:
     if connection.dialect.name == 'postgresql':
         connection.execute(EXCLUDE_OTHERS)
     rows = connection.execute(PENDING, {'after': after, 'size': size}).all()
@@ -83,7 +89,7 @@ def _import_batch(connection: Connection, key: bytes, after: int, size: int, rep
             remembered[number] = max(counted, 1)
     _remember(connection, remembered)
     # Last, because visitors are locked from here to the end of the transaction.
-    add_visits(connection, visits, today())
+    add_visits(connection, visits, day)
     report.rows += len(rows)
     report.moved_rows += len(remembered)
     report.moved_visits += sum(visits.values())

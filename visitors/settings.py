@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 from sqlalchemy.engine import make_url, URL
@@ -42,6 +43,7 @@ class Settings:
     visitor_key: bytes | None = field(repr=False)
     kept_key_file: Path
     trusted_proxies: int
+    time_zone: ZoneInfo
     url_prefix: str
     site_name: str
     user_name: str
@@ -78,6 +80,7 @@ class Settings:
             visitor_key=_visitor_key(given, embedded),
             kept_key_file=_kept_key_file(database_url, root),
             trusted_proxies=_integer(given, 'TRUSTED_PROXIES', 0, range(0, 11)),
+            time_zone=_time_zone(given),
             url_prefix=_url_prefix(given),
             site_name=given.get('SITE_NAME', 'Visitors'),
             user_name=given.get('USER_NAME', ''),
@@ -207,6 +210,22 @@ def _url_prefix(given: Mapping[str, str]) -> str:
     if not re.fullmatch(r'(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*', path):
         raise SettingsError(f'URL_PREFIX={text}: use a path of letters, digits and . _ ~ -, such as /visitors')
     return path
+
+
+def _time_zone(given: Mapping[str, str]) -> ZoneInfo:
+    """Return the time zone whose midnight begins a day.
+
+    Names without a region are refused but for UTC: PostgreSQL reads some of them, as CET, as offsets without summer
+    time, and others, as localtime, mean another zone on each machine.
+    """
+    text = given.get('TIME_ZONE', 'UTC')
+    try:
+        if text == 'UTC' or re.fullmatch(r'(?!posix/|right/)[A-Za-z_]+(/[A-Za-z0-9_+-]+)+', text):
+            return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    raise SettingsError(f'TIME_ZONE={text!r}: no such time zone; use UTC or an IANA name with its region, as '
+                        'Europe/Berlin or Asia/Kolkata')
 
 
 def _host(given: Mapping[str, str]) -> str:

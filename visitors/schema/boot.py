@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from visitors.database import describe
+from visitors.days import Calendar, TABLE
 from visitors.schema import embedded, lock, roles, state
 from visitors.schema.connection import session_name, Sessions
 from visitors.schema.decision import decide, Found, State
@@ -28,7 +29,11 @@ def bring_up(settings: Settings, options: Options | None = None) -> Exit:
     try:
         deploy = Deploy(deploy_name(settings), revisions, settings, options)
         if is_embedded(settings.migration_database_url):
-            return embedded.bring_up(deploy)
+            outcome = embedded.bring_up(deploy)
+            if outcome is not Exit.FITS:
+                return outcome
+            with embedded.read_only(settings.migration_database_url, options.timeout).connect() as connection:
+                return time_zone_verdict(connection, settings)
         return Boot(deploy).run()
     except NotOneHead as error:
         logger.error('%s', error)
@@ -47,6 +52,18 @@ def tell_on_stderr() -> None:
 def deploy_name(settings: Settings) -> str:
     """Return the name under which verdicts are kept: the deploy's, or one of this start's own where there is none."""
     return settings.deploy_id or f'{settings.instance_id}/{uuid4()}'
+
+
+def time_zone_verdict(connection: Connection, settings: Settings) -> Exit:
+    """Return whether a database whose schema fits counts in the settings' time zone, or can."""
+    # A schema of tests or of other applications has no such table.
+    if TABLE not in state.table_names(connection):
+        return Exit.FITS
+
+    problem = Calendar(settings.time_zone, connection).problem(connection.connection.cursor())
+    if problem:
+        logger.error('%s', problem)
+    return Exit.OTHER_TIME_ZONE if problem else Exit.FITS
 
 
 class Boot:
@@ -74,7 +91,8 @@ class Boot:
         """Look once on a connection of its own; return nothing where it has to be looked again."""
         try:
             with self._sessions.open() as connection:
-                return self._answer(connection)
+                outcome = self._answer(connection)
+                return time_zone_verdict(connection, self._deploy.settings) if outcome is Exit.FITS else outcome
         except LeaderLost as error:
             self._tell(f'lost the lead: {error}')
         except (UnsafeConnection, DBAPIError) as error:

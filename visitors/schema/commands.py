@@ -57,7 +57,8 @@ def ready(directory: Path, timeout: float, poll: float, one_transaction: bool, i
     """Return when this code can serve on the database's schema; migrate it, if no other instance does.
 
     Exits with 0 when the schema fits; 20 when this deploy's migration has failed; 21 when waiting took too long; 22
-    when this code does not fit the schema and migrating does not help; 24 when a pooler is in between.
+    when this code does not fit the schema and migrating does not help; 23 when the database counts in another time
+    zone than TIME_ZONE; 24 when a pooler is in between.
     """
     tell_on_stderr()
     options = Options(timeout, poll, directory, one_transaction, idle_limit)

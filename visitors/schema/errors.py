@@ -19,6 +19,7 @@ class Exit(IntEnum):
     FAILED = 20
     TIMED_OUT = 21
     DOES_NOT_FIT = 22
+    OTHER_TIME_ZONE = 23
     UNSAFE_CONNECTION = 24
 
 

@@ -1,0 +1,41 @@
+"""Clocks that tests set: programs that start under one see its time, whenever it is set."""
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+
+def library() -> str:
+    """Return the file that fakes the calendar time of a program."""
+    found = list(Path('/usr/lib').glob('*/faketime/libfaketime.so.1'))
+    if not found:
+        pytest.fail('no libfaketime: apt-get install faketime, or let `make test` do it', pytrace=False)
+    return str(found[0])
+
+
+def starting_at(moment: datetime) -> dict[str, str]:
+    """Return an environment for a program whose clock is at a moment when this is called, and goes on from there."""
+    seconds = int((moment - datetime.now(timezone.utc)).total_seconds())
+    return {'LD_PRELOAD': library(), 'FAKETIME': f'{seconds:+d}s', 'NO_FAKE_STAT': '1'}
+
+
+class Clock:
+    """The calendar time of programs that run with `variables` and do not sleep; it stands still until it is set."""
+
+    def __init__(self, folder: Path, now: datetime | None = None) -> None:
+        """Keep the time in a file of a folder; without a time it is the machine's."""
+        self._file = folder / 'clock'
+        self.set(now or datetime.now(timezone.utc))
+        self.variables = {
+            'LD_PRELOAD': library(), 'FAKETIME_TIMESTAMP_FILE': str(self._file), 'FAKETIME_NO_CACHE': '1',
+            'FAKETIME_DONT_FAKE_MONOTONIC': '1', 'NO_FAKE_STAT': '1', 'TZ': 'UTC',
+        }
+
+    def set(self, now: datetime) -> None:
+        """Let it be a moment."""
+        text = f'{now.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}'
+        new = self._file.with_suffix('.new')
+        new.write_text(text, encoding='ascii')
+        new.chmod(0o644)
+        new.replace(self._file)
