@@ -24,7 +24,7 @@ def run(machine: Machine) -> str:
     """Prepare this machine for its containers, and return in a few words what it has been told."""
     _begin(machine)
     _clear(machine)
-    machine.requests.mkdir(exist_ok=True)
+    _open_requests(machine)
     if machine.settings.selftest:
         return _prepare_selftest(machine)
 
@@ -67,6 +67,13 @@ def _clear(machine: Machine) -> None:
         machine.variables(role).unlink(missing_ok=True)
         shutil.rmtree(machine.secrets(role), ignore_errors=True)
         secretfiles.make_folder(machine.secrets(role))
+
+
+def _open_requests(machine: Machine) -> None:
+    """Make the folder of the socket, which only the containers' user may reach."""
+    machine.requests.mkdir(exist_ok=True)
+    os.chown(machine.requests, 0, USER)
+    machine.requests.chmod(secretfiles.FOLDER_MODE)
 
 
 def _prepare_selftest(machine: Machine) -> str:

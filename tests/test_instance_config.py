@@ -93,6 +93,8 @@ def test_only_the_user_of_the_containers_can_read_a_secret(machine: FolderMachin
         for folder in (path.parent, path.parent.parent):
             assert folder.stat().st_uid == 0
             assert not folder.stat().st_mode & 0o067, f'{folder} can be listed or changed by others than root'
+    requests = (machine.root / 'run/visitors/requests').stat()
+    assert (requests.st_uid, requests.st_gid, stat.S_IMODE(requests.st_mode)) == (0, 10001, 0o710)
     assert machine.secret('application', 'VISITOR_KEY').read_text() == KEY
     assert json.loads(machine.secret('migration', 'MIGRATION_DATABASE_PASSWORD').read_text()) == {
         'username': 'own', 'password': OWNER_PASSWORD}
