@@ -317,7 +317,10 @@ def test_the_weeks_have_a_bar_each_and_their_numbers_in_a_table_that_opens(
             for row in table.locator('tbody tr').all()]
     assert rows == [[week['newcomers'], week['visitor_days'] - week['newcomers'], week['visitor_days']]
                     for week in reversed(weeks)]
-    assert len(rows) == page.locator('.low .bar').count() > 15
+    assert len(rows) > 15
+    for part in ('newcomers', 'returning'):
+        shapes = page.locator(f'.low path.{part}').evaluate_all("all => all.map(each => each.getAttribute('d'))")
+        assert ''.join(shapes).count('M') == len(rows)
 
 
 def test_the_page_compares_today_with_a_week_ago_and_says_since_when_it_counts(

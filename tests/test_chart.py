@@ -5,7 +5,7 @@ from pathlib import Path
 import re
 from xml.etree import ElementTree
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import pytest
 
@@ -13,6 +13,7 @@ from visitors.chart import Bar, Chart, lay_out_days, lay_out_weeks, short_number
 from visitors.statistics import Day, Week
 
 TEMPLATES = Path(__file__).resolve().parent.parent / 'templates'
+ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
 TODAY = date(2026, 3, 2)
 ROUNDING = 0.001
 # Twice the largest number that one shard of a day can hold, so sums of shards are covered too.
@@ -37,10 +38,9 @@ def height(bar: Bar) -> float:
     return bar.newcomers_height + bar.returning_height
 
 
-def drawing(chart: Chart) -> ElementTree.Element:
+def drawing(chart: Chart, template: str = 'chart.svg') -> ElementTree.Element:
     """Return the SVGs of a chart, read as XML."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    axis, bars = (environment.get_template(name).render(chart=chart) for name in ('axis.svg', 'chart.svg'))
+    axis, bars = (ENVIRONMENT.get_template(name).render(chart=chart) for name in ('axis.svg', template))
     return ElementTree.fromstring(f'<svg>{axis}{bars}</svg>')
 
 
@@ -193,6 +193,26 @@ def test_a_year_of_weeks_has_a_bar_for_each_and_names_its_months() -> None:
         'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec', 'Jan', 'This week']
     assert [mark.text for mark in chart.dates if not mark.minor] == ['Apr', 'Jul', 'Oct', 'This week']
     assert [mark.at for mark in chart.dates] == sorted(mark.at for mark in chart.dates)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST)), min_size=2, max_size=53))
+def test_each_part_of_a_week_is_drawn_in_its_column_between_its_heights(numbers: list[tuple[int, int]]) -> None:
+    weeks = [Week(TODAY - timedelta(7 * back), sum(pair), pair[0])
+             for back, pair in zip(reversed(range(len(numbers))), numbers)]
+    chart = lay_out_weeks(weeks)
+    first = chart.columns - len(weeks)
+    svg = drawing(chart, 'weeks.svg')
+    for part in ('returning', 'newcomers'):
+        drawn = ''.join(path.attrib['d'] for path in svg.iter('path')
+                        if path.attrib['class'] == part)
+        found = re.findall(r'M(\d+)\.14 ([\d.]+)h\.72V([\d.]+)h-\.72z', drawn)
+        assert len(found) == drawn.count('M')
+        for column, top, bottom in found:
+            bar = chart.bars[int(column) - first]
+            expected = (bar.returning_top, 100) if part == 'returning' else (bar.newcomers_top, bar.returning_top)
+            assert float(top) == pytest.approx(expected[0], abs=0.06)
+            assert expected[1] - 1.06 <= float(bottom) <= expected[1] + 0.06
 
 
 @pytest.mark.parametrize(('weeks', 'columns'), [(2, 14), (14, 14), (15, 27), (28, 53), (53, 53)])
