@@ -66,7 +66,7 @@ def test_the_readme_lists_the_answers_that_are_served() -> None:
 
 
 def test_the_readme_lists_the_commands_that_there_are() -> None:
-    told = {re.sub(r' --.*', '', command.strip('`')) for command, *_ in rows(section('Commands'))}
+    told = {re.sub(r' (?:--|[A-Z]).*', '', command.strip('`')) for command, *_ in rows(section('Commands'))}
     groups = {'commands.py': 'flask ', 'schema/commands.py': 'flask schema '}
     found = {prefix + name for file, prefix in groups.items()
              for name in re.findall(r"^@(?:click|schema)\.command\('([a-z-]+)'", text_of(f'visitors/{file}'),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 import sys
 import time
 
@@ -12,6 +13,7 @@ from flask.cli import with_appcontext
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from visitors.backup import back_up, BackupRefused
 from visitors.counting import CHART_DAYS, forget_batch, may_purge
 from visitors.database import command_engine, describe
 from visitors.days import Calendar
@@ -27,7 +29,7 @@ MOST_DAYS = 36_500  # a century; a horizon before the calendar begins cannot be 
 
 def init_app(app: Flask) -> None:
     """Give an application its commands."""
-    for command in (purge, check_counts, import_original_visitors):
+    for command in (purge, check_counts, backup, import_original_visitors):
         app.cli.add_command(command)
 
 
@@ -91,6 +93,24 @@ def check_counts() -> None:
     if found:
         sys.exit(1)
     click.echo('the counts agree')
+
+
+@click.command('backup', short_help='Copy the embedded database into a new file.')
+@click.argument('file', type=click.Path(path_type=Path))
+@with_appcontext
+def backup(file: Path) -> None:
+    """Copy the embedded database into a new FILE, as of one moment, while visitors are counted.
+
+    Exits with 1 if FILE exists or cannot be written, or if the database is not embedded: use pg_dump there.
+    """
+    settings = current_app.config['SETTINGS']
+    if not is_embedded(settings.database_url):
+        raise click.ClickException('the database is a PostgreSQL server; back it up with pg_dump (docs/operations.md)')
+    try:
+        size = back_up(Path(str(settings.database_url.database)), file)
+    except BackupRefused as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f'wrote {size} bytes to {file}; keep the key of the hash with it, or every visitor is new')
 
 
 @click.command('import-original', short_help='Move over what the replaced application has counted.')
