@@ -124,7 +124,7 @@ check-terraform: ## check the stack's form, its types, and the policies that eac
 	@cd terraform && $(TERRAFORM_INIT) -backend=false -lockfile=readonly > ../build/terraform-init.log \
 		|| { cat ../build/terraform-init.log >&2; echo 'no provider: let this machine reach registry.terraform.io' >&2; exit 1; }
 	@cd terraform && terraform validate -no-color
-	@for module in terraform/modules/*/tests; do \
+	@for module in terraform/bootstrap/tests terraform/modules/*/tests; do \
 		( cd "$$module/.." && echo "testing $${module%/tests}" && $(TERRAFORM_INIT) > /dev/null && terraform test -no-color ) || exit 1; \
 	done
 

@@ -26,7 +26,10 @@ from tests.server import ROOT
 
 pytestmark = pytest.mark.stack
 
-REGION, BUCKET, ZONE = 'eu-central-1', 'visitors-state', 'visitors.example.com'
+REGION, ZONE = 'eu-central-1', 'visitors.example.com'
+BUCKETS = ['visitors-artefacts-123456789012', 'visitors-state-123456789012']
+STATE_BUCKET = BUCKETS[1]
+BOOTSTRAP = ['-var=region=eu-central-1', '-var=monthly_budget_usd=200', '-var=budget_emails=["costs@example.com"]']
 URL = 'https://staging.visitors.example.com/'
 SECONDS = 900
 CHANGED = 2  # of `terraform plan -detailed-exitcode`
@@ -40,19 +43,25 @@ class Stack:
     folder: Path
     ami: str
 
-    def terraform(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Return what a command of Terraform ended with, run with the rehearsal's names."""
+    def terraform(self, *arguments: str, root: str = 'terraform') -> subprocess.CompletedProcess[str]:
+        """Return what a command of Terraform ended with, run in one of its roots with the rehearsal's names."""
         command = [sys.executable, '-m', 'rehearsal', 'run', '--name', self.cloud.settings.name,
-                   'terraform', f'-chdir={ROOT / "terraform"}', *arguments]
+                   'terraform', f'-chdir={ROOT / root}', *arguments]
+        data = self.folder / root.replace('/', '-')
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS,
-                              env={**os.environ, 'TF_DATA_DIR': str(self.folder), 'TF_IN_AUTOMATION': '1',
+                              env={**os.environ, 'TF_DATA_DIR': str(data), 'TF_IN_AUTOMATION': '1',
                                    'TF_CLI_ARGS': '-no-color', 'CHECKPOINT_DISABLE': '1'})
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, root: str = 'terraform') -> str:
         """Return the output of a command of Terraform that succeeded."""
-        done = self.terraform(*arguments)
+        done = self.terraform(*arguments, root=root)
         assert done.returncode == 0, f'terraform {" ".join(arguments)}:\n{done.stdout}{done.stderr}'
         return done.stdout
+
+    @property
+    def bootstrap_state(self) -> str:
+        """The option that keeps the bootstrap's state outside the checkout."""
+        return f'-state={self.folder / "bootstrap.tfstate"}'
 
     def plan(self, **variables: Any) -> dict[str, list[str]]:
         """Return what a plan changes: the actions by the address of the resource."""
@@ -117,10 +126,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                     pytrace=False)
     settings = Settings(name=f's-{uuid.uuid4().hex[:8]}', region=REGION, machines=False)
     with Rehearsal(settings) as cloud:
-        cloud.client('s3').create_bucket(Bucket=BUCKET, CreateBucketConfiguration={'LocationConstraint': REGION})
         cloud.client('route53').create_hosted_zone(Name=ZONE, CallerReference='tests')
         made = Stack(cloud, tmp_path_factory.mktemp('terraform'), image(cloud, 'true'))
-        backend = {'bucket': BUCKET, 'key': 'staging.tfstate', 'region': REGION}
+        made.run('init', '-input=false', '-lockfile=readonly', *providers(), root='terraform/bootstrap')
+        made.run('apply', '-input=false', '-auto-approve', made.bootstrap_state, *BOOTSTRAP,
+                 root='terraform/bootstrap')
+        backend = {'bucket': STATE_BUCKET, 'key': 'staging.tfstate', 'region': REGION}
         made.run('init', '-input=false', '-lockfile=readonly', *providers(),
                  *(f'-backend-config={name}={value}' for name, value in backend.items()))
         with completed_hooks(cloud):
@@ -143,6 +154,19 @@ def test_one_apply_on_an_empty_account_ends_with_the_page_and_instances_in_servi
 
 def test_a_second_plan_changes_nothing(stack: Stack) -> None:
     assert stack.plan() == {}
+
+
+def test_a_second_plan_of_the_bootstrap_changes_nothing(stack: Stack) -> None:
+    done = stack.terraform('plan', '-input=false', '-detailed-exitcode', stack.bootstrap_state, *BOOTSTRAP,
+                           root='terraform/bootstrap')
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_state_cannot_be_destroyed_by_mistake(stack: Stack) -> None:
+    done = stack.terraform('destroy', '-input=false', '-auto-approve', stack.bootstrap_state, *BOOTSTRAP,
+                           root='terraform/bootstrap')
+    assert done.returncode == 1
+    assert 'lifecycle.prevent_destroy' in done.stderr
 
 
 def test_a_new_ami_is_a_new_version_of_the_launch_template_and_nothing_else(stack: Stack) -> None:
@@ -179,7 +203,7 @@ def test_the_key_of_the_visitors_is_in_secrets_manager_and_not_in_the_state(stac
     secrets = stack.cloud.client('secretsmanager')
     (name,) = [each['ARN'] for each in secrets.list_secrets()['SecretList'] if 'visitor-key' in each['Name']]
     key = secrets.get_secret_value(SecretId=name)['SecretString']
-    state = stack.cloud.client('s3').get_object(Bucket=BUCKET, Key='staging.tfstate')['Body'].read().decode()
+    state = stack.cloud.client('s3').get_object(Bucket=STATE_BUCKET, Key='staging.tfstate')['Body'].read().decode()
     assert 32 <= len(key) <= 64
     assert name in state and key not in state
 
@@ -206,7 +230,7 @@ def test_a_destroy_leaves_nothing_but_what_protection_keeps(stack: Stack) -> Non
     assert cloud.client('ssm').get_parameters_by_path(Path='/visitors', Recursive=True)['Parameters'] == []
     assert cloud.client('cloudwatch').describe_alarms()['MetricAlarms'] == []
     assert cloud.client('logs').describe_log_groups()['logGroups'] == []
-    assert [each['Name'] for each in cloud.client('s3').list_buckets()['Buckets']] == [BUCKET]
+    assert [each['Name'] for each in cloud.client('s3').list_buckets()['Buckets']] == BUCKETS
     (snapshot,) = cloud.client('rds').describe_db_snapshots(SnapshotType='manual')['DBSnapshots']
     assert snapshot['DBSnapshotIdentifier'].startswith('visitors-staging-final-')
     assert cloud.gaps() == []

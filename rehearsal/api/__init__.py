@@ -4,12 +4,14 @@ One module for each service. Instances, AMIs, groups and launch templates, behin
 their own beside this package.
 """
 
-from rehearsal.api import certificates, databases, networks, scaling_policies
+from rehearsal.api import account_defaults, budgets, certificates, databases, networks, scaling_policies
 from rehearsal.authority import Authority
 
 
 def install(authority: Authority) -> None:
     """Extend moto by all of it."""
+    account_defaults.install()
+    budgets.install()
     networks.install()
     databases.install()
     scaling_policies.install()

@@ -1,0 +1,14 @@
+output "state_bucket" {
+  description = "Bucket of the stack's state: `terraform init -backend-config=bucket=...`."
+  value       = aws_s3_bucket.this["state"].bucket
+}
+
+output "artefact_bucket" {
+  description = "Bucket of what bakes keep beside their AMIs."
+  value       = aws_s3_bucket.this["artefacts"].bucket
+}
+
+output "gitlab_provider_arn" {
+  description = "OIDC provider that the roles of the pipeline trust."
+  value       = aws_iam_openid_connect_provider.gitlab.arn
+}
