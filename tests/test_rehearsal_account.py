@@ -1,6 +1,10 @@
-"""Defaults of the account and budgets, which a rehearsal adds to moto."""
+"""Defaults of the account, budgets and bucket policies, where a rehearsal answers otherwise than moto."""
 
+import json
 from typing import Any
+
+from botocore.exceptions import ClientError
+import pytest
 
 from rehearsal.cloud import Rehearsal
 
@@ -43,3 +47,18 @@ def test_a_budget_shows_whom_it_warns_and_its_tags(api: Rehearsal) -> None:
     budgets.untag_resource(ResourceARN=arn, ResourceTagKeys=['Project'])
     assert budgets.list_tags_for_resource(ResourceARN=arn)['ResourceTags'] == [{'Key': 'Owner', 'Value': 'ops'}]
     assert api.gaps() == []
+
+
+def test_a_bucket_that_refuses_requests_without_tls_answers_ours_and_a_bucket_that_refuses_all_does_not(
+        api: Rehearsal) -> None:
+    s3 = api.client('s3')
+    s3.create_bucket(Bucket='tls-only')
+    s3.put_object(Bucket='tls-only', Key='state', Body=b'1')
+    denied: dict[str, Any] = {'Effect': 'Deny', 'Action': 's3:*', 'Principal': '*',
+                              'Resource': 'arn:aws:s3:::tls-only/*'}
+    without_tls = {**denied, 'Condition': {'Bool': {'aws:SecureTransport': 'false'}}}
+    s3.put_bucket_policy(Bucket='tls-only', Policy=json.dumps({'Version': '2012-10-17', 'Statement': [without_tls]}))
+    assert s3.get_object(Bucket='tls-only', Key='state')['Body'].read() == b'1'
+    s3.put_bucket_policy(Bucket='tls-only', Policy=json.dumps({'Version': '2012-10-17', 'Statement': [denied]}))
+    with pytest.raises(ClientError, match='Forbidden|AccessDenied'):
+        s3.get_object(Bucket='tls-only', Key='state')

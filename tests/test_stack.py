@@ -230,7 +230,7 @@ def test_a_destroy_leaves_nothing_but_what_protection_keeps(stack: Stack) -> Non
     assert cloud.client('ssm').get_parameters_by_path(Path='/visitors', Recursive=True)['Parameters'] == []
     assert cloud.client('cloudwatch').describe_alarms()['MetricAlarms'] == []
     assert cloud.client('logs').describe_log_groups()['logGroups'] == []
-    assert [each['Name'] for each in cloud.client('s3').list_buckets()['Buckets']] == BUCKETS
+    assert sorted(each['Name'] for each in cloud.client('s3').list_buckets()['Buckets']) == BUCKETS
     (snapshot,) = cloud.client('rds').describe_db_snapshots(SnapshotType='manual')['DBSnapshots']
     assert snapshot['DBSnapshotIdentifier'].startswith('visitors-staging-final-')
     assert cloud.gaps() == []

@@ -4,13 +4,15 @@ One module for each service. Instances, AMIs, groups and launch templates, behin
 their own beside this package.
 """
 
-from rehearsal.api import account_defaults, budgets, certificates, databases, networks, scaling_policies
+from rehearsal.api import (
+    account_defaults, buckets, budgets, certificates, databases, networks, scaling_policies)
 from rehearsal.authority import Authority
 
 
 def install(authority: Authority) -> None:
     """Extend moto by all of it."""
     account_defaults.install()
+    buckets.install()
     budgets.install()
     networks.install()
     databases.install()
