@@ -1,8 +1,8 @@
 """Composition root: settings become an application."""
 
-from collections.abc import Callable
-from functools import cache
 import sys
+import threading
+import time
 
 try:
     from flask import Flask, request
@@ -12,18 +12,19 @@ except ModuleNotFoundError as missing:
 
 from visitors import commands, health, logs, responses, schema, views
 from visitors.counting import Counter
-from visitors.database import Breaker, db, engine_options, prepare_engine
+from visitors.database import Breaker, db, engine_options, prepare_engine, REQUEST_SECONDS, RETRY_SECONDS
 from visitors.key import visitor_key
 from visitors.listening import obstacle
 from visitors.page import Page, Shortcut
 from visitors.prefix import Prefix
-from visitors.settings import is_embedded, load_or_exit, Settings
+from visitors.settings import exit_if_bad, is_embedded, load_or_exit, Settings
 from visitors.version import read_version
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the application for these settings, or for those of the environment; the network is not touched."""
     settings = settings or load_or_exit()
+    key = exit_if_bad(lambda: visitor_key(settings))
     app = Flask(__name__)
     app.config.update(
         SETTINGS=settings,
@@ -36,9 +37,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         engine = db.engine
     prepare_engine(engine, settings)
 
-    breaker, counter, version = Breaker(), Counter(engine, zone=settings.time_zone), read_version()
+    counter, version = Counter(engine, zone=settings.time_zone), read_version()
+    breaker = Breaker(counter.has_connection)
     readiness = health.Readiness(engine, settings.time_zone)
-    page = Page(settings, visitor_key(settings), counter, breaker, version)
+    page = Page(settings, key, counter, breaker, version)
     app.extensions.update(breaker=breaker, counter=counter, version=version, readiness=readiness, page=page)
     app.register_blueprint(health.health)
     app.register_blueprint(views.views)
@@ -49,18 +51,29 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.wsgi_app = Prefix(Shortcut(app.wsgi_app, page), settings.url_prefix)  # type: ignore[method-assign]
     if is_embedded(settings.database_url):
         # Its schema needs no leader among instances, so whoever starts the server (flask run, too) gets it.
-        app.before_request(_once(lambda: schema.bring_up(settings)))
+        app.before_request(_Embedded(settings))
     return app
 
 
-def _once(act: Callable[[], object]) -> Callable[[], None]:
-    done = cache(act)
+class _Embedded:
+    """The schema of an embedded database, brought up before the first request that needs it."""
 
-    def before_request() -> None:
-        if request.endpoint != health.LIVE:  # that one touches nothing
-            done()  # what it returns must not become the answer to the request
+    def __init__(self, settings: Settings) -> None:
+        """Begin with nothing brought up."""
+        self._settings = settings
+        self._fits = False
+        self._tried_at = float('-inf')
+        self._lock = threading.Lock()
 
-    return before_request
+    def __call__(self) -> None:
+        """Bring it up if no request has; one that cannot is tried again after a second, and the visit fails."""
+        if self._fits or request.endpoint == health.LIVE:  # that one touches nothing
+            return
+        with self._lock:
+            if self._fits or time.monotonic() - self._tried_at < RETRY_SECONDS:
+                return
+            self._fits = schema.bring_up(self._settings, schema.Options(timeout=REQUEST_SECONDS)) is schema.Exit.FITS
+            self._tried_at = time.monotonic()
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ NAME = 'visitors-migrate'
 COMMAND = ('flask', 'schema', 'ready')
 # What `flask schema ready` means by its exit codes; a code that is not here is a defect.
 MEANINGS = {
+    3: 'the database refuses what the application needs',
     20: 'the migration of this deploy has failed',
     21: 'another machine was migrating for too long, or the database could not be used',
     22: 'this image does not fit the schema',

@@ -2,10 +2,12 @@
 
 import base64
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 import hashlib
 import hmac
 from pathlib import Path
+import re
+import shutil
 
 import psycopg2
 from psycopg2.errors import InsufficientPrivilege
@@ -14,11 +16,12 @@ from sqlalchemy import create_engine, make_url, NullPool, text
 from sqlalchemy.exc import OperationalError
 
 from tests.postgresql import execute, PostgresServer, rows, value
-from tests.release import Fleet, fleet, make_release, verdict
-from tests.server import flask
+from tests.release import add_revision, Fleet, fleet, head, make_release, verdict
+from tests.server import flask, ROOT
 from visitors.schema import Fitness, State
 from visitors.schema.connection import Sessions
 from visitors.schema.lock import KEY
+from visitors.schema.revisions import CodeRevisions
 from visitors.settings import Settings
 
 PASSWORD = 'a:secret/of%the$application'  # pragma: allowlist secret
@@ -112,12 +115,76 @@ def test_a_role_that_exists_keeps_its_password(postgresql_url: str, role: str, t
 
 def test_each_revisions_tables_are_usable_as_soon_as_the_revision_is(
         instances: Fleet, postgresql_url: str, role: str, tmp_path: Path) -> None:
-    release = make_release(tmp_path / 'new', 2, {'r2': 'raise RuntimeError("r1 is what counts here")'})
+    release = Path(shutil.copytree(ROOT / 'migrations', tmp_path / 'new', ignore=shutil.ignore_patterns('*.pyc')))
+    last = CodeRevisions.load().head
+    add_revision(release, 'fails', last, 'raise RuntimeError("the revisions before are what counts here")')
 
     boot = instances.boot(url_of(postgresql_url, role), release, MIGRATION_DATABASE_URL=postgresql_url)
 
     assert boot.ended() == 20
-    assert rows(url_of(postgresql_url, role), 'SELECT * FROM r1') == []
+    assert head(postgresql_url) == last
+    assert rows(url_of(postgresql_url, role), 'SELECT * FROM visitors, days, visitor') == []
+
+
+def test_tables_of_others_in_the_schema_are_neither_needed_nor_touched(
+        postgresql_url: str, role: str, tmp_path: Path) -> None:
+    url = url_of(postgresql_url, role)
+    with others(postgresql_url) as other, owner_of(postgresql_url) as owner:
+        before = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=owner, DEPLOY_ID='before')
+        assert before.returncode == 0, before.stderr
+        execute(other, 'CREATE TABLE theirs (id serial, text text)')
+        execute(owner, 'CREATE TABLE "the owner\'s" (id serial, text text)')
+
+        for deploy, lacking in (('fits', ''), ('mends', 'REVOKE DELETE ON visitors FROM')):
+            if lacking:
+                execute(owner, f'{lacking} "{role.replace(chr(34), chr(34) * 2)}"')
+            done = flask(url, 'schema', 'ready', '--timeout', '5', MIGRATION_DATABASE_URL=owner, DEPLOY_ID=deploy)
+            assert done.returncode == 0, done.stderr
+
+        execute(url, 'DELETE FROM visitors')
+        for table in ('theirs', '"the owner\'s"'):
+            for forbidden in (f'SELECT * FROM {table}', f'DELETE FROM {table}'):
+                with pytest.raises(InsufficientPrivilege):
+                    execute(url, forbidden)
+        with pytest.raises(InsufficientPrivilege):
+            execute(url, "SELECT nextval('theirs_id_seq')")
+
+
+def test_what_an_earlier_release_granted_on_tables_of_others_is_taken_back(postgresql_url: str, role: str) -> None:
+    url, name = url_of(postgresql_url, role), '"{}"'.format(role.replace('"', '""'))
+    flask(postgresql_url, 'schema', 'ready')
+    execute(postgresql_url, 'CREATE TABLE theirs (id serial, text text)')
+    execute(postgresql_url, 'CREATE TABLE shared (id integer)')
+    execute(postgresql_url, f'CREATE ROLE {name} LOGIN')
+    # As an earlier release granted on every table of the schema, and as a person has granted on one.
+    execute(postgresql_url, f'GRANT SELECT, INSERT, UPDATE, DELETE ON theirs TO {name}')
+    execute(postgresql_url, f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}')
+    execute(postgresql_url, f'GRANT SELECT ON shared TO {name}')
+
+    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
+
+    assert done.returncode == 0, done.stderr
+    assert 'revoking the privileges' in done.stderr
+    for forbidden in ('SELECT * FROM theirs', "SELECT nextval('theirs_id_seq')", 'DELETE FROM shared'):
+        with pytest.raises(InsufficientPrivilege):
+            execute(url, forbidden)
+    assert rows(url, 'SELECT * FROM shared') == []
+    execute(url, 'INSERT INTO visitor (ip, visits) VALUES (NULL, 1)')
+
+
+def test_a_table_of_the_application_that_another_role_owns_is_named_and_not_a_traceback(
+        postgresql_url: str, role: str) -> None:
+    url = url_of(postgresql_url, role)
+    with others(postgresql_url) as other, owner_of(postgresql_url) as owner:
+        assert flask(owner, 'schema', 'ready').returncode == 0
+        execute(postgresql_url, f'ALTER TABLE days OWNER TO {make_url(other).username}')
+
+        done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=owner)
+
+        assert done.returncode == 3, done.stderr
+        assert re.search('cannot be granted SELECT, INSERT, UPDATE, DELETE on table days: Insuffi', done.stderr)
+        assert 'Traceback' not in done.stderr
+        execute(postgresql_url, 'ALTER TABLE days OWNER TO owner')
 
 
 def test_a_new_role_on_a_schema_that_fits_already_is_made_too(postgresql_url: str, role: str) -> None:
@@ -196,6 +263,29 @@ def test_a_session_that_broke_is_not_replaced_by_one_without_the_lock(postgresql
 
         with pytest.raises(OperationalError, match='the session with the lock is gone'):
             connection.execute(text('SELECT 1'))
+
+
+@contextmanager
+def others(url: str) -> Iterator[str]:
+    """Give the URL of a database for a role that is neither the owner's nor the application's."""
+    with _role_of(url, f'others_{make_url(url).database}', 'LOGIN') as made:
+        yield made
+
+
+@contextmanager
+def owner_of(url: str) -> Iterator[str]:
+    """Give the URL of a database for an owner who is no superuser."""
+    with _role_of(url, f'owner_{make_url(url).database}', 'LOGIN CREATEROLE') as made:
+        yield made
+
+
+@contextmanager
+def _role_of(url: str, name: str, attributes: str) -> Iterator[str]:
+    execute(url, f'CREATE ROLE {name} {attributes}')
+    execute(url, f'GRANT ALL ON SCHEMA public TO {name} WITH GRANT OPTION')
+    yield url_of(url, name)
+    execute(url, f'DROP OWNED BY {name} CASCADE')
+    execute(url, f'DROP ROLE {name}')
 
 
 def url_of(url: str, role: str) -> str:

@@ -1,12 +1,17 @@
 """Settings are read once, and a bad one ends the start with its name, its value and what would do."""
 
 from pathlib import Path
+import re
 from typing import Any
 
 import pytest
 
 from tests.server import flask, KEY
-from visitors.settings import Settings, SettingsError
+from visitors import libpq
+from visitors.database import engine_options
+from visitors.errors import SettingsError
+from visitors.schema.connection import CLIENT_SETTINGS, startup_options
+from visitors.settings import NAMES, Settings
 
 URL = 'postgresql://app:hunter2@db.example:5432/visitors'  # pragma: allowlist secret
 POSTGRESQL = {'DATABASE_URL': URL, 'VISITOR_KEY': KEY}
@@ -32,7 +37,28 @@ def test_every_spelling_of_postgresql_means_the_driver_that_is_shipped(tmp_path:
 
 @pytest.mark.parametrize(('name', 'value', 'says'), [
     ('DATABASE_URL', 'mysql://db/visitors', "the scheme 'mysql' is not supported; use postgresql:// or sqlite:///"),
-    ('DATABASE_URL', 'visitors', "the scheme 'visitors' is not supported"),
+    ('DATABASE_URL', 'visitors', 'cannot be read as a URL; use postgresql://USER:PASSWORD@HOST:5432/NAME or sqlite:'),
+    ('DATABASE_URL', 'sqlite:visitors.db', 'cannot be read as a URL'),
+    ('DATABASE_URL', 'sqlite://visitors.db', 'an SQLite file has no host, user or parameters'),
+    ('DATABASE_URL', 'sqlite:////tmp/visitors.db?timeout=1', 'an SQLite file has no host, user or parameters'),
+    ('DATABASE_URL', 'postgresql://db:0/visitors', 'the port 0 is none; use a whole number from 1 to 65535'),
+    ('DATABASE_URL', 'postgresql://a%00b@db/visitors', 'holds a control character'),
+    ('DATABASE_URL', 'postgresql://d b/visitors', 'what stands where the host should is no name and no address'),
+    ('DATABASE_URL', 'postgresql://db/v?options=-cstatement_timeout%3D1', 'sets statement_timeout; remove it from'),
+    ('DATABASE_URL', 'postgresql://db/v?options=--lock-timeout%3D1', 'the application itself sets lock_timeout'),
+    ('DATABASE_URL', 'postgresql://db/v?options=-d3', 'options holds something else than -cNAME=VALUE'),
+    ('DATABASE_URL', 'postgresql://db/v?application_name=a', 'application_name is set by the application itself'),
+    ('DATABASE_URL', 'postgresql://db/v?connect_timeout=9', 'connect_timeout is set by the application itself'),
+    ('DATABASE_URL', 'postgresql://db/v?keepalives_idle=9', 'keepalives_idle is set by the application itself'),
+    ('DATABASE_URL', 'postgresql://db/v?sslmod=require', 'sslmod is no parameter of a connection'),
+    ('DATABASE_URL', 'postgresql://db/v?service=x', 'service is not supported'),
+    ('DATABASE_URL', 'postgresql://db/v?host=other', 'the host stands before and behind the question mark'),
+    ('DATABASE_URL', 'postgresql://db/v?user=x', 'user belongs before the question mark'),
+    ('DATABASE_URL', 'postgresql://db/v?sslmode=a&sslmode=b', 'sslmode is given twice'),
+    ('USER_NAME', 'caf\udce9', 'USER_NAME is not UTF-8'),
+    ('VISITOR_KEY', '\udce9' * 32, 'VISITOR_KEY is not UTF-8'),
+    ('DATABASE_PASSWORD_FILE', f'/{"n" * 300}', 'File name too long; put the password into it'),
+    ('DATABASE_PASSWORD_FILE', '/', 'DATABASE_PASSWORD_FILE=/: Is a directory'),
     ('DATABASE_URL', 'postgresql+psycopg://db/visitors', "the scheme 'postgresql+psycopg' is not supported"),
     ('DATABASE_URL', 'postgresql://app@db:port/visitors', 'cannot be read as a URL'),
     ('DATABASE_URL', 'postgresql://app@db.example', 'names no database; end it with /NAME'),
@@ -83,6 +109,17 @@ def test_a_bad_value_is_refused_with_name_value_and_advice(tmp_path: Path, name:
 @pytest.mark.parametrize('url', [
     'postgresql://app:hunter2@db:port/visitors', 'postgresql://app:hunter2@db.example',  # pragma: allowlist secret
     'postgresql://app:hunter2@db.example/other',  # pragma: allowlist secret
+    'postgresql://app:p@hunter2@db.example/visitors',  # pragma: allowlist secret
+    'postgresql://app:p@hunter2/w@db.example/visitors',  # pragma: allowlist secret
+    'postgresql://app:p@hunter2?w@db.example/visitors',  # pragma: allowlist secret
+    'postgresql://app:p@hunter2#w@db.example/visitors',  # pragma: allowlist secret
+    'postgresql://app:p@db.example/visitors?hunter2=x',  # pragma: allowlist secret
+    'postgresql://app:p@db.example/other?sslpassword=hunter2',  # pragma: allowlist secret
+    'postgresql://db.example/visitors?password=hunter2',  # pragma: allowlist secret
+    'postgresql:app:hunter2@db.example/visitors',  # pragma: allowlist secret
+    'host=db.example user=app password=hunter2', 'app:hunter2@db.example/visitors',  # pragma: allowlist secret
+    'postgresql://app:p%00hunter2@db.example/visitors',  # pragma: allowlist secret
+    'mysql://app:hunter2@db.example/visitors',  # pragma: allowlist secret
 ])
 def test_no_message_shows_a_password(tmp_path: Path, name: str, url: str) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -188,3 +225,64 @@ def test_a_command_ends_with_one_line_for_a_bad_setting(sqlite_url: str) -> None
     done = flask(sqlite_url, 'check-counts', TRUSTED_PROXIES='many')
     assert done.returncode == 1
     assert done.stderr.strip() == 'bad setting: TRUSTED_PROXIES=many: use a whole number from 0 to 10'
+
+
+@pytest.mark.parametrize('url', [
+    'postgresql://app:p%40ss@db.example/visitors',  # pragma: allowlist secret
+    'postgresql://app:p#?/:w@db.example/visitors',  # pragma: allowlist secret
+    'postgresql://app@[::1]:5432/visitors', 'postgresql://app@10.0.0.1/visitors', 'postgresql:///visitors?host=/run',
+    'postgresql://app@db_1.example/visitors?sslmode=verify-full&sslrootcert=/ca.pem&target_session_attrs=read-write',
+])
+def test_a_url_that_is_clear_is_taken(tmp_path: Path, url: str) -> None:
+    assert load(tmp_path, DATABASE_URL=url, VISITOR_KEY=KEY).database_url.database == 'visitors'
+
+
+@pytest.mark.parametrize('name', ['PGOPTIONS', 'PGSERVICE', 'PGHOSTADDR'])
+def test_a_variable_that_libpq_would_mix_with_the_url_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=f'^{name} is set, and it would be|lead'):
+        load(tmp_path, **POSTGRESQL, **{name: 'x'})
+    assert load(tmp_path, **{name: 'x'}), 'the embedded database does not know it'
+
+
+def test_every_setting_that_must_be_text_is_one_that_exists() -> None:
+    fields = {name.upper() for name in Settings.__dataclass_fields__} - {'KEPT_KEY_FILE'}
+    assert set(NAMES) == fields | {'VISITOR_KEY_FILE'}
+
+
+def test_what_the_application_sets_itself_is_what_a_url_may_not_set(tmp_path: Path) -> None:
+    arguments = engine_options(load(tmp_path, **POSTGRESQL))['connect_args']
+    ours = {*startup_options(60), *re.findall('-c ([a-z_]+)=', arguments['options'])}
+    assert 'statement_timeout' in ours, 'this test looks in the wrong place'
+    assert ours <= libpq.OWN_OPTIONS
+    assert {*arguments, *CLIENT_SETTINGS} - {'options'} <= libpq.OWN_PARAMETERS
+
+
+@pytest.mark.parametrize(('content', 'says'), [
+    ('USER_NAME=Jos\u00e9\n'.encode('latin-1'), ' is not UTF-8 (byte 13); save it in that encoding'),
+    ('PORT=8111\n'.encode('utf-16'), ' is not UTF-8 (byte 0); save it in that encoding'),
+    ('PORT=8111\n'.encode('utf-16-le'), ' is not UTF-8, more likely UTF-16; save it in UTF-8'),
+    (b'PORT=8111\nTHREADS=7\n= 8\n', ', line 3: use NAME=VALUE, or # before a comment'),
+])
+def test_a_file_beside_the_code_that_cannot_be_obeyed_is_refused(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, says: str) -> None:
+    (tmp_path / '.env').write_bytes(content)
+    monkeypatch.delenv('FLASK_SKIP_DOTENV', raising=False)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(tmp_path)
+    assert str(caught.value) == f'{tmp_path / ".env"}{says}'
+
+
+def test_a_folder_in_the_place_of_the_file_beside_the_code_is_refused(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / '.env').mkdir()
+    monkeypatch.delenv('FLASK_SKIP_DOTENV', raising=False)
+    with pytest.raises(SettingsError, match='Is a directory; make it a file that can be read, or remove it'):
+        Settings.load(tmp_path)
+
+
+def test_a_file_beside_the_code_may_begin_with_the_mark_of_its_encoding(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / '.env').write_bytes('PORT=8111\r\nTHREADS=7\r\n'.encode('utf-8-sig'))
+    monkeypatch.delenv('FLASK_SKIP_DOTENV', raising=False)
+    settings = Settings.load(tmp_path)
+    assert (settings.port, settings.threads) == (8111, 7)

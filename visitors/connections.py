@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, PoolProxiedConnection
 
-from visitors.database import is_stale
+from visitors.database import connected, is_stale
 
 
 class _Kept(threading.local):
@@ -44,6 +44,11 @@ class Connections:
             self._give_up()
             raise
 
+    def is_open(self) -> bool:
+        """Return whether this thread has a connection that the server has not closed."""
+        kept = self._kept.connection
+        return kept is not None and not is_stale(kept.dbapi_connection)
+
     def _own(self) -> Any:
         """Return this thread's connection; a new one where it has none, or one that the server has closed."""
         kept = self._kept.connection
@@ -51,7 +56,7 @@ class Connections:
             return kept.dbapi_connection
 
         self._give_up()
-        taken = self._kept.connection = self._engine.raw_connection()
+        taken = self._kept.connection = connected(self._engine.raw_connection)
         # One that an ended thread has left to the pool is prepared already.
         if self._prepare and 'prepared' not in taken.info:
             taken.cursor().execute(self._prepare)

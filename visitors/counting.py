@@ -30,12 +30,27 @@ HISTORY_SECONDS = 60.0
 
 # The sub-select sees the counters as they were before this statement; a visit that is the first adds one to them.
 VISIT = """
-INSERT INTO visitors (id, last_day) VALUES ({id}, {day})
+INSERT INTO visitors (id, last_day) {visitor}
 ON CONFLICT (id) DO UPDATE SET
     visits = visitors.visits + 1,
     last_day = CASE WHEN excluded.last_day > visitors.last_day THEN excluded.last_day ELSE visitors.last_day END
 RETURNING visits, (SELECT CAST(coalesce(-sum(latest), 0) AS bigint) FROM days WHERE day = '0001-01-01')
 """
+# What a visit and the triggers behind it write, without a row: it changes nothing, and fails for the reasons for which
+# a visit would fail: privileges, a server that only reads, a missing column, a lock.
+NEEDS = (
+    VISIT,
+    """
+    INSERT INTO days (day, shard, visitors, newcomers, latest) {bucket}
+    ON CONFLICT (day, shard) DO UPDATE SET
+        visitors = days.visitors + excluded.visitors,
+        newcomers = days.newcomers + excluded.newcomers,
+        latest = days.latest + excluded.latest
+    """,
+)
+NO_VISITOR = 'SELECT CAST(NULL AS {uuid}), CAST(NULL AS {date}) WHERE 1 = 0'
+NO_BUCKET = 'SELECT CAST(NULL AS {date}), 0, 0, 0, 0 WHERE 1 = 0'
+NULL_TYPES = {'postgresql': {'uuid': 'uuid', 'date': 'date'}, 'sqlite': {'uuid': 'blob', 'date': 'text'}}
 # The row with nulls is today and the moment, as seconds since 1970. Without a first day it reads the chart's days.
 STATISTICS = """
 SELECT CAST(day AS text), CAST(sum(visitors) AS bigint), CAST(sum(newcomers) AS bigint), CAST(sum(latest) AS bigint)
@@ -117,9 +132,10 @@ class Dialect:
 def postgresql(today: str) -> Dialect:
     """Return the dialect of a server whose expression for today is this one; a day that is given goes before it."""
     day = f'coalesce(CAST(%(day)s AS date), {today})'
+    visitor = f'VALUES ($1, coalesce($2, {today}))'
     return Dialect(
         # Planning takes longer than the visit itself; psycopg2 does not prepare, so the connection does, once.
-        prepare=f'PREPARE visit (uuid, date) AS {VISIT.format(id="$1", day=f"coalesce($2, {today})")}',
+        prepare=f'PREPARE visit (uuid, date) AS {VISIT.format(visitor=visitor)}',
         visit='EXECUTE visit (%s, %s)',
         statistics=STATISTICS.format(since='CAST(%(since)s AS date)', day=day, chart_start=f'{day} - {CHART_DAYS}',
                                      now='CAST(extract(epoch FROM now()) AS bigint)'),
@@ -129,7 +145,7 @@ def postgresql(today: str) -> Dialect:
 
 SQLITE = Dialect(
     prepare=None,
-    visit=VISIT.format(id='?', day='?'),
+    visit=VISIT.format(visitor='VALUES (?, ?)'),
     statistics=STATISTICS.format(since=':since', day=':day', chart_start=f"date(:day, '-{CHART_DAYS} days')",
                                  now="CAST(strftime('%s', 'now') AS integer)"),
     key=KEYS['sqlite'],
@@ -148,6 +164,14 @@ class Moment(NamedTuple):
 
     day: date
     read_at: datetime
+
+
+def check_visits(connection: Connection) -> None:
+    """Do what a visit does without counting one; raise the error that a visit would meet."""
+    types = NULL_TYPES[connection.dialect.name]
+    visitor, bucket = NO_VISITOR.format(**types), NO_BUCKET.format(**types)
+    for need in NEEDS:
+        connection.exec_driver_sql(need.format(visitor=visitor, bucket=bucket))
 
 
 @dataclass(frozen=True)
@@ -182,6 +206,10 @@ class Counter:
         self._history: History | None = None
         self._history_loaded_at = float('-inf')
         self._loading = threading.Lock()
+
+    def has_connection(self) -> bool:
+        """Return whether this thread has an open connection."""
+        return self._connections.is_open()
 
     def visit(self, visitor: bytes) -> Visit:
         """Count one visit, now, in one round trip."""

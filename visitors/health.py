@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, current_app, jsonify, Response
 from sqlalchemy import Engine
 
-from visitors.database import bounded, DatabaseAway, kind_and_code
+from visitors.counting import check_visits
+from visitors.database import bounded, DatabaseAway, kind_and_code, Scope
 from visitors.days import Calendar
 from visitors.responses import uncached
 from visitors.schema import CodeRevisions, Fitness
@@ -33,7 +34,7 @@ class Verdict:
 
 class Readiness:
     def __init__(self, engine: Engine, zone: ZoneInfo) -> None:
-        """Tell whether the database can be reached, its schema fits this code, and it counts in this time zone."""
+        """Report whether a visit could be counted: by the database, on this code's schema, and in this time zone."""
         self._engine = engine
         self._calendar = Calendar(zone, engine)
         self._code = CodeRevisions.load()
@@ -62,15 +63,19 @@ class Readiness:
             fitness, problem = bounded(self._read)
         except DatabaseAway as error:
             # Anybody may ask, so the answer leaves out what names hosts and users; the log has it, once an outage.
+            what = 'refuses what a visit needs' if error.scope is Scope.STATEMENT else 'is away'
             if not self._verdict or self._verdict.ready:
-                logger.error('not ready, the database is away: %s', error)
-            return Verdict(False, f'the database is away: {kind_and_code(error.__cause__)}')
+                logger.error('not ready, the database %s: %s', what, error)
+            return Verdict(False, f'the database {what}: {kind_and_code(error.__cause__)}')
         return Verdict(fitness.fits and not problem, problem or fitness.reason, fitness.state.name)
 
     def _read(self) -> tuple[Fitness, str | None]:
         with self._engine.connect() as connection:
             fitness = Fitness.read(connection, self._code)
-            return fitness, self._calendar.problem(connection.connection.cursor()) if fitness.fits else None
+            problem = self._calendar.problem(connection.connection.cursor()) if fitness.fits else None
+            if fitness.fits and not problem:
+                check_visits(connection)
+            return fitness, problem
 
 
 @health.get('/livez')

@@ -5,7 +5,12 @@ from pathlib import Path
 import secrets
 import tempfile
 
+from visitors.errors import SettingsError
 from visitors.settings import checked_key, Settings
+
+
+LOST_KEY = ('put the key of a backup there: with another one every visitor is new. If there is no backup, remove the '
+            'file and a new key is made')
 
 
 def visitor_key(settings: Settings) -> bytes:
@@ -14,9 +19,18 @@ def visitor_key(settings: Settings) -> bytes:
 
 
 def _kept_key(path: Path) -> bytes:
-    if not path.exists():
-        _keep_new_key(path)
-    return checked_key(str(path), path.read_text(encoding='utf-8').strip())
+    try:
+        if not path.exists():
+            _keep_new_key(path)
+        text = path.read_text(encoding='utf-8').strip()
+    except OSError as error:
+        raise SettingsError(f'the key of the address hash cannot be kept in {path}: {error.strerror}; let the folder '
+                            'be written to, or set VISITOR_KEY_FILE') from None
+    except UnicodeDecodeError:
+        raise SettingsError(f'{path}: not text; {LOST_KEY}') from None
+    if not text:
+        raise SettingsError(f'{path} is empty; {LOST_KEY}')
+    return checked_key(str(path), text)
 
 
 def _keep_new_key(path: Path) -> None:

@@ -1,33 +1,46 @@
 """Everything the application reads from its environment, read once and checked at the edge."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 import os
 from pathlib import Path
 import re
 import socket
+import sqlite3
 import sys
+from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dotenv import dotenv_values
 from sqlalchemy.engine import make_url, URL
 from sqlalchemy.exc import ArgumentError
 
+from visitors import envfile, libpq
+from visitors.errors import SettingsError
+
 ROOT = Path(__file__).resolve().parent.parent
+# The value of FLASK_SKIP_DOTENV at which only flask's own reader skips the file, which ends with a traceback where the
+# file is not UTF-8.
+ONLY_FLASK = 'flask'
+SQLITE_VERSION = (3, 35, 0)  # the first with RETURNING
 KEY_ADVICE = "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 KEY_BYTES = range(32, 65)  # BLAKE2b takes a key of 64 bytes at most; below 32 characters it can be guessed
+CONTROL = re.compile('[\x00-\x1f\x7f]')
+FORMS = {'sqlite': '////PATH', 'postgresql+psycopg2': '//USER:PASSWORD@HOST:5432/NAME'}
+NAMES = (
+    'DATABASE_PASSWORD_FILE', 'DATABASE_PASSWORD_SOCKET', 'DATABASE_URL', 'DEPLOY_ID', 'HOST', 'INSTANCE_ID',
+    'MIGRATION_DATABASE_PASSWORD_FILE', 'MIGRATION_DATABASE_URL', 'MIGRATION_LOGIN_GROUP', 'PORT', 'SITE_NAME',
+    'THREADS', 'TIME_ZONE', 'TRUSTED_PROXIES', 'URL_PREFIX', 'USER_NAME', 'USER_URL', 'VISITOR_KEY',
+    'VISITOR_KEY_FILE', 'WORKERS',
+)
+Result = TypeVar('Result')
 DRIVERS = {
     'sqlite': 'sqlite',
     'postgres': 'postgresql+psycopg2',
     'postgresql': 'postgresql+psycopg2',
     'postgresql+psycopg2': 'postgresql+psycopg2',
 }
-
-
-class SettingsError(ValueError):
-    """A setting is missing or wrong; the message names it, its value unless secret, and what would do."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +71,14 @@ class Settings:
     @classmethod
     def load(cls, root: Path = ROOT) -> 'Settings':
         """Return the settings of this process: its environment's, and below them those of a file .env by the code."""
-        written = {} if os.environ.get('FLASK_SKIP_DOTENV') else dotenv_values(root / '.env')
-        return cls.from_environ({**{name: value or '' for name, value in written.items()}, **os.environ}, root)
+        skips = os.environ.get('FLASK_SKIP_DOTENV') not in (None, '', ONLY_FLASK)
+        return cls.from_environ({**({} if skips else envfile.read(root / '.env')), **os.environ}, root)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], root: Path = ROOT) -> 'Settings':
         """Return the settings that an environment describes; raise SettingsError for the first bad one."""
         given = {name: value.strip() for name, value in environ.items() if value.strip()}
+        _refuse_what_is_no_text(given)
         database_url = _database_url(given, 'DATABASE_URL', f'sqlite:///{root / "data" / "visitors.sqlite3"}')
         embedded = is_embedded(database_url)
         password_file = _password_file(given, 'DATABASE_PASSWORD_FILE')
@@ -96,8 +110,13 @@ class Settings:
 
 def load_or_exit() -> Settings:
     """Return the settings of this process, or end it with exit code 1 and a line that says which one is bad."""
+    return exit_if_bad(Settings.load)
+
+
+def exit_if_bad(read: Callable[[], Result]) -> Result:
+    """Return what is read of settings, or end this process with exit code 1 and one line for the first bad one."""
     try:
-        return Settings.load()
+        return read()
     except SettingsError as error:
         sys.exit(f'bad setting: {error}')
 
@@ -109,25 +128,53 @@ def is_embedded(url: URL) -> bool:
 
 def _database_url(given: Mapping[str, str], name: str, default: str) -> URL:
     text = given.get(name, default)
-    scheme = text.partition(':')[0]
+    scheme, separator, rest = text.partition('://')
+    # The text may hold a password, so of it nothing is shown but the letters of a scheme.
+    if not separator or not re.fullmatch('[a-z][a-z0-9+]*', scheme):
+        raise SettingsError(f'{name} cannot be read as a URL; use postgresql://USER:PASSWORD@HOST:5432/NAME or '
+                            'sqlite:////PATH')
     if scheme not in DRIVERS:
         raise SettingsError(f'{name}: the scheme {scheme!r} is not supported; use postgresql:// or sqlite:///')
+    if DRIVERS[scheme] != 'sqlite' and rest.count('@') > 1:
+        raise SettingsError(f'{name} has more than one @, so it is not clear where the host begins; write @ in a name '
+                            'or a password as %40')
     try:
         url = make_url(text).set(drivername=DRIVERS[scheme])
     except (ArgumentError, ValueError):
-        # The text may hold a password, so neither it nor the parser's own message is shown.
-        raise SettingsError(f'{name} cannot be read as a URL; use {scheme}://USER:PASSWORD@HOST:5432/NAME') from None
-    if is_embedded(url):
-        return _embedded_url(name, url)
+        raise SettingsError(f'{name} cannot be read as a URL; use {scheme}:{FORMS[DRIVERS[scheme]]}') from None
+    return _embedded_url(name, url) if is_embedded(url) else _server_url(given, name, url)
 
+
+def _server_url(given: Mapping[str, str], name: str, url: URL) -> URL:
+    parts = [part for part in (url.username, url.password, url.host, url.database) if part]
+    if any(CONTROL.search(part) for part in parts):
+        raise SettingsError(f'{name} holds a control character (%00 to %1F, %7F); remove it')
+    if url.host and not re.fullmatch(r'[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?', url.host):
+        raise SettingsError(f'{name}: what stands where the host should is no name and no address; write /, :, ?, # '
+                            'and @ in a password as %2F, %3A, %3F, %23 and %40')
     if not url.database:
         raise SettingsError(f'{name} names no database; end it with /NAME')
+    if url.port is not None and url.port not in range(1, 65536):
+        raise SettingsError(f'{name}: the port {url.port} is none; use a whole number from 1 to 65535')
+    try:
+        libpq.check(url)
+    except libpq.BadParameter as error:
+        raise SettingsError(f'{name}: {error}') from None
+    for variable, why in libpq.REFUSED_VARIABLES.items():
+        if variable in given:
+            raise SettingsError(f'{variable} is set, and {why}')
     return url
 
 
 def _embedded_url(name: str, url: URL) -> URL:
+    if url.host or url.username or url.password or url.port or url.query:
+        raise SettingsError(f'{name}: an SQLite file has no host, user or parameters; use sqlite:////PATH, or '
+                            'sqlite:///PATH for one below the working directory')
     if not url.database or url.database == ':memory:':
         raise SettingsError(f'{name}: {url} keeps nothing; name a file, as in sqlite:////var/lib/visitors.sqlite3')
+    if sqlite3.sqlite_version_info < SQLITE_VERSION:
+        raise SettingsError(f'{name}: the SQLite {sqlite3.sqlite_version} of this Python is too old, because it lacks '
+                            'RETURNING; use one from 3.35 on, or PostgreSQL')
     # An absolute path, because flask-sqlalchemy and a shell disagree on what a relative one starts from.
     return url.set(database=str(Path(url.database).absolute()))
 
@@ -140,8 +187,8 @@ def _migration_url(given: Mapping[str, str], database_url: URL) -> URL:
     where = (url.get_backend_name(), url.database)
     if where != (database_url.get_backend_name(), database_url.database):
         raise SettingsError(
-            f'MIGRATION_DATABASE_URL names {url.render_as_string()}, which is another database than DATABASE_URL; '
-            'only host, port, user and password may differ')
+            f'MIGRATION_DATABASE_URL names {url.set(query={}).render_as_string()}, which is another database than '
+            'DATABASE_URL; only host, port, user and password may differ')
     return url
 
 
@@ -150,13 +197,26 @@ def _password_file(given: Mapping[str, str], name: str) -> Path | None:
         return None
 
     path = Path(given[name])
-    if not path.is_file():
-        raise SettingsError(f'{name}={given[name]}: no such file; put the password into it or unset {name}')
+    try:
+        with path.open('rb') as file:
+            file.read()
+    except OSError as error:
+        reason = 'no such file' if isinstance(error, FileNotFoundError) else error.strerror
+        raise SettingsError(f'{name}={given[name]}: {reason}; put the password into it or unset {name}') from None
     return path
 
 
 def _path(given: Mapping[str, str], name: str) -> Path | None:
     return Path(given[name]) if name in given else None
+
+
+def _refuse_what_is_no_text(given: Mapping[str, str]) -> None:
+    """Refuse a setting whose bytes are no UTF-8: it could be neither sent, nor hashed, nor shown."""
+    for name in [*NAMES, *libpq.REFUSED_VARIABLES]:
+        try:
+            given.get(name, '').encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f'{name} is not UTF-8; write it in that encoding') from None
 
 
 def _visitor_key(given: Mapping[str, str], embedded: bool) -> bytes | None:

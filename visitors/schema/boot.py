@@ -1,22 +1,26 @@
 """What a booting instance does before it serves: go on, refuse, lead, or wait for whoever leads."""
 
+from collections.abc import Callable
 import logging
 import random
 import time
 from uuid import uuid4
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from visitors.database import describe
+from visitors.counting import check_visits
+from visitors.database import describe, PoolerBetween, trial_engine
 from visitors.days import Calendar, TABLE
 from visitors.schema import embedded, lock, roles, state
 from visitors.schema.connection import session_name, Sessions
 from visitors.schema.decision import decide, Found, State
-from visitors.schema.errors import Exit, Kind, kind_of, NotOneHead, UnsafeConnection
+from visitors.schema.errors import (
+    CANCELLED, code_of, Exit, explain, Kind, kind_of, NotOneHead, SchemaError, UnsafeConnection,
+)
 from visitors.schema.leader import Deploy, Leader, LeaderLost
 from visitors.schema.options import Options
-from visitors.schema.revisions import CodeRevisions
+from visitors.schema.revisions import CodeRevisions, MIGRATIONS
 from visitors.settings import is_embedded, Settings
 
 logger = logging.getLogger(__name__)
@@ -38,6 +42,9 @@ def bring_up(settings: Settings, options: Options | None = None) -> Exit:
     except NotOneHead as error:
         logger.error('%s', error)
         return Exit.DOES_NOT_FIT
+    except (DBAPIError, SchemaError, OSError) as error:
+        logger.error('the database cannot be used: %s', explain(error))
+        return Exit.REFUSED
 
 
 def tell_on_stderr() -> None:
@@ -72,13 +79,15 @@ class Boot:
         self._deploy = deploy
         self._code = deploy.revisions.code
         self._sessions = Sessions(deploy.settings, deploy.options.idle_limit)
-        self._told = ''
+        self._told: dict[str, str] = {}
 
     def run(self) -> Exit:
         """Return how it ended: this code fits, it never will, its deploy has failed, or the time is over."""
         deadline = time.monotonic() + self._deploy.options.timeout
         while True:
-            outcome = self._look()
+            outcome = self._guarded(self._look)
+            if outcome is Exit.FITS:
+                outcome = self._guarded(self._check)
             if outcome is not None:
                 return outcome
             if time.monotonic() >= deadline:
@@ -87,22 +96,40 @@ class Boot:
             # Not all at the same moment.
             time.sleep(self._deploy.options.poll * random.uniform(0.5, 1.5))
 
-    def _look(self) -> Exit | None:
-        """Look once on a connection of its own; return nothing where it has to be looked again."""
+    def _guarded(self, step: Callable[[], Exit | None]) -> Exit | None:
+        """Return what a step returns, and nothing where it failed and has to be tried again."""
         try:
-            with self._sessions.open() as connection:
-                outcome = self._answer(connection)
-                return time_zone_verdict(connection, self._deploy.settings) if outcome is Exit.FITS else outcome
+            return step()
         except LeaderLost as error:
             self._tell(f'lost the lead: {error}')
-        except (UnsafeConnection, DBAPIError) as error:
+        except (UnsafeConnection, PoolerBetween, DBAPIError) as error:
             if kind_of(error) is Kind.UNSAFE:
                 logger.error('%s', describe(error))
                 return Exit.UNSAFE_CONNECTION
-            if kind_of(error) is Kind.FINAL:
+            if kind_of(error) is Kind.FINAL and code_of(error) != CANCELLED:
                 raise
-            self._tell(f'waiting for the database: {describe(error)}')
+            self._tell(f'waiting for the database: {describe(error)}', subject='database')
         return None
+
+    def _look(self) -> Exit | None:
+        """Look once on a connection of its own; return nothing where it has to look again."""
+        with self._sessions.open() as connection:
+            outcome = self._answer(connection)
+            return time_zone_verdict(connection, self._deploy.settings) if outcome is Exit.FITS else outcome
+
+    def _check(self) -> Exit:
+        """Do what a visit does, on a connection of the application's own."""
+        # Of other revisions than the code's own the tables are not known.
+        if self._deploy.options.directory == MIGRATIONS:
+            with trial_engine(self._deploy.settings).connect() as connection:
+                self._check_visits(connection)
+        return Exit.FITS
+
+    def _check_visits(self, connection: Connection) -> None:
+        try:
+            check_visits(connection)
+        except ProgrammingError as error:
+            raise SchemaError(f'the application cannot count a visit: {explain(error)}') from error
 
     def _answer(self, connection: Connection) -> Exit | None:
         tables = state.table_names(connection)
@@ -122,7 +149,7 @@ class Boot:
     def _lead(self, connection: Connection) -> Exit:
         name = session_name('leader', self._deploy.settings.instance_id)
         connection.exec_driver_sql('SELECT set_config(%s, %s, false)', ('application_name', name))
-        self._told = ''
+        self._told = {}
         return Leader(connection, self._deploy).lead()
 
     def _has_failed(self, connection: Connection) -> bool:
@@ -145,8 +172,8 @@ class Boot:
     def _standing(self, found: Found) -> str:
         return f'database at {", ".join(sorted(found.heads)) or "nothing"}, code at {self._code.head}'
 
-    def _tell(self, line: str, key: str | None = None) -> None:
-        """Write a line, unless the last one said the same."""
-        if (key or line) != self._told:
+    def _tell(self, line: str, key: str | None = None, subject: str = 'schema') -> None:
+        """Log a line, unless the last one on its subject said the same."""
+        if (key or line) != self._told.get(subject):
             logger.info('%s', line)
-        self._told = key or line
+        self._told[subject] = key or line

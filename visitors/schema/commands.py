@@ -56,9 +56,10 @@ def schema(context: click.Context, directory: Path) -> None:
 def ready(directory: Path, timeout: float, poll: float, one_transaction: bool, idle_limit: float) -> None:
     """Return when this code can serve on the database's schema; migrate it, if no other instance does.
 
-    Exits with 0 when the schema fits; 20 when this deploy's migration has failed; 21 when waiting took too long; 22
-    when this code does not fit the schema and migrating does not help; 23 when the database counts in another time
-    zone than TIME_ZONE; 24 when a pooler is in between.
+    Exits with 0 when the schema fits and a visit could be counted; 3 when the database refuses that; 20 when this
+    deploy's migration has failed; 21 when waiting took too long; 22 when this code does not fit the schema and
+    migrating does not help; 23 when the database counts in another time zone than TIME_ZONE; 24 when a pooler is in
+    between.
     """
     tell_on_stderr()
     options = Options(timeout, poll, directory, one_transaction, idle_limit)

@@ -10,12 +10,14 @@ from typing import Any
 import psycopg2
 from sqlalchemy import Connection, create_engine, Engine, event, NullPool, text
 
-from visitors import passwordfile
+from visitors import libpq, passwordfile
 from visitors.schema.errors import UnsafeConnection
 from visitors.settings import Settings
 
 NAME_LENGTH = 63  # PostgreSQL cuts names there
 SERVER_SETTINGS = {
+    # At a stricter level a statement that another session has overtaken would fail.
+    'default_transaction_isolation': 'read committed',
     # Who waits for ACCESS EXCLUSIVE makes every later query on the table queue behind: give up soon, try again.
     'lock_timeout': '1s',
     'statement_timeout': '30s',
@@ -62,7 +64,7 @@ class Sessions:
         arguments = {
             **CLIENT_SETTINGS,
             'application_name': session_name('waiter', settings.instance_id),
-            'options': startup_options(idle_limit),
+            'options': libpq.options_of(settings.migration_database_url, startup_options(idle_limit)),
         }
         engine = create_engine(settings.migration_database_url, connect_args=arguments, poolclass=NullPool)
         event.listen(engine, 'do_connect', self._before_connect)
@@ -81,12 +83,11 @@ def session_name(role: str, instance_id: str) -> str:
     return f'migrate-{role}-{instance_id}'[:NAME_LENGTH]
 
 
-def startup_options(idle_limit: float) -> str:
-    """Return the server's settings of a session as libpq's options."""
+def startup_options(idle_limit: float) -> dict[str, str]:
+    """Return the server's settings of a session."""
     # A frozen leader loses its session, in a transaction and between two. It pauses for 30 s at most by itself.
     idle = f'{int(idle_limit * 1000)}ms'
-    settings = {**SERVER_SETTINGS, 'idle_in_transaction_session_timeout': idle, 'idle_session_timeout': idle}
-    return ' '.join(f'-c {name}={value}' for name, value in settings.items())
+    return {**SERVER_SETTINGS, 'idle_in_transaction_session_timeout': idle, 'idle_session_timeout': idle}
 
 
 def _check(connection: Connection) -> None:

@@ -7,12 +7,13 @@ import sqlite3
 from sqlalchemy import Connection, create_engine, Engine, event, NullPool, URL
 from sqlalchemy.exc import OperationalError
 
+from visitors.counting import check_visits
 from visitors.database import describe
 from visitors.schema import environment, state
 from visitors.schema.decision import decide, Found, State
 from visitors.schema.errors import Exit
 from visitors.schema.leader import begin, Deploy, end, refuse
-from visitors.schema.revisions import ancestors
+from visitors.schema.revisions import ancestors, MIGRATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +21,11 @@ logger = logging.getLogger(__name__)
 def bring_up(deploy: Deploy) -> Exit:
     """Bring an embedded database's schema up, or wait for the process that does, and return how it ended."""
     try:
-        answer, found = _look(deploy)
-        if answer.fits:
-            logger.info('%s: %s', answer.value, deploy.revisions.head)
-            return Exit.FITS
-        return _lead(deploy)
+        outcome = _bring_up(deploy)
+        # Of other revisions than the code's own the tables are not known.
+        if outcome is Exit.FITS and deploy.options.directory == MIGRATIONS:
+            _check(deploy)
+        return outcome
     except OperationalError as error:
         if not _is_busy(error):
             raise
@@ -35,6 +36,21 @@ def bring_up(deploy: Deploy) -> Exit:
 def read_only(url: URL, seconds: float) -> Engine:
     """Return an engine whose transactions read one moment of a database and lock nobody out."""
     return _engine(url, seconds, 'BEGIN')
+
+
+def _bring_up(deploy: Deploy) -> Exit:
+    answer, found = _look(deploy)
+    if answer.fits:
+        logger.info('%s: %s', answer.value, deploy.revisions.head)
+        return Exit.FITS
+    return _lead(deploy)
+
+
+def _check(deploy: Deploy) -> None:
+    """Do what a visit does; raise the error that a visit would meet."""
+    engine = _engine(deploy.settings.database_url, deploy.options.timeout, 'BEGIN IMMEDIATE')
+    with engine.connect() as connection:
+        check_visits(connection)
 
 
 def _look(deploy: Deploy) -> tuple[State, Found]:

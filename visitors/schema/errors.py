@@ -5,17 +5,27 @@ from typing import Any
 
 from sqlalchemy import exc
 
+from visitors.database import describe, PoolerBetween
+
 # How the server or a pooler between says that it does not pass a connection's settings on.
 POOLER_WORDS = ('unsupported startup parameter', 'command-line options')
-LOCK_TIMEOUT, DEADLOCK, CANCELLED = '55P03', '40P01', '57014'
+LOCK_TIMEOUT, DEADLOCK, CANCELLED, READ_ONLY = '55P03', '40P01', '57014', '25006'
+# What the server refuses for good, and how to grant it.
+ADVICE = {
+    '42501': 'the role that migrates owns the tables and needs CREATE and USAGE on their schema; the one that counts '
+             'needs what `flask schema ready` grants it if MIGRATION_DATABASE_URL names another role',
+    '42P01': 'DATABASE_URL and MIGRATION_DATABASE_URL must lead to the same schema: compare search_path',
+    '3F000': 'search_path names no schema that exists: set it for the role, or by ?options=-csearch_path%3DNAME',
+}
 # What a reader meets while the leader makes the tables that it reads.
 RACES = ('42P01', '42P07', '23505')
 
 
 class Exit(IntEnum):
-    """How bringing the schema up ended; 1 is left to what nobody foresaw."""
+    """How bringing the schema up ended; 1 is left to unexpected errors."""
 
     FITS = 0
+    REFUSED = 3
     FAILED = 20
     TIMED_OUT = 21
     DOES_NOT_FIT = 22
@@ -26,7 +36,7 @@ class Exit(IntEnum):
 class Kind(Enum):
     """What an error means for whoever leads or waits."""
 
-    LOST = 'the connection or the server is gone'
+    LOST = 'the connection or the server is gone, or the server is a copy that does not write yet'
     RETRY = 'a lock is held by somebody else'
     RACE = 'the leader is making the tables that were read'
     UNSAFE = 'a pooler is in between'
@@ -52,17 +62,35 @@ class FenceBroken(SchemaError):
 def kind_of(error: BaseException) -> Kind:
     """Return what an error means, from SQLAlchemy or from the driver below it."""
     cause: Any = getattr(error, 'orig', None) or error
-    if isinstance(error, UnsafeConnection) or any(words in str(cause) for words in POOLER_WORDS):
+    if isinstance(cause, (UnsafeConnection, PoolerBetween)) or any(words in str(cause) for words in POOLER_WORDS):
         return Kind.UNSAFE
     if not isinstance(error, exc.DBAPIError):
         return Kind.FINAL
 
-    code = getattr(cause, 'pgcode', None)
+    code = code_of(error)
     if error.connection_invalidated or _is_loss(error, code):
         return Kind.LOST
     if code in (LOCK_TIMEOUT, DEADLOCK):
         return Kind.RETRY
+    if code == READ_ONLY:
+        return Kind.LOST
     return Kind.RACE if code in RACES else Kind.FINAL
+
+
+def code_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error, from SQLAlchemy or from the driver below it."""
+    code: str | None = getattr(getattr(error, 'orig', None) or error, 'pgcode', None)
+    return code
+
+
+def explain(error: Exception) -> str:
+    """Return one line for an error that ends a command: its kind, its first line, and the remedy if one is known."""
+    if isinstance(error, SchemaError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f'{error.filename}: {error.strerror}' if error.filename else str(error)
+    advice = ADVICE.get(code_of(error) or '')
+    return f'{describe(error)}; {advice}' if advice else describe(error)
 
 
 def _is_loss(error: exc.DBAPIError, code: str | None) -> bool:

@@ -1,21 +1,60 @@
-"""The application's role in the database: it changes rows and no tables, and the leader makes sure that it can."""
+"""The application's role in the database: it changes rows of the application's own tables, and no tables.
 
+Others may keep tables in the same schema. Those are not the application's: they are neither granted nor asked for.
+"""
+
+from collections.abc import Iterator
+import logging
 from typing import Any
 
 from psycopg2 import extensions, sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from visitors import passwordfile
+from visitors import models, passwordfile
 from visitors.database import describe
 from visitors.schema import state
-from visitors.schema.errors import SchemaError
+from visitors.schema.errors import Kind, kind_of, SchemaError
 from visitors.settings import is_embedded, Settings
 
 EXISTS = text('SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)')
 BELONGS = text('SELECT EXISTS (SELECT FROM pg_auth_members WHERE roleid = to_regrole(quote_ident(:login_group)) '
                'AND member = to_regrole(quote_ident(:role)))')
-CHANGE, READ = 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'
+CHANGE, READ = ('SELECT', 'INSERT', 'UPDATE', 'DELETE'), ('SELECT',)
+OWN_TABLES = {**dict.fromkeys(models.visitors.metadata.tables, CHANGE), **dict.fromkeys(state.STATE_TABLES, READ)}
+LACKING = text("""
+SELECT privilege FROM unnest(string_to_array(:privileges, ' ')) AS privilege
+WHERE NOT has_table_privilege(:role, quote_ident(:table), privilege)
+""")
+MAY_LOOK = text("SELECT has_schema_privilege(:role, current_schema(), 'USAGE')")
+# The sequence behind an integer key belongs to its table.
+SEQUENCES = text("""
+SELECT sequence.relname FROM pg_class AS sequence
+JOIN pg_depend AS dependency ON dependency.objid = sequence.oid AND dependency.deptype IN ('a', 'i')
+WHERE dependency.classid = CAST('pg_class' AS regclass)
+  AND dependency.refclassid = CAST('pg_class' AS regclass)
+  AND dependency.refobjid = to_regclass(quote_ident(:table))
+  AND CASE sequence.relkind WHEN 'S' THEN NOT has_sequence_privilege(:role, sequence.oid, 'USAGE') ELSE false END
+""")
+# Earlier releases granted exactly these privileges on every table that they found, and USAGE on every sequence.
+EXCESS = text("""
+SELECT relname, relkind FROM (
+    SELECT relation.relname, CAST(relation.relkind AS text),
+           array_agg(CAST(acl.privilege_type AS text) ORDER BY acl.privilege_type) AS privileges
+    FROM pg_class AS relation, aclexplode(relation.relacl) AS acl
+    WHERE relation.relnamespace = to_regnamespace(quote_ident(current_schema()))
+      AND relation.relkind IN ('r', 'p', 'S')
+      AND pg_get_userbyid(acl.grantee) = :role AND pg_get_userbyid(acl.grantor) = current_user
+      AND relation.relname <> ALL (:own)
+      AND NOT EXISTS (SELECT FROM pg_depend AS dependency JOIN pg_class AS owner ON owner.oid = dependency.refobjid
+                      WHERE dependency.objid = relation.oid AND dependency.deptype IN ('a', 'i')
+                        AND owner.relname = ANY (:own))
+    GROUP BY relation.relname, relation.relkind
+) AS granted
+WHERE privileges = CASE relkind WHEN 'S' THEN ARRAY['USAGE'] ELSE ARRAY['DELETE', 'INSERT', 'SELECT', 'UPDATE'] END
+""")
+
+logger = logging.getLogger(__name__)
 
 
 def are_apart(settings: Settings) -> bool:
@@ -25,32 +64,60 @@ def are_apart(settings: Settings) -> bool:
 
 
 def is_fit(connection: Connection, settings: Settings) -> bool:
-    """Return whether the application's role exists and may use every table."""
+    """Return whether the application's role exists and may use the application's tables."""
     if not connection.scalar(EXISTS, {'role': settings.database_url.username}):
         return False
     if settings.migration_login_group and not _belongs(connection, settings):
         return False
-    return not any(_lacking(connection, settings, table, privileges)
-                   for table, privileges in _privileges(connection).items())
+    return not any(_missing_grants(connection, settings))
 
 
 def ensure(connection: Connection, settings: Settings) -> None:
-    """Make the application's role where it is missing, and give it its privileges."""
+    """Make the application's role where it is missing, give it its privileges, and take back those it had too many."""
     if not connection.scalar(EXISTS, {'role': settings.database_url.username}):
         _create(connection, settings)
     if settings.migration_login_group and not _belongs(connection, settings):
         _join(connection, settings)
     grant(connection, settings)
+    _take_back_excess(connection, settings)
 
 
 def grant(connection: Connection, settings: Settings) -> None:
-    """Give the application's role its privileges: it changes its own rows and reads the schema's state."""
+    """Give the application's role the privileges that it lacks: to change its own rows, to read the schema's state."""
     role = sql.Identifier(str(settings.database_url.username))
-    schema = sql.Identifier(str(connection.scalar(text('SELECT current_schema()'))))
-    _execute(connection, sql.SQL('GRANT USAGE ON SCHEMA {} TO {}').format(schema, role))
-    for table, privileges in sorted(_privileges(connection).items()):
-        _execute(connection, sql.SQL(f'GRANT {privileges} ON {{}} TO {{}}').format(sql.Identifier(table), role))
-    _execute(connection, sql.SQL('GRANT USAGE ON ALL SEQUENCES IN SCHEMA {} TO {}').format(schema, role))
+    for privileges, kind, name in list(_missing_grants(connection, settings)):
+        statement = sql.SQL(f'GRANT {privileges} ON {kind} {{}} TO {{}}').format(sql.Identifier(name), role)
+        try:
+            _execute(connection, statement)
+        except DBAPIError as error:
+            if kind_of(error) is not Kind.FINAL:
+                raise
+            raise SchemaError(f'the role {settings.database_url.username} cannot be granted {privileges} on '
+                              f'{kind.lower()} {name}: {describe(error)}') from error
+
+
+def _missing_grants(connection: Connection, settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Yield the privileges that the application's role lacks, each with the kind and the name of its object."""
+    role = {'role': settings.database_url.username}
+    if not connection.scalar(MAY_LOOK, role):
+        yield 'USAGE', 'SCHEMA', str(connection.scalar(text('SELECT current_schema()')))
+    for table in sorted(OWN_TABLES.keys() & state.table_names(connection)):
+        given = {**role, 'table': table}
+        lacking = list(connection.scalars(LACKING, {**given, 'privileges': ' '.join(OWN_TABLES[table])}))
+        if lacking:
+            yield ', '.join(lacking), 'TABLE', table
+        for sequence in connection.scalars(SEQUENCES, given):
+            yield 'USAGE', 'SEQUENCE', sequence
+
+
+def _take_back_excess(connection: Connection, settings: Settings) -> None:
+    role = settings.database_url.username
+    for name, kind in list(connection.execute(EXCESS, {'role': role, 'own': sorted(OWN_TABLES)})):
+        what = 'SEQUENCE' if kind == 'S' else 'TABLE'
+        logger.info('revoking the privileges of the role %s on the %s %s, which belongs to others', role, what.lower(),
+                    name)
+        _execute(connection, sql.SQL(f'REVOKE ALL ON {what} {{}} FROM {{}}').format(
+            sql.Identifier(name), sql.Identifier(str(role))))
 
 
 def _create(connection: Connection, settings: Settings) -> None:
@@ -91,19 +158,6 @@ def _password(settings: Settings) -> str | None:
         # The password of another role, with which the application signs in as that one, is not this role's.
         return known.password if known.user in (None, settings.database_url.username) else None
     return settings.database_url.password
-
-
-def _privileges(connection: Connection) -> dict[str, str]:
-    """Return what the application may do to each table."""
-    return {table: READ if table in state.STATE_TABLES else CHANGE for table in state.table_names(connection)}
-
-
-def _lacking(connection: Connection, settings: Settings, table: str, privileges: str) -> bool:
-    # One at a time: a list of privileges asks for any of them.
-    query = text('SELECT bool_and(has_table_privilege(:role, quote_ident(:table), privilege)) '
-                 "FROM unnest(string_to_array(:privileges, ', ')) AS privilege")
-    given = {'role': settings.database_url.username, 'table': table, 'privileges': privileges}
-    return not connection.scalar(query, given)
 
 
 def _execute(connection: Connection, statement: sql.Composable) -> None:

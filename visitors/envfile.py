@@ -1,0 +1,34 @@
+"""The file .env beside the code: settings below the environment's."""
+
+import io
+from pathlib import Path
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
+from visitors.errors import SettingsError
+
+
+def read(path: Path) -> dict[str, str]:
+    """Return what a file .env sets; raise SettingsError where any of it could not be obeyed."""
+    text = _text_of(path)
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            raise SettingsError(f'{path}, line {binding.original.line}: use NAME=VALUE, or # before a comment')
+    values = dotenv_values(stream=io.StringIO(text), interpolate=True)
+    return {name: value or '' for name, value in values.items()}
+
+
+def _text_of(path: Path) -> str:
+    try:
+        # Some editors begin a file with a mark of its encoding, which would become a part of the first name.
+        text = path.read_text(encoding='utf-8-sig')
+    except FileNotFoundError:
+        return ''
+    except OSError as error:
+        raise SettingsError(f'{path}: {error.strerror}; make it a file that can be read, or remove it') from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f'{path} is not UTF-8 (byte {error.start}); save it in that encoding') from None
+    if '\0' in text:
+        raise SettingsError(f'{path} is not UTF-8, more likely UTF-16; save it in UTF-8')
+    return text
