@@ -28,8 +28,8 @@ version: ## print the version of a build made now
 
 ##@ Test
 
-# A file's tests share what they start, so they stay together. More processes than this would mean more servers.
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# As many processes as tests/conftest.py says. One that has no more tests takes some of another one's.
+SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 # Those that need no engine, no machine and no Packer.
 OF_THE_APPLICATION := -m 'not container and not machine and not virtual and not packer and not stack'
 

@@ -14,14 +14,14 @@ class Host:
     def __init__(self) -> None:
         """Make a namespace and a cable to it; fails loudly where that cannot be done."""
         self.name = f'visitors-{os.getpid()}'
-        cable, plug = f'vis{os.getpid()}', f'vit{os.getpid()}'
+        self.cable, plug = f'vis{os.getpid()}', f'vit{os.getpid()}'
         if os.geteuid() != 0:
             pytest.fail('NO NETWORK DROP TESTED: network namespaces need root', pytrace=False)
         try:
             _ip('netns', 'add', self.name)
-            _ip('link', 'add', cable, 'type', 'veth', 'peer', 'name', plug, 'netns', self.name)
-            _ip('address', 'add', f'{HERE}/30', 'dev', cable)
-            _ip('link', 'set', cable, 'up')
+            _ip('link', 'add', self.cable, 'type', 'veth', 'peer', 'name', plug, 'netns', self.name)
+            _ip('address', 'add', f'{HERE}/30', 'dev', self.cable)
+            _ip('link', 'set', self.cable, 'up')
             _ip('-netns', self.name, 'address', 'add', f'{THERE}/30', 'dev', plug)
             _ip('-netns', self.name, 'link', 'set', plug, 'up')
         except subprocess.CalledProcessError as error:

@@ -1,7 +1,9 @@
 """A real PostgreSQL server of the tests' own: made in a temporary folder, on a free port, gone afterwards."""
 
+import atexit
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from itertools import count
 import os
 from pathlib import Path
@@ -37,6 +39,27 @@ def newest_binaries() -> Path:
     return found.resolve().parent
 
 
+def as_its_user(*command: str) -> Sequence[str]:
+    """Return the command line that runs a program of PostgreSQL, which refuses to run as root."""
+    if os.geteuid() == 0:
+        return ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', *command]
+    return command
+
+
+@cache
+def new_data(binaries: Path) -> Path:
+    """Return the data folder of a new server that has never run; to copy it takes a tenth of making it."""
+    folder = Path(tempfile.mkdtemp(prefix='visitors-postgresql-new-'))
+    atexit.register(shutil.rmtree, folder)
+    if os.geteuid() == 0:
+        user = pwd.getpwnam('postgres')
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    subprocess.run(as_its_user(str(binaries / 'initdb'), '--pgdata', str(folder / 'data'), '--username', 'owner',
+                               '--auth', 'trust', '--encoding', 'UTF8', '--no-sync'),
+                   cwd=folder, stdout=subprocess.DEVNULL, check=True)
+    return folder / 'data'
+
+
 class PostgresServer:
     def __init__(self, address: str = '127.0.0.1', settings: dict[str, str] | None = None,
                  access: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> None:
@@ -54,8 +77,7 @@ class PostgresServer:
         if os.geteuid() == 0:
             user = pwd.getpwnam('postgres')
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-        self._run('initdb', '--pgdata', str(self.data), '--username', 'owner', '--auth', 'trust',
-                  '--encoding', 'UTF8', '--no-sync')
+        subprocess.run(['cp', '--archive', '--reflink=auto', new_data(self.binaries), self.data], check=True)
         with open(self.data / 'pg_hba.conf', 'a', encoding='ascii') as file:
             file.writelines(f'{line}\n' for line in access)
         self.start()
@@ -99,9 +121,7 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         variables = [f'{name}={text}' for name, text in self._variables.items()]
-        command: Sequence[str] = ['env', *variables, str(self.binaries / program), *arguments]
-        if os.geteuid() == 0:
-            command = ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', *command]
+        command = as_its_user('env', *variables, str(self.binaries / program), *arguments)
         # pg_ctl's child, the server, would keep a pipe open for ever: its output goes nowhere, the log has it.
         output = subprocess.DEVNULL if program == 'pg_ctl' else subprocess.PIPE
         done = subprocess.run(command, cwd=self.folder, stdout=output, stderr=output, text=True, check=False)

@@ -12,7 +12,7 @@ import textwrap
 import time
 
 from tests.postgresql import rows, value
-from tests.server import environment, flask_command, ROOT
+from tests.server import environment, ROOT, start
 
 REVISION = """
 '''Revision {name}.'''
@@ -81,10 +81,9 @@ class Boot:
                  settings: dict[str, str]) -> None:
         """Start `flask schema ready` in a process of its own."""
         self.log = log
-        command = [*prefix, *flask_command('schema', '--directory', str(release), 'ready', *options)]
+        command = ['flask', '--app', 'app', 'schema', '--directory', str(release), 'ready', *options]
         with open(log, 'wb') as output:
-            self.process = subprocess.Popen(command, env=environment(url, **settings), cwd=ROOT, stdout=output,
-                                            stderr=output)
+            self.process = start(command, environment(url, **settings), output, output, prefix)
 
     @property
     def text(self) -> str:

@@ -1,6 +1,6 @@
 """The real application in processes of its own, as gunicorn or the flask command starts it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timezone
 import json
 import os
@@ -13,14 +13,17 @@ import sys
 import tempfile
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import requests
+
+from tests.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = 'a-key-for-tests-only-of-32-bytes-and-more'
 BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
-START_SECONDS = 20
+# Ten times what a start takes, and more: a hang is all that has to be noticed.
+START_SECONDS = 100
 KEPT = ('PATH', 'HOME', 'LANG', 'TZ')
 KEPT_PREFIXES = ('COVERAGE_', 'MUTANT_')
 
@@ -32,15 +35,30 @@ def environment(url: str, **settings: str) -> dict[str, str]:
             'WORKERS': '2', 'THREADS': '4', **settings}
 
 
-def flask(url: str, *arguments: str, timeout: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+def flask(url: str, *arguments: str, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
     """Return what a flask command of the application ended with."""
-    return subprocess.run(flask_command(*arguments), env=environment(url, **settings), cwd=ROOT, text=True,
-                          capture_output=True, timeout=timeout, check=False)
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        process = WarmProcess(['flask', '--app', 'app', *arguments], environment(url, **settings), stdout, stderr)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        output = [file.read().decode() for file in (stdout, stderr) if not file.seek(0)]
+    return subprocess.CompletedProcess(process.args, code, *output)
 
 
 def flask_command(*arguments: str) -> list[str]:
     """Return the command line of a flask command of the application."""
     return [sys.executable, '-m', 'flask', '--app', 'app', *arguments]
+
+
+def start(arguments: Sequence[str], env: Mapping[str, str], stdout: BinaryIO, stderr: BinaryIO,
+          prefix: Sequence[str] = (), start_new_session: bool = False) -> 'subprocess.Popen[bytes] | WarmProcess':
+    """Start `python -m` with these arguments: warm, unless another program or a library has to start it."""
+    if not prefix and 'LD_PRELOAD' not in env:
+        return WarmProcess(arguments, env, stdout, stderr, start_new_session)
+    return subprocess.Popen([*prefix, sys.executable, '-m', *arguments], env=env, cwd=ROOT, stdout=stdout,
+                            stderr=stderr, start_new_session=start_new_session)
 
 
 def bring_up(url: str) -> str:
@@ -64,10 +82,9 @@ class Server:
         """
         self.url = url
         self.folder = tempfile.TemporaryDirectory(prefix='visitors-server-')
-        command = [*prefix, sys.executable, '-m', 'gunicorn', '--config', config, application]
+        arguments = ['gunicorn', '--config', config, application]
         with open(self._path('stdout'), 'wb') as stdout, open(self._path('stderr'), 'wb') as stderr:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, start_new_session=True,
-                                            env=environment(url, PORT='0', **settings))
+            self.process = start(arguments, environment(url, PORT='0', **settings), stdout, stderr, prefix, True)
         self.address = self._wait_for_address()
         self.http = requests.Session()
         self.http.headers['User-Agent'] = BROWSER
@@ -86,7 +103,7 @@ class Server:
     def get(self, path: str = '/', **headers: str) -> requests.Response:
         """Return the answer to a GET; header names are given with underscores for hyphens."""
         named = {name.replace('_', '-'): value for name, value in headers.items()}
-        return self.http.get(self.address + path, headers=named, timeout=10)
+        return self.http.get(self.address + path, headers=named, timeout=60)
 
     @property
     def endpoint(self) -> tuple[str, int]:
@@ -125,7 +142,7 @@ class Server:
         """Return what the server has written to stderr."""
         return self._path('stderr').read_text(encoding='utf-8')
 
-    def end(self, number: int = signal.SIGTERM, timeout: float = 15) -> int:
+    def end(self, number: int = signal.SIGTERM, timeout: float = 100) -> int:
         """Send the first process a signal and return the exit code it ends with."""
         if self.process.poll() is None:
             self.process.send_signal(number)

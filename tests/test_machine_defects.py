@@ -71,8 +71,10 @@ FATAL = {
         'migrate: image .*: .*Cannot connect to the Docker daemon'),
     'a start before the machine was told anything': (
         f'systemctl enable visitors.target; {NO_MACHINE_ID}',
-        # Whether it ends before its user data come, or is told in time to test itself, is a matter of moments.
-        'ended without a word of its self-test|enabled-units: visitors.target was enabled in the image, by /etc/'),
+        # It is a matter of moments whether all of it ends before its user data come, only the first step does and what
+        # reports the failure reads them, or they come in time for the self-test.
+        'ended without a word of its self-test|config: /etc/visitors/instance.env: No such file or directory|'
+        'enabled-units: visitors.target was enabled in the image, by /etc/'),
 }
 
 
