@@ -103,7 +103,7 @@ ROLES = {
 USER_DATA = '#!/bin/sh\ncat > /etc/visitors/instance.env <<END\n${environment}\nEND\nsystemctl start visitors.target\n'
 GIT = ('git', '-c', 'user.name=a', '-c', 'user.email=a@example.org', '-c', 'init.defaultBranch=main')
 # The seconds of production are for clouds; only these differ in the release tool that is run here.
-PATIENCE = {'release.lock.LEASE_SECONDS': 4.0, 'release.lock.RENEWAL_SECONDS': 1.0, 'release.lock.POLL_SECONDS': 0.5,
+PATIENCE = {'release.lock.LEASE_SECONDS': 10.0, 'release.lock.RENEWAL_SECONDS': 1.0, 'release.lock.POLL_SECONDS': 0.5,
             'release.verify.POLL_SECONDS': 0.3, 'release.verify.AFTER_END_SECONDS': 2.0,
             'release.packer.CANCEL_SECONDS': 20.0, 'release.aws.PAUSE_SECONDS': [0.05, 0.2],
             'release.leftovers.INSIST_PAUSE_SECONDS': 0.1}
@@ -203,7 +203,7 @@ class Ended:
         return f'exit code {self.code}\nstdout: {self.out}\nstderr:\n{self.err}'
 
 
-def ended(process: 'subprocess.Popen[str]', timeout: float = 120) -> Ended:
+def ended(process: 'subprocess.Popen[str]', timeout: float = 400) -> Ended:
     """Return what a started command has ended with; end it where it does not by itself."""
     try:
         out, err = process.communicate(timeout=timeout)

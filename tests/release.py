@@ -95,7 +95,7 @@ class Boot:
         """Whether the instance has been the leader."""
         return 'leading: attempt' in self.text
 
-    def ended(self, seconds: float = 60) -> int:
+    def ended(self, seconds: float = 200) -> int:
         """Return the exit code, when it has ended."""
         try:
             return self.process.wait(seconds)
@@ -110,8 +110,8 @@ class Boot:
 def boot_together(number: int, url: str, release: Path, folder: Path) -> tuple[list[int], str]:
     """Return exit codes and log of instances that all begin in the same moment, which imports cannot spread out."""
     command = [sys.executable, '-m', 'tests.together', str(number), str(folder)]
-    command += ['schema', '--directory', str(release), 'ready', '--poll', '0.2', '--timeout', '60']
-    done = subprocess.run(command, env=environment(url, DEPLOY_ID='deploy-1'), cwd=ROOT, text=True, timeout=90,
+    command += ['schema', '--directory', str(release), 'ready', '--poll', '0.2', '--timeout', '180']
+    done = subprocess.run(command, env=environment(url, DEPLOY_ID='deploy-1'), cwd=ROOT, text=True, timeout=200,
                           capture_output=True, check=True)
     log = '\n'.join(path.read_text(encoding='utf-8') for path in sorted(folder.glob('together-*.log')))
     return [int(code) for code in done.stdout.split()], log
@@ -128,8 +128,8 @@ class Fleet:
         """Boot one instance of a release."""
         name = f'instance-{len(self.boots)}'
         given = {'DEPLOY_ID': deploy, 'INSTANCE_ID': name, **settings}
-        boot = Boot(url, release, self._folder / f'{name}.log', ('--poll', '0.2', '--timeout', '60', *options), prefix,
-                    given)
+        boot = Boot(url, release, self._folder / f'{name}.log', ('--poll', '0.2', '--timeout', '180', *options),
+                    prefix, given)
         self.boots.append(boot)
         return boot
 
@@ -169,7 +169,7 @@ def fleet() -> Iterator[Fleet]:
             made.remove()
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> float:
+def until(condition: Callable[[], object], what: str, seconds: float = 150) -> float:
     """Wait for a condition and return how long it took."""
     started = time.monotonic()
     while not condition():
@@ -178,7 +178,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = 30) -> fl
     return time.monotonic() - started
 
 
-def codes(boots: Sequence[Boot], seconds: float = 60) -> list[int]:
+def codes(boots: Sequence[Boot], seconds: float = 200) -> list[int]:
     """Return the exit codes, when all have ended."""
     return [boot.ended(seconds) for boot in boots]
 

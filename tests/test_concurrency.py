@@ -18,7 +18,7 @@ from tests.test_original import Database
 VISITORS = [f'198.51.100.{number}' for number in range(1, 9)]
 VIEWS = 600
 CLIENTS = 16
-PATIENCE = 60
+PATIENCE = 250
 BEFORE_MIDNIGHT = 20
 SKEW = 2
 

@@ -14,7 +14,7 @@ import requests
 from instance.container import MEBIBYTE, Size
 from instance.errors import StepFailed
 from tests.cloud import Cloud
-from tests.machine import FolderMachine, IMAGE, IMAGE_ID, last_line, value_of
+from tests.machine import FolderMachine, IMAGE, IMAGE_ID, last_line, STEP_SECONDS, value_of
 from tests.postgresql import free_port
 from tests.server import BROWSER
 from tests.test_instance_config import KEY, OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
@@ -180,7 +180,7 @@ def test_an_application_that_has_ended_is_not_waited_for(machine: FolderMachine,
     done = machine.run('application', 'wait')
     assert done.returncode == 1
     assert 'it ended before it answered: bad setting: THREADS=many' in last_line(done.stdout)
-    assert time.monotonic() - begun < 30, 'the time for an answer is a minute'
+    assert time.monotonic() - begun < 59, 'the time for an answer is a minute'
 
 
 def test_a_bad_setting_ends_the_application_with_the_code_that_is_not_tried_again(
@@ -190,7 +190,7 @@ def test_a_bad_setting_ends_the_application_with_the_code_that_is_not_tried_agai
     put_secrets(cloud, VISITOR_KEY=KEY)
     assert machine.run('config').returncode == 0
     with started(machine) as process:
-        assert process.wait(30) == 1
+        assert process.wait(STEP_SECONDS) == 1
 
 
 def test_to_stop_what_does_not_run_is_no_failure(machine: FolderMachine) -> None:

@@ -19,7 +19,7 @@ from instance.metadata import ROLE
 from instance.parameters import account, file_of, plan
 from instance.settings import Settings
 from tests.cloud import Cloud, refused_json
-from tests.machine import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX
+from tests.machine import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
 from tests.metadata import MetadataService
 from tests.server import ROOT
 from tests.test_release_patience import SDKS
@@ -192,7 +192,7 @@ def test_an_api_that_is_away_for_a_moment_costs_no_machine(machine: FolderMachin
     with machine.start('config') as process:
         time.sleep(2)
         parameters.start()
-        stdout, _ = process.communicate(timeout=100)
+        stdout, _ = process.communicate(timeout=STEP_SECONDS)
     assert process.returncode == 0, stdout
 
 

@@ -27,12 +27,15 @@ from tests.server import environment, flask, ROOT
 from visitors.schema.environment import config_for, RUN, Run
 from visitors.schema.errors import SchemaError
 
-IDLE = once("op.execute('SELECT 1')\ntime.sleep(60)")
-BUSY = once("op.execute('SELECT pg_sleep(25)')")
+IDLE = once("op.execute('SELECT 1')\ntime.sleep(250)")
+WAIT = 'SELECT extract(epoch FROM clock_timestamp() - statement_timestamp()) FROM (SELECT count(*) FROM r1) AS counted'
+BUSY = once("op.execute('SELECT pg_sleep(100)')")
+UNTIL_THAWED = "while not Path(__file__).with_suffix('.thawed').exists():\n    time.sleep(0.02)"
 # Of the server's access file: whoever comes from the other end of the cable.
 ADMITTED = f'host all all {HERE}/30 trust'
-# What has to happen within seconds, and may take a little longer on a busy machine.
-MARGIN = 4.0
+# What has to happen within seconds takes longer on a busy machine. Without the limits that are tested here it takes a
+# minute and more.
+MARGIN = 20.0
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_nothing_of_a_killed_leaders_statement_is_committed_after_the_next_one_h
     # In autocommit mode, where the statement would be committed when it ends.
     late = once("""
         with op.get_context().autocommit_block():
-            op.execute("INSERT INTO traces SELECT 'the first' FROM pg_sleep(9)")
+            op.execute("INSERT INTO traces SELECT 'the first' FROM pg_sleep(90)")
     """)
     release = make_release(tmp_path / 'new', 3, {'r2': late + "op.execute(\"INSERT INTO traces VALUES ('second')\")"})
     boots = instances.boot_many(3, postgresql_url, release)
@@ -89,7 +92,7 @@ def test_nothing_of_a_killed_leaders_statement_is_committed_after_the_next_one_h
 @pytest.mark.fault(9)
 def test_when_three_leaders_have_died_nobody_tries_again(
         instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
-    boots = instances.boot_many(5, postgresql_url, make_release(tmp_path / 'new', 2, {'r2': 'time.sleep(60)'}))
+    boots = instances.boot_many(5, postgresql_url, make_release(tmp_path / 'new', 2, {'r2': 'time.sleep(250)'}))
     for _ in range(3):
         leader = instances.leader()
         until(lambda: 'r1' in tables(postgresql_url) and sessions(postgresql_url, 'idle in transaction'),
@@ -206,7 +209,7 @@ def test_a_frozen_leader_is_replaced_and_harms_nothing_when_it_thaws(
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
     execute(postgresql_url, "INSERT INTO alembic_version VALUES ('r1')")
     execute(postgresql_url, 'CREATE TABLE traces (who text)')
-    body = once("op.execute(\"INSERT INTO traces VALUES ('frozen')\")\ntime.sleep(3)")
+    body = once(f"op.execute(\"INSERT INTO traces VALUES ('frozen')\")\n{UNTIL_THAWED}")
     release = make_release(tmp_path / 'new', 3, {'r2': body + "op.execute(\"INSERT INTO traces VALUES ('done')\")"})
     boots = instances.boot_many(3, postgresql_url, release, '--idle-limit', '4')
     frozen = instances.leader()
@@ -216,6 +219,7 @@ def test_a_frozen_leader_is_replaced_and_harms_nothing_when_it_thaws(
     took = until(lambda: len(leaders(boots)) == 2, 'the next one leads')
     others = [boot for boot in boots if boot is not frozen]
     assert codes(others) == [0, 0], logs(boots)
+    (release / 'versions' / 'r2.thawed').touch()
     frozen.send(signal.SIGCONT)
 
     assert took < 4 + MARGIN
@@ -246,8 +250,8 @@ def test_a_leader_frozen_between_two_transactions_is_replaced_too(
 @pytest.mark.fault(21)
 def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instances: Fleet, tmp_path: Path) -> None:
     with another_host() as host, closing_server(PostgresServer(HERE, access=[ADMITTED])) as server:
-        idle = once("op.execute('SELECT 1')\ntime.sleep(30)")
-        busy = once("op.execute(\"SET statement_timeout = 0\")\nop.execute('SELECT pg_sleep(120)')")
+        idle = once(f"op.execute('SELECT 1')\n{UNTIL_THAWED}")
+        busy = once("op.execute(\"SET statement_timeout = 0\")\nop.execute('SELECT pg_sleep(250)')")
         cases = [(server.create_database(), make_release(tmp_path / name, 3, {'r2': body}))
                  for name, body in (('idle', idle), ('busy', busy))]
         cut_off = [instances.boot(url, release, prefix=host.prefix) for url, release in cases]
@@ -259,10 +263,11 @@ def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instance
         until(lambda: logs(waiting).count('waiting for migrate-leader') == 2, 'the others wait')
 
         host.vanish()
-        took = until(lambda: all(boot.has_led for boot in waiting), 'the others lead', 40)
+        took = until(lambda: all(boot.has_led for boot in waiting), 'the others lead')
         assert took < 25 + MARGIN
         assert codes(waiting) == [0, 0], logs(waiting)
         host.come_back()
+        (cases[0][1] / 'versions' / 'r2.thawed').touch()
 
         assert codes(cut_off) == [0, 0], logs(cut_off)
         assert logs(cut_off).count('lost the lead') == 2
@@ -292,7 +297,7 @@ def test_no_query_waits_longer_than_a_second_while_a_revision_waits_for_a_long_t
         instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
     instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
     release = make_release(tmp_path / 'new', 2, {'r2': "op.execute('ALTER TABLE r1 ADD COLUMN more integer')"})
-    with closing(psycopg2.connect(postgresql_url)) as reader, queries(postgresql_url, 'SELECT id FROM r1') as waits:
+    with closing(psycopg2.connect(postgresql_url)) as reader, queries(postgresql_url, WAIT) as waits:
         reader.cursor().execute('SELECT id FROM r1')
         boot = instances.boot(postgresql_url, release)
         until(lambda: 'try 3 of 10' in boot.text, 'two tries were in vain')
@@ -300,7 +305,7 @@ def test_no_query_waits_longer_than_a_second_while_a_revision_waits_for_a_long_t
         outcome = boot.ended()
 
     assert outcome == 0, boot.text
-    assert max(waits) < 1 + 0.5
+    assert max(waits) < 1 + 4
     assert max(waits) > 0.5, 'no query ever waited: the test shows nothing'
     assert verdict(postgresql_url) == ('succeeded', 1)
 
@@ -474,9 +479,10 @@ def queries(url: str, query: str) -> Iterator[list[float]]:
         with closing(psycopg2.connect(url)) as connection:
             connection.autocommit = True
             while not over.is_set():
-                started = time.monotonic()
-                connection.cursor().execute(query)
-                waits.append(time.monotonic() - started)
+                # By the server's clock: from the arrival of the query to its start, which is when it has its lock.
+                cursor = connection.cursor()
+                cursor.execute(query)
+                waits.append(cursor.fetchall()[0][0])
                 time.sleep(0.01)
 
     thread = threading.Thread(target=ask)
