@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import os
 from pathlib import Path
 
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 import pytest
 
 from tests.postgresql import PostgresServer
@@ -12,6 +12,9 @@ from tests.postgresql import PostgresServer
 pytest_plugins = ['tests.account', 'tests.images.fixtures', 'tests.machine', 'tests.rehearsal', 'tests.workshop',
                   'tests.installation']
 
+# How long an example takes is a matter of what else this machine does.
+settings.register_profile('patient', settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('patient')
 # Of a mutant it is enough to know that a test notices it; the smallest example of that would take minutes to find.
 settings.register_profile('mutants', settings.get_profile('ci'), phases=(Phase.explicit, Phase.generate))
 

@@ -55,7 +55,8 @@ def test_the_load_comes_from_visitors_that_are_in_the_table_already(
         database: Database, postgresql: PostgresServer) -> None:
     before = value(database.url, VISITS)
     with serving('page', PAGE, database, postgresql) as page:
-        number, _ = ask(page.http.address, database, 1)
+        assert page.http.get('/livez').status_code == 200
+        number, _ = ask(page.http.address, database, 3)
     assert value(database.url, 'SELECT count(*) FROM visitors') == 500
     # wrk leaves off with its last requests on the way: they are counted, and no answer is waited for.
     counted = int(str(value(database.url, VISITS))) - int(str(before))
