@@ -120,7 +120,7 @@ def test_of_many_that_succeed_a_dead_owner_one_does(make: Callable[..., Lock],
 
     def aged(parameter: dict[str, Any], now: datetime) -> Lease:
         lease = read(parameter, now)
-        return replace(lease, age=lease.age + lock_module.LEASE_SECONDS) if lease.run_id == 'dead' else lease
+        return replace(lease, age=lease.age + 2 * lock_module.LEASE_SECONDS) if lease.run_id == 'dead' else lease
 
     monkeypatch.setattr(lock_module, 'read', aged)
     locks = [make(f'heir-{number}') for number in range(8)]
