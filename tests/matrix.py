@@ -30,7 +30,9 @@ PACKAGES = ('ca-certificates', 'git', 'make', 'python3', 'python3-venv')
 MINIMAL = ('--variant=minbase', '--format=tar')
 START_SECONDS = 900
 CLONE = '/root/visitors'
+# The first line makes the root a mount of its own, as a machine's is: `ip netns` changes how it propagates.
 INSIDE = """
+mount --bind "$0" "$0"
 mount -t proc proc "$0/proc"
 mount --rbind /sys "$0/sys"
 mount --rbind /dev "$0/dev"
