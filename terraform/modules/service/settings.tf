@@ -1,7 +1,9 @@
 # Everything that an instance reads at boot. instance/parameters.py reads it; a test compares the names.
 
 locals {
-  database_url = "postgresql://%s@${var.database.address}:${var.database.port}/${var.database.database}?sslmode=verify-full"
+  # The file is the one that the AMI has from its bake's database_ca_file, where all containers see it.
+  database_tls = "sslmode=verify-full&sslrootcert=/etc/visitors/database-ca.pem"
+  database_url = "postgresql://%s@${var.database.address}:${var.database.port}/${var.database.database}?${local.database_tls}"
 
   settings = merge(var.application_settings, {
     DATABASE_URL                = format(local.database_url, local.database_user)
