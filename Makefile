@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 BIN := .venv/bin
-FLASK := $(BIN)/flask --app app
+# Flask's own reader of .env ends with a traceback where the file is not UTF-8; the application's says so in a line.
+FLASK := FLASK_SKIP_DOTENV=$${FLASK_SKIP_DOTENV:-flask} $(BIN)/flask --app app
 PYTEST := $(BIN)/python -m pytest
 
 ##@ Start

@@ -6,11 +6,14 @@ import sys
 
 from gunicorn.arbiter import Arbiter
 
+from visitors.key import visitor_key
 from visitors.listening import obstacle
 from visitors.logs import ServerLogger
-from visitors.settings import load_or_exit
+from visitors.settings import exit_if_bad, load_or_exit
 
 settings = load_or_exit()
+# A worker that ended for a bad key would be replaced again and again.
+exit_if_bad(lambda: visitor_key(settings))
 
 bind = f'[{settings.host}]:{settings.port}' if ':' in settings.host else f'{settings.host}:{settings.port}'
 workers = settings.workers

@@ -40,6 +40,8 @@ def read(path: Path) -> Credentials:
         raise psycopg2.OperationalError(f'password file {path}: {error.strerror}') from error
     except UnicodeDecodeError:
         raise psycopg2.OperationalError(f'password file {path}: it is not UTF-8') from None
+    if '\0' in text:
+        raise psycopg2.OperationalError(f'password file {path}: it holds a NUL, more likely it is UTF-16')
     return _named(text) or Credentials(text)
 
 

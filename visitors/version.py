@@ -26,9 +26,7 @@ def read_version(root: Path = ROOT) -> Version:
     number = (root / 'version.txt').read_text(encoding='utf-8').strip()
     try:
         build = json.loads((root / 'build.json').read_text(encoding='utf-8'))
-    except (FileNotFoundError, json.JSONDecodeError):
+        made = Version(str(build['version']), str(build['commit']), str(build['build_time']))
+    except (OSError, ValueError, LookupError, TypeError):  # missing, unreadable, no JSON, or another program's
         return Version(number)
-
-    if str(build['version']).partition('+')[0] != number:
-        return Version(number)
-    return Version(build['version'], build['commit'], build['build_time'])
+    return made if made.version.partition('+')[0] == number else Version(number)

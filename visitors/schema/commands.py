@@ -11,10 +11,9 @@ from flask.cli import with_appcontext
 from flask_migrate.cli import db as migration_commands
 from sqlalchemy.exc import DBAPIError
 
-from visitors.database import describe
 from visitors.schema.boot import bring_up, tell_on_stderr
 from visitors.schema.check import findings
-from visitors.schema.errors import SchemaError
+from visitors.schema.errors import explain, SchemaError
 from visitors.schema.options import Options
 from visitors.schema.revisions import MIGRATIONS
 from visitors.schema.status import read_status, Status
@@ -74,8 +73,8 @@ def status(directory: Path, as_json: bool) -> None:
     """Tell how schema and code stand to each other, who migrates, and how the last deploys went; changes nothing."""
     try:
         found = read_status(current_app.config['SETTINGS'], directory)
-    except (DBAPIError, SchemaError) as error:
-        raise click.ClickException(describe(error)) from error
+    except (DBAPIError, OSError, SchemaError) as error:
+        raise click.ClickException(explain(error)) from error
     click.echo(json.dumps(asdict(found), default=str, indent=2) if as_json else described(found))
 
 

@@ -18,12 +18,14 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.util import CommandError
 import click
 from flask import current_app, has_app_context
+import psycopg2
 from sqlalchemy import Connection, create_engine, func, NullPool, select
+from sqlalchemy.exc import DBAPIError
 
 from visitors import models, passwordfile
 from visitors.schema import state
 from visitors.schema.connection import CLIENT_SETTINGS, SERVER_SETTINGS
-from visitors.schema.errors import FenceBroken, SchemaError
+from visitors.schema.errors import explain, FenceBroken, SchemaError
 from visitors.schema.options import Options
 from visitors.settings import is_embedded, Settings
 
@@ -170,16 +172,23 @@ def _read_only() -> None:
         raise CommandError(f'{url.database} is not there yet: use `{ADVICE}`')
 
     arguments: dict[str, Any] = {} if is_embedded(url) else dict(CLIENT_SETTINGS)
-    if settings.migration_database_password_file:
-        arguments.update(passwordfile.read(settings.migration_database_password_file).arguments)
-    engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
-    with engine.connect() as connection:
-        if not is_embedded(url):
-            connection.execution_options(postgresql_readonly=True)
-        context.configure(connection=connection, target_metadata=models.visitors.metadata, compare_type=True,
-                          include_name=is_compared, render_as_batch=True, dont_mutate=True,
-                          process_revision_directives=_drop_empty_revision)
-        context.run_migrations()
+    try:
+        if settings.migration_database_password_file:
+            arguments.update(passwordfile.read(settings.migration_database_password_file).arguments)
+        engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
+        with engine.connect() as connection:
+            _run_read_only(connection)
+    except (DBAPIError, psycopg2.Error) as error:
+        raise CommandError(f'the database cannot be used: {explain(error)}') from error
+
+
+def _run_read_only(connection: Connection) -> None:
+    if connection.dialect.name != 'sqlite':
+        connection.execution_options(postgresql_readonly=True)
+    context.configure(connection=connection, target_metadata=models.visitors.metadata, compare_type=True,
+                      include_name=is_compared, render_as_batch=True, dont_mutate=True,
+                      process_revision_directives=_drop_empty_revision)
+    context.run_migrations()
 
 
 def is_compared(name: str | None, kind: str, _parents: Any) -> bool:
