@@ -53,7 +53,7 @@ def test_the_parameters_of_the_stack_are_what_an_instance_reads() -> None:
     (tls,) = re.findall(r'^  database_tls = "(.*)"$', source, re.MULTILINE)
     url = f'postgresql://visitors_app@database.example:5432/visitors?{tls}'
     values = {**{name: '1' for name in settings}, **{name: url for name in parameters.URLS}, 'PURGE_OLDER_THAN': '365'}
-    folders = {role: ROOT for role in ('application', 'migration')}
+    folders = {role: ROOT for role in ('application', 'migration', 'requests')}
     plan = parameters.plan('/visitors/test', values, {name: f'arn:{name}' for name in secrets}, {}, folders,
                            has_authorities=True)
     assert set(parameters.URLS) <= settings.keys(), 'this test looks in the wrong place'
