@@ -175,7 +175,7 @@ def test_make_run_takes_settings(clone: Path, log: Path, postgresql_url: str, gi
     as_arguments = given == 'as arguments of make'
     arguments = [f'{name}={value}' for name, value in settings.items()] if as_arguments else []
     with Started([*MAKE, *arguments], clone, log, {} if as_arguments else settings) as started:
-        assert '>Ada<' in started.get().text
+        assert 'A page by Ada<' in started.get().text
         assert started.get('/readyz').json()['ready'] is True
     assert not (clone / 'data').exists(), 'the embedded database was used'
 
@@ -184,7 +184,7 @@ def test_make_run_takes_settings(clone: Path, log: Path, postgresql_url: str, gi
 def test_settings_of_a_file_beside_the_code_are_read(clone: Path, log: Path, command: tuple[str, ...]) -> None:
     (clone / '.env').write_text('PORT=0\nUSER_NAME=Grace\n', encoding='utf-8')
     with Started(command, clone, log, {}) as started:
-        assert '>Grace<' in started.get().text
+        assert 'A page by Grace<' in started.get().text
         assert visits(started) == 2
 
 
@@ -199,7 +199,7 @@ def test_started_from_another_folder_it_finds_what_belongs_to_it(clone: Path, lo
     arguments = [argument.format(clone=clone) for argument in command]
     with Started([sys.executable, *arguments], tmp_path / 'elsewhere', log, {}) as started:
         assert started.get('/version').json()['version'] == '7.8.9'
-        assert '>Grace<' in started.get().text
+        assert 'A page by Grace<' in started.get().text
     assert {path.name for path in (tmp_path / 'elsewhere').iterdir()} == {'version.txt'}
     assert (clone / 'data' / 'visitors.sqlite3').exists()
 
