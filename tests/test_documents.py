@@ -120,3 +120,9 @@ def test_nothing_but_the_counting_writes_visitors(module: str) -> None:
 
 def test_the_containers_own_check_loads_nothing_of_the_application() -> None:
     assert not re.search(r'^(?:from|import) (?!http\.client|sys)', text_of('visitors/healthcheck.py'), re.MULTILINE)
+
+
+def test_every_reported_fault_names_its_tests() -> None:
+    table = rows(text_of('docs/reported-faults.md'))
+    assert [row[0] for row in table] == [str(number) for number in range(1, 39)]
+    assert [row[0] for row in table if not TEST.search(row[-1])] == []
