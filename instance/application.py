@@ -1,10 +1,11 @@
 """Step application: the container that serves, from its start to its last answer."""
 
 import os
+import sys
 import time
 from typing import NoReturn
 
-from instance import boot, container, lifecycle, local, systemd
+from instance import boot, container, follow, lifecycle, local, systemd
 from instance.boot import Deadline
 from instance.container import Container, run_arguments, Size
 from instance.errors import StepFailed
@@ -17,17 +18,34 @@ POLL_SECONDS = 0.2
 
 
 def start(machine: Machine) -> NoReturn:
-    """Become the docker command that runs the application: systemd watches it, and restarts it when it dies."""
+    """Become the process that follows the application's container: systemd watches it, and restarts it when it dies.
+
+    A container of the right image that runs already is adopted: it was left by a follower that was killed.
+    """
     now = time.monotonic()
     boot.change(machine.boot_record, lambda record: record.with_application_started(now))
+    command = _adoption(machine) or _beginning(machine)
+    # A small process instead of this one, which has loaded the AWS SDK.
+    os.execv(sys.executable, container.followed(NAME, command))
+
+
+def _adoption(machine: Machine) -> list[str]:
+    """Return the command that follows the application's container, nothing if none of the right image runs."""
+    try:
+        image = follow.image_of(NAME)
+    except (follow.EngineLost, OSError) as error:
+        raise StepFailed(str(error)) from None
+    if image != machine.image.image_id:
+        return []
+    print(f'container {NAME} runs already and is kept', file=sys.stderr, flush=True)
+    return follow.attach(NAME)
+
+
+def _beginning(machine: Machine) -> list[str]:
     container.check_image(machine.image)
     container.remove(NAME)
     memory = Size.of_this_machine().application_memory
-    command = run_arguments(machine, machine.image, Container(NAME, memory))
-    try:
-        os.execvp(command[0], command)
-    except OSError as error:
-        raise StepFailed(f'{command[0]} cannot be started: {error.strerror}') from None
+    return run_arguments(machine, machine.image, Container(NAME, memory))
 
 
 def wait(machine: Machine) -> str:

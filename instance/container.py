@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import sys
 
 from instance import programs, urls
 from instance.errors import StepFailed
@@ -82,6 +83,11 @@ def run_arguments(machine: Machine, image: Image, container: Container, command:
     ]
 
 
+def followed(name: str, command: Sequence[str]) -> list[str]:
+    """Return the command that runs a docker client for as long as its container lives, whatever the engine does."""
+    return [sys.executable, '-m', 'instance.follow', name, *command]
+
+
 def _mounts(machine: Machine, container: Container) -> list[str]:
     # Folders and not files: a file that is replaced would stay the old one in the container.
     folders = [f'type=bind,source={machine.secrets(role)},target={inside(machine, machine.secrets(role))},readonly'
@@ -113,7 +119,11 @@ def check_image(image: Image) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove what a machine that lost its power, or an engine that was killed, has left of a container."""
+    """Remove what a machine that lost its power, or an engine that was killed, has left of a container.
+
+    One that runs is told to end first, so that it finishes what it has begun.
+    """
+    stop(name)
     ended = programs.outcome('docker', 'rm', '--force', name, seconds=SECONDS)
     if ended.code and 'No such container' not in ended.stderr:
         raise StepFailed(f'docker rm {name}: {ended.last_words}')

@@ -45,7 +45,7 @@ def run(machine: Machine) -> str:
     command = run_arguments(machine, machine.image,
                             Container(NAME, memory, 'migration', ('application', 'migration')), COMMAND)
     with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, record.instance_id)):
-        code, lines = _watched(command, seconds)
+        code, lines = _watched(container.followed(NAME, command), seconds)
     if code:
         raise StepFailed(f'{meaning(code)}: {last_words(lines)}', code)
     return 'the schema fits'

@@ -22,7 +22,7 @@ def run(machine: Machine) -> str:
     command = run_arguments(machine, machine.image, Container(NAME, COMMAND_MEMORY),
                             ('flask', 'purge', '--older-than', str(days)))
     try:
-        ended = programs.outcome(*command, seconds=SECONDS)
+        ended = programs.outcome(*container.followed(NAME, command), seconds=SECONDS)
     except StepFailed:
         container.stop(NAME)
         raise

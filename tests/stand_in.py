@@ -32,8 +32,13 @@ def docker(folder: Path, arguments: Sequence[str]) -> int:
         return int(answer.get('code', 0))
     if arguments[0] == 'run':
         return run(folder, arguments)
+    if arguments[0] == 'attach':
+        return attach(folder, arguments[-1])
     if arguments[0] == 'stop':
         return stop(folder, arguments[-1])
+    if arguments[:2] == ['container', 'inspect'] and is_running(folder, arguments[-1]):
+        print('true', (folder / f'{arguments[-1]}.image').read_text(encoding='utf-8'))
+        return 0
     sys.stderr.write(f'Error: No such container: {arguments[-1]}\n')
     return 1
 
@@ -58,9 +63,28 @@ def run(folder: Path, arguments: Sequence[str]) -> int:
     name = next(option for option in options if option.startswith('--name=')).removeprefix('--name=')
     process = subprocess.Popen([*FLASK, *command[1:]] if command else GUNICORN, cwd=ROOT, env=environment(options))
     (folder / f'{name}.pid').write_text(str(process.pid), encoding='utf-8')
+    (folder / f'{name}.image').write_text(arguments[image], encoding='utf-8')
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     code = process.wait()
     return 128 - code if code < 0 else code
+
+
+def attach(folder: Path, name: str) -> int:
+    """Wait for the end of a container that an earlier call has started; signals are passed on to it."""
+    signal.signal(signal.SIGTERM, lambda *_: stop(folder, name))
+    while is_running(folder, name):
+        time.sleep(0.1)
+    return 0
+
+
+def is_running(folder: Path, name: str) -> bool:
+    """Return whether the process of a container lives."""
+    try:
+        pid = (folder / f'{name}.pid').read_text(encoding='utf-8')
+        state = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != 'Z'
 
 
 def environment(options: Sequence[str]) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Step application: how the container of the application is started, asked and ended."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -11,9 +13,11 @@ import time
 import pytest
 import requests
 
+from instance import follow
 from instance.container import MEBIBYTE, Size
 from instance.errors import StepFailed
 from tests.cloud import Cloud
+from tests.images.containers import eventually
 from tests.machine import FolderMachine, IMAGE, IMAGE_ID, last_line, STEP_SECONDS, value_of
 from tests.postgresql import free_port
 from tests.server import BROWSER
@@ -119,6 +123,110 @@ def test_a_process_list_and_a_container_show_no_secret(machine: FolderMachine, c
         assert value not in shown
     assert 'MIGRATION_' not in json.dumps([environments, run_of(machine, 'visitors')])
     assert 'secrets/migration' not in json.dumps(run_of(machine, 'visitors'))
+
+
+def docker_clients(process: subprocess.Popen[str]) -> list[int]:
+    """Return the client that runs a step's container, or is attached to it; not one that only asks."""
+    return [pid for pid in processes_of(process.pid)[1:] if {b'run', b'attach'} & words_of(pid)]
+
+
+def words_of(pid: int) -> set[bytes]:
+    try:
+        with open(f'/proc/{pid}/cmdline', 'rb') as file:
+            words = file.read().split(b'\0')
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    return set(words) if any(word.endswith(b'/stand_in.py') for word in words) else set()
+
+
+def answers_during(port: int, act: Callable[[], None]) -> set[int]:
+    """Return the status of every answer while something happens; each request is a connection of its own."""
+    statuses: list[int] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.is_set():
+            statuses.append(requests.get(f'http://127.0.0.1:{port}/livez', timeout=10).status_code)
+
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(ask)
+        try:
+            act()
+        finally:
+            is_over.set()
+        asking.result()
+    return set(statuses)
+
+
+def test_an_engine_that_dies_again_and_again_interrupts_no_answer_and_ends_nothing(
+        machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
+    port = prepare(machine, cloud, postgresql_url)
+    with started(machine) as process:
+        assert machine.run('application', 'wait').returncode == 0
+
+        def lose_the_client_six_times() -> None:
+            for number in range(6):
+                eventually(lambda: len(docker_clients(process)) == 1, 60, 'a client follows the container')
+                os.kill(docker_clients(process)[0], signal.SIGKILL)
+                eventually(lambda: len(attachments(machine)) == number + 1, 60, 'it is attached to again')
+
+        assert answers_during(port, lose_the_client_six_times) == {200}
+        assert process.poll() is None, 'the unit has not died, so systemd counts nothing'
+        assert machine.run('application', 'stop').returncode == 0
+        assert process.wait(20) == 0
+    assert run_of(machine, 'visitors'), 'it was started once'
+
+
+def attachments(machine: FolderMachine) -> list[list[str]]:
+    return [call for call in machine.calls('docker') if call[0] == 'attach']
+
+
+def test_a_live_container_of_the_right_image_is_adopted(machine: FolderMachine, cloud: Cloud,
+                                                        postgresql_url: str) -> None:
+    port = prepare(machine, cloud, postgresql_url)
+    with started(machine) as killed:
+        assert machine.run('application', 'wait').returncode == 0
+        (client,) = docker_clients(killed)
+        killed.kill()
+        os.kill(client, signal.SIGKILL)
+        killed.wait(20)
+        with started(machine) as process:
+            eventually(lambda: bool(attachments(machine)), 60, 'the container is attached to')
+            assert requests.get(f'http://127.0.0.1:{port}/livez', timeout=10).ok
+            assert run_of(machine, 'visitors'), 'the first start is the only one'
+            process.terminate()
+            assert process.wait(20) == 0, 'a signal reaches a container that was adopted'
+
+
+def test_a_live_container_of_another_image_is_stopped_before_it_is_removed(
+        machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
+    prepare(machine, cloud, postgresql_url)
+    with started(machine) as killed:
+        assert machine.run('application', 'wait').returncode == 0
+        (client,) = docker_clients(killed)
+        killed.kill()
+        os.kill(client, signal.SIGKILL)
+        before = verbs_of(machine).count('run')
+        (machine.programs / 'visitors.image').write_text(f'sha256:{"0" * 64}', encoding='utf-8')
+        with started(machine):
+            eventually(lambda: verbs_of(machine).count('run') == before + 1, 60, 'another container is started')
+            assert machine.run('application', 'wait').returncode == 0
+    verbs = verbs_of(machine)
+    assert 'attach' not in verbs
+    last = len(verbs) - verbs[::-1].index('run')
+    assert verbs[last - 3:last] == ['stop', 'rm', 'run']
+
+
+def verbs_of(machine: FolderMachine) -> list[str]:
+    return [call[0] for call in machine.calls('docker')]
+
+
+def test_an_engine_that_does_not_come_back_ends_the_unit_for_good(machine: FolderMachine,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.answer_docker({'container inspect': {'code': 1, 'stderr': 'Cannot connect to the Docker daemon\n'}})
+    machine.enter(monkeypatch)
+    monkeypatch.setattr('instance.follow.ENGINE_SECONDS', 1)
+    assert follow.main('visitors', ['false']) == follow.ENGINE_LOST
 
 
 def processes_of(pid: int) -> list[int]:

@@ -8,12 +8,15 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
 import pytest
 import requests
 
+from instance.checks import METADATA_ADDRESSES, REACHED
+from instance.container import USER
 from rehearsal.cloud import Rehearsal
 from tests.images.containers import counted, eventually, PORT
 from tests.installation import Database, Installation, PROFILE
@@ -138,6 +141,41 @@ def test_all_of_them_prove_themselves_to_their_group_and_its_balancer(three: lis
 def test_they_count_together(three: list[Machine]) -> None:
     visits = [counted(machine.get('/'))[0] for machine in three]
     assert visits == [visits[0], visits[0] + 1, visits[0] + 2]
+
+
+def test_the_application_reaches_no_metadata_service_and_root_does(three: list[Machine]) -> None:
+    ask = shlex.quote(REACHED)
+    asked = ' '.join(METADATA_ADDRESSES)
+    user = three[0].root('docker exec visitors python -c "import os; print(os.getuid())"')
+    assert user == str(USER)
+    assert three[0].root(f'docker exec visitors python -c {ask} {asked}') == ''
+    assert three[0].root(f'python3 -c {ask} {asked}') == METADATA_ADDRESSES[0]
+
+
+def test_an_engine_that_is_restarted_or_killed_interrupts_no_visit_and_turns_nothing_off(three: list[Machine]) -> None:
+    machine = three[0]
+    began = 'docker inspect --format={{.State.StartedAt}} visitors'
+    started = machine.root(began)
+    statuses: list[int] = []
+    is_over = threading.Event()
+
+    def visit() -> None:
+        while not is_over.is_set():
+            statuses.append(machine.get('/').status_code)
+
+    with ThreadPoolExecutor(2) as threads:
+        visiting = [threads.submit(visit) for _ in range(2)]
+        try:
+            machine.root('systemctl reset-failed docker.service; for number in 1 2 3 4 5 6; do '
+                         'systemctl reset-failed docker.service; systemctl restart docker.service; done')
+            machine.root('kill -9 $(pidof dockerd)')
+            eventually(lambda: machine.root(f'{began} || true') == started, 60, 'the engine has its container again')
+        finally:
+            is_over.set()
+        for each in visiting:
+            each.result()
+    assert len(statuses) > 20 and set(statuses) == {200}
+    assert machine.root('systemctl show --property=NRestarts --value visitors.service') == '0'
 
 
 def test_the_record_of_a_boot_holds_each_phase(three: list[Machine]) -> None:
