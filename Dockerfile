@@ -1,6 +1,7 @@
 # The application as an image. `make image` gives the arguments; nothing here needs BuildKit.
 # Any image with Python 3.11 to 3.14, pip and the venv module will do as its base.
-ARG PYTHON_IMAGE=python:3.13-slim-trixie
+# By tag and digest: the update bot (renovate.json) moves both, so that each build of a commit has the same base.
+ARG PYTHON_IMAGE=python:3.13-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 # The packages. Made anew when the base, requirements.txt or this stage changes, not when the code does.
 FROM ${PYTHON_IMAGE} AS dependencies

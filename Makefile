@@ -81,11 +81,13 @@ check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, m
 	@$(BIN)/mypy .
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/yamllint --strict .
+	@$(BIN)/check-jsonschema --builtin-schema vendor.renovate renovate.json
 	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 	@$(BIN)/shellcheck .ci/run tests/facts tests/install-packages
 	@FLASK_SKIP_DOTENV=1 $(FLASK) schema check
 	@$(MAKE) check-requirements
 	@$(MAKE) check-packer
+	@$(BIN)/python -m tests.audit $(LOCKS)
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
 
 # The Pythons that everything here installs on, whether they are on this machine or not.
@@ -109,7 +111,7 @@ check-packer: export CHECKPOINT_DISABLE := 1
 check-packer: $(BIN)/.installed-tests ## check the template and the playbooks of the machine image
 	@tests/install-packages tests/packages.check.txt
 	@packer fmt -check packer || { echo 'packer fmt packer puts it right' >&2; exit 1; }
-	@packer validate -var=region=eu-central-1 -var=base_ami=ami-0123456789abcdef0 packer
+	@packer validate -var=region=eu-central-1 -var=base_ami=ami-0123456789abcdef0 -var='ssh_source_cidrs=["198.51.100.7/32"]' packer
 	@cd packer/ansible && ansible-lint --nocolor -qq
 
 # Providers come from a folder of this machine where there is one, else from their registry.
@@ -157,6 +159,9 @@ mutation: $(BIN)/.installed-tests ## change what counts and decides, one place a
 	@rm --recursive --force mutants
 	@nice $(BIN)/mutmut run --max-children 2
 	@nice $(BIN)/python -m tests.mutation
+
+# The files of pinned packages.
+LOCKS := requirements.txt requirements.test.txt release/requirements.txt packer/ansible/requirements.txt
 
 # What looks like a secret and is none, by its form; what is in one place only says so there, as a comment on its line:
 # `pragma: allowlist secret`. Pinned hashes, names of revisions, URLs that show where a password would stand, names of
@@ -214,8 +219,9 @@ down: compose ## stop what `make up` has started; the data stay
 
 ##@ Maintain
 
+# The update bot reads each lock's command from its first lines.
 # One lock for every interpreter and platform: --universal keeps what another one needs beside a marker, with its hashes.
-LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes
 
 .PHONY: requirements
 requirements: $(BIN)/.installed-tests ## lock the newest versions of what the files requirements*.in name
