@@ -69,7 +69,7 @@ variable "ssh_username" {
 variable "ssh_interface" {
   type        = string
   description = "Where SSH goes: public_ip, private_ip, public_dns, private_dns; or session_manager, without a port."
-  default     = "private_ip"
+  default     = "public_ip"
   validation {
     condition = contains([
       "public_ip", "private_ip", "public_dns", "private_dns", "session_manager"
@@ -80,8 +80,7 @@ variable "ssh_interface" {
 
 variable "ssh_source_cidrs" {
   type        = list(string)
-  description = "Who may reach SSH while it is built: your address, as in 198.51.100.7/32. Default: private ones."
-  default     = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
+  description = "Who may reach SSH while it is built: your address, as in 198.51.100.7/32; `release bake` finds it."
   validation {
     condition = (
       length(var.ssh_source_cidrs) > 0 &&
@@ -305,6 +304,13 @@ locals {
   app_tags     = merge(local.tags, { Name = "visitors ${var.version}", Stage = "app" })
   builder_tags = merge(local.tags, { Name = "visitors builder ${var.version}", Stage = "builder" })
 
+  # The proxy of Packer 1.6 has an RSA key and signs with SHA-1, which OpenSSH 8.8 and newer accept only if asked to. It
+  # listens on this machine's loopback, and its way to the instance is the communicator's own.
+  proxy_arguments = [
+    for argument in ["--ssh-extra-args=-o HostKeyAlgorithms=+ssh-rsa -o PubkeyAcceptedKeyTypes=+ssh-rsa"] : argument
+    if var.ssh_interface == "session_manager"
+  ]
+
   # Colours and interpreters are told by the configuration; what is here depends on where this file lies.
   ansible_environment = ["ANSIBLE_CONFIG=${local.ansible}/ansible.cfg"]
 }
@@ -379,10 +385,10 @@ build {
     user             = var.ssh_username
     use_proxy        = var.ssh_interface == "session_manager"
     ansible_env_vars = local.ansible_environment
-    extra_arguments = ["--extra-vars=${jsonencode({
+    extra_arguments = concat(local.proxy_arguments, ["--extra-vars=${jsonencode({
       inventory_folder  = abspath(var.inventory_folder)
       inventory_version = var.version
-    })}"]
+    })}"])
   }
 
   post-processor "manifest" {
@@ -408,7 +414,7 @@ build {
     user             = var.ssh_username
     use_proxy        = var.ssh_interface == "session_manager"
     ansible_env_vars = local.ansible_environment
-    extra_arguments = ["--extra-vars=${jsonencode({
+    extra_arguments = concat(local.proxy_arguments, ["--extra-vars=${jsonencode({
       inventory_folder             = abspath(var.inventory_folder)
       inventory_version            = var.version
       access_ssh_enabled           = var.ssh_enabled
@@ -420,7 +426,7 @@ build {
       application_commit           = var.commit
       application_build_time       = var.build_time
       application_database_ca_file = var.database_ca_file == "" ? "" : abspath(var.database_ca_file)
-    })}"]
+    })}"])
   }
 
   post-processor "manifest" {

@@ -11,6 +11,9 @@ from release.errors import AwsFailed, NotReady
 
 SETTING = 'VISITORS_ARTEFACTS'
 INPUTS = 'inputs.json'
+# The list that the role inventory writes: part, name and version, between tabs.
+PACKAGES = 'packages.tsv'
+ENGINE = 'docker.io'
 ABSENT = ('NoSuchKey', '404')
 S3_PLACE = re.compile(r's3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?')
 
@@ -156,3 +159,12 @@ def inputs_of(store: Store, ami: str) -> dict[str, str] | None:
     """Return what went into an image, or nothing where that is not kept."""
     content = store.get(ami, INPUTS)
     return dict(json.loads(content)) if content is not None else None
+
+
+def version_of(folder: Path, package: str) -> str:
+    """Return the version of a package of the machine by the list in a folder; nothing where the list has none."""
+    try:
+        rows = [line.split('\t') for line in (folder / PACKAGES).read_text(encoding='utf-8').splitlines()]
+    except FileNotFoundError:
+        return ''
+    return next((version for part, name, version in rows if (part, name) == ('machine', package)), '')

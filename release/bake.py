@@ -1,12 +1,13 @@
 """From a container image to a released machine image: what is there already is taken, the rest is baked once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 import shutil
+import sys
 
-from release import artefacts, images, key, leftovers, scan
+from release import artefacts, images, key, leftovers, scan, wayin
 from release.artefacts import Store
 from release.container import ContainerImage, Source
 from release.errors import NotReady, ToolFailed
@@ -23,6 +24,10 @@ AVAILABLE_SECONDS = 1200.0
 SELFTEST_SECONDS = 900.0
 BROKEN = ('deregistered', 'disabled', 'error', 'failed', 'invalid')
 WORK = Path('build') / 'bake'
+# packer/ansible/requirements.in has the same border.
+ANSIBLE_PYTHON = (3, 12)
+OLD_ANSIBLE = ('the ansible-core for this Python gets no more fixes; bake with Python 3.12 or newer '
+               '(make bake PYTHON=python3.13, in a checkout without .venv)')
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Bake:
         self._work = run.root / WORK / run.run_id
         self._packer = Packer(run.root, run.environ, run.progress)
         self._held: list[Lock] = []
+        self._ssh: Mapping[str, Sequence[str]] = {}
         self._not_these: set[str] = set()
         self.outcome = Outcome()
 
@@ -110,6 +116,8 @@ class Bake:
                 return image
             image = self._complete(plan.app)
             if image is None:
+                self._warn_of_old_ansible()
+                self._ssh = wayin.ssh_variables(self._run.aws, self._run.environ, self._wish.subnet)
                 base = self._base(plan)
                 image = self._baked(plan, plan.app, {
                     'base_ami': base.ami, 'image_archive': str(archive.absolute()),
@@ -118,6 +126,10 @@ class Bake:
             verify(self._run, image.ami, self._run.deadline.within(SELFTEST_SECONDS), self._wish.subnet, self._renew)
             self.outcome.verified = True
             return image
+
+    def _warn_of_old_ansible(self) -> None:
+        if sys.version_info < ANSIBLE_PYTHON:
+            self._run.progress.note(OLD_ANSIBLE)
 
     def _base(self, plan: 'Plan') -> Image:
         image = self._complete(plan.base)
@@ -174,7 +186,8 @@ class Bake:
     def _build(self, plan: 'Plan', stage: Stage, particular: Mapping[str, str]) -> Image:
         run, output = self._run, self._work / stage.name / 'output'
         output.mkdir(parents=True, exist_ok=True)
-        variables = {**plan.variables(run, stage), 'inventory_folder': str(output), 'subnet_id': self._wish.subnet}
+        variables: dict[str, str | Sequence[str]] = {
+            **plan.variables(run, stage), **self._ssh, 'inventory_folder': str(output), 'subnet_id': self._wish.subnet}
         build = Build(stage.name, {**variables, **particular}, self._work / stage.name)
         ami = self._packer.build(build, run.deadline.within(PACKER_SECONDS), self._renew)
         if plan.is_outdated(run):
@@ -184,7 +197,7 @@ class Bake:
             run.deadline.within(AVAILABLE_SECONDS).until(lambda: _available(run, ami), f'{ami} to become available',
                                                          meanwhile=self._renew)
             artefacts.keep(self._store, ami, [*sorted(output.iterdir()), build.manifest], stage.inputs)
-            images.tag(run.aws, ami, **key.as_tags(stage.inputs))
+            images.tag(run.aws, ami, **key.as_tags(stage.inputs), **_engine_tag(output))
             images.demand_tokens(run.aws, ami)
         return images.get(run.aws, ami)
 
@@ -242,6 +255,11 @@ class Plan:
 
 def _stages(run: Run, source_ami: str, container: ContainerImage) -> tuple[Stage, Stage]:
     return stages(run.root, run.environ, source_ami, container.image_id)
+
+
+def _engine_tag(output: Path) -> dict[str, str]:
+    version = artefacts.version_of(output, artefacts.ENGINE)
+    return {images.ENGINE_TAG: version} if version else {}
 
 
 def _available(run: Run, ami: str) -> bool | None:

@@ -16,6 +16,7 @@ SOURCE_NAME = 'debian-13-amd64-*'
 TAG_LENGTH = 256
 NO_SNAPSHOT = 'InvalidSnapshot.NotFound'
 DEREGISTERED = 'deregistered'
+ENGINE_TAG = 'Engine'
 UNKNOWN_IMAGE = ('InvalidAMIID.NotFound', 'InvalidAMIID.Malformed', 'InvalidAMIID.Unavailable')
 
 
@@ -45,6 +46,11 @@ class Image:
     def version(self) -> str:
         """The version of the application in it."""
         return self.tags.get('Version', '')
+
+    @property
+    def engine(self) -> str:
+        """The exact version of the container engine in it, which its inputs name by the release line only."""
+        return self.tags.get(ENGINE_TAG, '')
 
     @property
     def is_ours(self) -> bool:

@@ -30,7 +30,7 @@ class Build:
     """One build that Packer is to make: which, with which variables, and where its output goes."""
 
     name: str
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | Sequence[str]]
     folder: Path
 
     @property

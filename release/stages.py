@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from release import images, key
+from release import artefacts, images, key
 from release.artefacts import inputs_of, Store
 from release.aws import Aws
 from release.errors import ReleaseError
@@ -35,7 +35,8 @@ class Difference:
         if not self.against:
             return 'there is no image to compare with'
         rank = 'running' if self.runs else 'newest'
-        what = f'{self.against.ami} ({self.against.version or self.against.stage}, {rank})'
+        engine = f', {artefacts.ENGINE} {self.against.engine}' if self.against.engine else ''
+        what = f'{self.against.ami} ({self.against.version or self.against.stage}, {rank}{engine})'
         if not self.changes:
             return f'the same inputs as {what}'
         return '\n'.join([f'against {what}:', *(f'  {change}' for change in self.changes)])

@@ -110,6 +110,7 @@ def _explained(differences: Mapping[str, Difference], keys: Mapping[str, str]) -
     return Result(text, {stage: {
         'key': keys[stage],
         'against': difference.against and difference.against.ami,
+        'engine': difference.against and difference.against.engine,
         'running': difference.runs,
         'changes': [asdict(change) for change in difference.changes],
     } for stage, difference in differences.items()})

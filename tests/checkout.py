@@ -69,10 +69,12 @@ build {
 ANSIBLE = f"""["ansible-playbook --inventory=localhost, --connection=local packer/ansible/%(stage)s.yml",
     "--extra-vars=ansible_python_interpreter={sys.executable}", "--extra-vars=inventory=${{var.inventory_folder}}"]"""
 WORDS = """["echo 'TASK [%(stage)s : The machine is patient] *****'; sleep 1;",
-    "echo '{}' > ${var.inventory_folder}/sbom.spdx.json"]"""
+    "echo '{}' > ${var.inventory_folder}/sbom.spdx.json;",
+    "printf 'machine\\\\tdocker.io\\\\t26.1.5+dfsg1-9\\\\n' > ${var.inventory_folder}/packages.tsv"]"""
 VARIABLES = ('region', 'source_ami', 'base_ami', 'image_archive', 'image_name', 'image_id', 'version', 'commit',
              'build_time', 'input_hash', 'run_id', 'build_url', 'created_by', 'manifest', 'inventory_folder',
-             'subnet_id', 'ec2_endpoint')
+             'subnet_id', 'ec2_endpoint', 'ssh_source_cidrs')
+TEXT, TYPES = 'default = ""', {'ssh_source_cidrs': 'type = list(string)'}
 PLAYBOOK = """
 - name: The %(stage)s image
   hosts: all
@@ -169,7 +171,8 @@ class Checkout:
     def environment(self, **settings: str) -> dict[str, str]:
         """Return an environment for the release tool, free of what the caller's own happens to hold."""
         kept = {name: os.environ[name] for name in ('HOME', 'LANG', 'PATH') if name in os.environ}
-        return {**kept, **self.account.environment, 'PYTHONUNBUFFERED': '1', **settings}
+        return {**kept, **self.account.environment, 'PYTHONUNBUFFERED': '1',
+                'PKR_VAR_ssh_interface': 'private_ip', **settings}
 
     def start(self, *arguments: str, **settings: str) -> 'subprocess.Popen[str]':
         """Start the release tool in a process group of its own, as a shell does that has a terminal."""
@@ -232,7 +235,7 @@ def without(program: str, environ: Mapping[str, str], folder: Path) -> str:
 
 
 def _template(provision: str) -> str:
-    variables = '\n'.join(f'variable "{name}" {{\n  default = ""\n}}' for name in VARIABLES)
+    variables = '\n'.join(f'variable "{name}" {{\n  {TYPES.get(name, TEXT)}\n}}' for name in VARIABLES)
     builds = '\n'.join(BUILD % {'stage': stage, 'source': source, 'provision': provision % {'stage': stage}}
                        for stage, source in (('base', 'source_ami'), ('app', 'base_ami')))
     return TEMPLATE % {'variables': variables, 'builds': builds}

@@ -43,6 +43,8 @@ def test_an_image_tells_what_it_was_made_of(checkout: Checkout, account: Account
     assert tags['BuildUrl'] == 'https://gitlab.example.org/job/7'
     assert (tags['Released'], tags['Verified']) == ('true', 'passed 1.0.2+build.41')
     assert {tag['Key']: tag['Value'] for tag in base['Tags']}['SourceAmi'] == SOURCE_AMI
+    assert tags['Engine'] == '26.1.5+dfsg1-9', 'the exact version, where the inputs have a release line'
+    assert 'docker.io 26.1.5+dfsg1-9' in checkout.bake('--explain').out
     assert (base['ImdsSupport'], app['ImdsSupport']) == ('v2.0', 'v2.0')
 
 
@@ -101,7 +103,7 @@ def test_an_explanation_compares_with_what_runs_rather_than_the_newest(checkout:
     checkout.write('instance/new.py', '')
     newest = checkout.bake().out
     told = checkout.bake('--explain').out
-    assert f'against {running} (1.0.2+build.41, running)' in told, told
+    assert f'against {running} (1.0.2+build.41, running, docker.io 26.1.5+dfsg1-9)' in told, told
     assert newest not in told
     assert 'new      instance/new.py' in told
 
@@ -111,7 +113,7 @@ def test_what_a_bake_leaves_beside_an_image_is_found_by_its_id(checkout: Checkou
     fetched = checkout.release('artefacts', ami, '--to', str(tmp_path / 'fetched'))
     assert fetched.code == 0, fetched
     assert sorted(Path(line).name for line in fetched.out.splitlines()) == [
-        'inputs.json', 'manifest.json', 'sbom.spdx.json']
+        'inputs.json', 'manifest.json', 'packages.tsv', 'sbom.spdx.json']
     inputs = json.loads((tmp_path / 'fetched' / ami / 'inputs.json').read_text(encoding='utf-8'))
     assert inputs['image'] == checkout.image_id
 
