@@ -214,7 +214,7 @@ def test_an_instance_finds_every_parameter_that_it_reads(stack: Stack) -> None:
     found = {each['Name']: each for page in pages for each in page['Parameters']}
     assert {each['Type'] for each in found.values()} == {'String'}
     url = found['/visitors/staging/settings/DATABASE_URL']['Value']
-    assert re.fullmatch(r'postgresql://visitors_app@[^:/]+:5432/visitors\?sslmode=verify-full', url)
+    assert re.match(r'postgresql://visitors_app@[^:/]+:5432/visitors\?sslmode=verify-full&sslrootcert=/', url)
 
 
 def test_a_destroy_leaves_nothing_but_what_protection_keeps(stack: Stack) -> None:
