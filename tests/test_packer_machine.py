@@ -175,6 +175,47 @@ def test_the_verification_finds_what_sysprep_would_have_removed(builder: Builder
     assert leftover in run.output
 
 
+# The template's own way of running Ansible through Packer's proxy, on a machine that is there already: Session Manager
+# only carries the connection below it.
+PROXIED = """
+source "null" "visitors" {
+  communicator         = "ssh"
+  ssh_host             = "%(address)s"
+  ssh_username         = "admin"
+  ssh_private_key_file = "%(key)s"
+}
+build {
+  source "null.visitors" {
+    name = "base"
+  }
+%(provisioner)s
+}
+"""
+
+
+@pytest.mark.parametrize('interface', ['session_manager', 'private_ip'])
+def test_packer_runs_ansible_whichever_way_it_reaches_the_machine(builder: Builder, tmp_path: Path,
+                                                                  interface: str) -> None:
+    template = (ROOT / 'packer' / 'ami.pkr.hcl').read_text(encoding='utf-8')
+    (provisioner,) = re.findall(r'^  provisioner "ansible" \{\n.*?^  \}$', template[template.index('name = "base"'):
+                                template.index('name = "app"')], re.MULTILINE | re.DOTALL)
+    (tmp_path / 'ask.yml').write_text('- hosts: all\n  gather_facts: false\n  tasks:\n'
+                                      '    - ansible.builtin.command: cat /etc/hostname\n', encoding='utf-8')
+    provisioner = re.sub(r'playbook_file .*', f'playbook_file = "{tmp_path}/ask.yml"', provisioner)
+    head = template[:template.index('source "amazon-ebs"')].replace('path.root', f'"{ROOT}/packer"')
+    (tmp_path / 'proxied.pkr.hcl').write_text(head + PROXIED % {
+        'address': builder.machine.described['PrivateIpAddress'], 'key': builder.machine.key,
+        'provisioner': provisioner}, encoding='utf-8')
+    command = ['packer', 'build', '-color=false', f'-var=ssh_interface={interface}',
+               '-var=ssh_source_cidrs=["198.51.100.7/32"]', str(tmp_path / 'proxied.pkr.hcl')]
+    environment = {**os.environ, 'CHECKPOINT_DISABLE': '1',
+                   'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PLAY_SECONDS,
+                          check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert 'changed=1' in done.stdout
+
+
 @pytest.mark.usefixtures('played')
 def test_an_archive_with_another_image_than_the_one_meant_is_refused(builder: Builder) -> None:
     other = f'sha256:{"7" * 64}'
