@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from instance import lifecycle, migrate
+from instance import container, lifecycle, migrate
 from instance.errors import StepFailed
 from instance.lifecycle import kept_waiting
 from instance.migrate import last_words, meaning
@@ -151,8 +151,9 @@ def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine,
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
     answer_migration(machine, 0)
     assert ended(machine)[0] == 0
-    assert [call[0] for call in machine.calls('docker')] == ['image', 'rm', 'run']
-    assert machine.calls('docker')[1] == ['rm', '--force', 'visitors-migrate']
+    calls = machine.calls('docker')
+    assert [call[0] for call in calls[:4]] == ['image', 'stop', 'rm', 'run']
+    assert calls[2] == ['rm', '--force', 'visitors-migrate']
 
 
 def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
@@ -163,6 +164,7 @@ def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMac
     machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'until': begun, 'touches': stopped},
                            'run': {'stderr': 'I am at work\n', 'begins': begun, 'until': stopped}})
     entered = machine.enter(monkeypatch)
+    monkeypatch.setattr(container, 'remove', lambda name: None)  # it stops first, and here a stop waits for the start
     age_boot(machine, 1200 - 300 - 1)
     with pytest.raises(StepFailed, match=r'^the schema was not ready within [01] s: I am at work$') as failed:
         migrate.run(entered)
