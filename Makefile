@@ -64,7 +64,7 @@ test-image: $(BIN)/.installed-tests ## test the machine image and what boots fro
 	@$(PYTEST) -m machine $(TESTS)
 
 .PHONY: test-stack
-test-stack: $(BIN)/.installed-tests ## apply the stack of terraform/ to a rehearsal without machines; needs root
+test-stack: $(BIN)/.installed-tests ## apply terraform/ to a rehearsal without machines (needs root, about 10 minutes; not in .ci/run)
 	@$(PYTEST) -m stack $(TESTS)
 
 .PHONY: test-machine
