@@ -76,7 +76,7 @@ test-machine: $(BIN)/.installed-tests ## test virtual machines, and the machine 
 	@$(PYTEST) -m virtual $(TESTS)
 
 .PHONY: check
-check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations, image templates and secrets
+check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations, image templates, vulnerabilities and secrets
 	@$(BIN)/flake8 .
 	@$(BIN)/mypy .
 	@$(BIN)/hadolint Dockerfile

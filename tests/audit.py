@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+from threading import Thread
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -47,12 +48,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def probe(database: str) -> None:
     """Return if the database answers a question, in seconds."""
+    failures: list[object] = []
+    # In a thread, because no time-out of a connection bounds the look-up of a name.
+    thread = Thread(target=_ask, args=(database, failures), daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    if thread.is_alive():
+        raise Unreachable(f'no answer within {PROBE_SECONDS:g} s')
+    if failures:
+        raise Unreachable(failures[0])
+
+
+def _ask(database: str, failures: list[object]) -> None:
     try:
         request = Request(database, data=QUESTION, headers={'Content-Type': 'application/json'})
         with urlopen(request, timeout=PROBE_SECONDS) as answer:
             json.load(answer)
     except (URLError, OSError, ValueError) as error:
-        raise Unreachable(getattr(error, 'reason', error)) from None
+        failures.append(getattr(error, 'reason', error))
 
 
 def audit(files: Sequence[str], database: str, seconds: float) -> tuple[list[str], int]:

@@ -109,6 +109,13 @@ def test_a_database_that_falls_silent_is_waited_for_no_longer_than_said(
     assert 'NOT AUDITED' in done.stderr and 'no verdict within 3 s' in done.stderr
 
 
+def test_a_database_that_never_answers_holds_nothing_up(
+        database: Callable[[Answer], Database], tmp_path: Path) -> None:
+    done = audit(tmp_path, database(lambda name: None).url)
+    assert done.returncode == 0, done
+    assert 'no answer within 4 s' in done.stderr or 'timed out' in done.stderr
+
+
 def test_a_file_that_cannot_be_audited_fails(database: Callable[[Answer], Database], tmp_path: Path) -> None:
     done = audit(tmp_path, database(lambda name: {}).url, pins='flask>=3\n')
     assert done.returncode == 1, done
