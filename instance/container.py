@@ -121,7 +121,7 @@ def check_image(image: Image) -> None:
 def remove(name: str) -> None:
     """Remove what a machine that lost its power, or an engine that was killed, has left of a container.
 
-    One that runs is told to end first, so that it finishes what it has begun.
+    A running one is stopped first, so that it finishes its answers.
     """
     stop(name)
     ended = programs.outcome('docker', 'rm', '--force', name, seconds=SECONDS)

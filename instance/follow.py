@@ -27,7 +27,7 @@ class Follower:
         self._ended_by = 0
 
     def follow(self, command: Sequence[str]) -> int:
-        """Run the client that starts a container, or attaches to it, and return what the container has ended with."""
+        """Run the client that starts a container, or attaches to it, and return the container's exit code."""
         is_attached = command == attach(self._name)
         while not self._ended_by:
             self._client = subprocess.Popen(command, stdin=subprocess.DEVNULL)

@@ -169,6 +169,7 @@ def test_an_engine_that_is_restarted_or_killed_interrupts_no_visit_and_turns_not
             machine.root('systemctl reset-failed docker.service; for number in 1 2 3 4 5 6; do '
                          'systemctl reset-failed docker.service; systemctl restart docker.service; done')
             machine.root('kill -9 $(pidof dockerd)')
+            # The command fails while the engine is down; what decides is the moment that it prints.
             eventually(lambda: machine.root(f'{began} || true') == started, 60, 'the engine has its container again')
         finally:
             is_over.set()
