@@ -10,9 +10,9 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-from instance import application, boot, config, failed, logs, migrate, password, purge, ready, selftest
-from instance.boot import Failure, Phase
-from instance.errors import FAILED, reason_of, StepFailed
+from instance import application, boot_record, config, failed, logs, migrate, password_renewal, purge, ready, selftest
+from instance.boot_record import Failure, Phase, PHASE_OF_STEP
+from instance.errors import FAILED, message_of, StepFailed
 from instance.machine import Machine
 
 Step = Callable[[Machine], str]
@@ -26,12 +26,9 @@ STEPS: dict[str, tuple[Step, str]] = {
     'ready': (ready.run, 'prove this machine, tell its group, wait for its load balancers'),
     'selftest': (selftest.run, 'check this machine, print the verdict, turn it off'),
     'failed': (failed.run, 'tell why this machine cannot serve, and turn it off'),
-    'token': (password.run, "renew the application's password of the database"),
+    'token': (password_renewal.run, "renew the application's password of the database"),
     'purge': (purge.run, 'forget visitors, unless another machine does'),
 }
-# Which phase of the boot a step ends.
-PHASES = {'config': 'config', 'migrate': 'migrate', 'application start': 'application',
-          'application wait': 'application', 'ready': 'ready'}
 EPILOG = """exit codes: 0 done; 1 it could not be done, the last line says why; 2 wrong usage.
 migrate has those of `flask schema ready` as well: 20 this deploy's migration has failed, 21 waiting took too long,
 22 the image does not fit the schema, 23 other time zone than the database's, 24 a pooler is in between; any other one
@@ -59,26 +56,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _succeed(machine: Machine, name: str, started: float, outcome: str) -> None:
     phase = _phase(machine, name, started, outcome)
-    if name in PHASES:
-        boot.change(machine.boot_record, lambda record: record.with_phase(phase))
-    print(boot.line(phase), flush=True)
+    if name in PHASE_OF_STEP:
+        boot_record.change(machine.boot_record, lambda record: record.with_phase(phase))
+    print(boot_record.console_line(phase), flush=True)
 
 
 def _fail(machine: Machine, name: str, started: float, error: Exception) -> int:
-    code = error.code if isinstance(error, StepFailed) else FAILED
-    phase = _phase(machine, name, started, reason_of(error))
-    print(boot.line(phase, code), flush=True)
-    if name in PHASES:
+    code = error.exit_code if isinstance(error, StepFailed) else FAILED
+    phase = _phase(machine, name, started, message_of(error))
+    print(boot_record.console_line(phase, code), flush=True)
+    if name in PHASE_OF_STEP:
         failure = Failure(phase.phase, code, phase.outcome)
-        boot.change(machine.boot_record, lambda record: record.with_failure(failure))
+        boot_record.change(machine.boot_record, lambda record: record.with_failure(failure))
     return code
 
 
 def _phase(machine: Machine, name: str, started: float, outcome: str) -> Phase:
     if name == 'application wait':
         # The phase has begun when the container was started, which is another process's step.
-        started = boot.read(machine.boot_record).application_started or started
-    return Phase(PHASES.get(name, name), round(time.monotonic() - started, 2), outcome)
+        started = boot_record.read(machine.boot_record).application_started or started
+    return Phase(PHASE_OF_STEP.get(name, name), round(time.monotonic() - started, 2), outcome)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

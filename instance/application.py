@@ -5,9 +5,9 @@ import sys
 import time
 from typing import NoReturn
 
-from instance import boot, container, follow, lifecycle, local, systemd
-from instance.boot import Deadline
+from instance import boot_record, container, follow, lifecycle, probe, systemd
 from instance.container import Container, run_arguments, Size
+from instance.deadline import Deadline
 from instance.errors import StepFailed
 from instance.machine import Machine
 
@@ -23,7 +23,7 @@ def start(machine: Machine) -> NoReturn:
     A container of the right image that runs already is adopted: it was left by a follower that was killed.
     """
     now = time.monotonic()
-    boot.change(machine.boot_record, lambda record: record.with_application_started(now))
+    boot_record.change(machine.boot_record, lambda record: record.with_application_started(now))
     command = _adoption(machine) or _beginning(machine)
     # A small process instead of this one, which has loaded the AWS SDK.
     os.execv(sys.executable, container.followed(NAME, command))
@@ -51,14 +51,14 @@ def _beginning(machine: Machine) -> list[str]:
 def wait(machine: Machine) -> str:
     """Return when the application answers."""
     deadline = Deadline(ANSWER_SECONDS)
-    port = local.port(machine)
-    with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, boot.read(machine.boot_record).instance_id)):
+    port = probe.port(machine)
+    with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, boot_record.read(machine.boot_record).instance_id)):
         _wait(port, deadline)
     return f'answers on port {port}'
 
 
 def _wait(port: int, deadline: Deadline) -> None:
-    while not local.answers(port, '/livez'):
+    while not probe.answers(port, '/livez'):
         if systemd.has_failed(UNIT):
             raise StepFailed(f'it ended before it answered: {systemd.last_words(UNIT)}')
         if not deadline.left:

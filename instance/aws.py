@@ -13,10 +13,10 @@ from botocore.exceptions import (
     BotoCoreError, ClientError, ConnectionError as NotConnected, CredentialRetrievalError, HTTPClientError,
     MetadataRetrievalError, NoCredentialsError, ParamValidationError)
 
-from instance.boot import Deadline
+from instance.deadline import Deadline
 from instance.errors import StepFailed
-from instance.metadata import Metadata, MetadataAway
-from instance.settings import Settings
+from instance.metadata import Metadata, MetadataUnavailable
+from instance.user_data import UserData
 
 # AWS refuses a request whose signature is minutes old or young by its own clock; these are its names for that.
 CLOCK_ERRORS = ('InvalidSignatureException', 'RequestExpired', 'RequestTimeTooSkewed', 'SignatureDoesNotMatch')
@@ -28,6 +28,8 @@ PASSING_ERRORS = (
     'ThrottledException', 'Throttling', 'ThrottlingException', 'TooManyRequestsException',
     'TransactionInProgressException')
 PASSING_STATUSES = (429, 500, 502, 503, 504)
+# AWS's answer where no lifecycle action waits: the code is a general one, so the message decides.
+NO_LIFECYCLE_ACTION_CODE, NO_LIFECYCLE_ACTION = 'ValidationError', 'No active Lifecycle Action'
 INVALID = 'ParamValidationError'
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 # The SDK itself asks the metadata service once and waits for a second, which a busy machine's first answer exceeds.
@@ -37,14 +39,20 @@ Result = TypeVar('Result')
 
 
 class AwsFailed(StepFailed):
-    def __init__(self, reason: str, error: str = '', passing: bool = False) -> None:
-        """Hold why a call of AWS failed, AWS's own name of the error if it answered, and whether it may pass."""
-        super().__init__(reason)
-        self.error = error
+    """The failure of a call of AWS: a message, AWS's error code if it answered, and whether a retry may succeed."""
+
+    def __init__(self, message: str, code: str = '', passing: bool = False) -> None:
+        """Keep the code and whether the failure is transient."""
+        super().__init__(message)
+        self.code = code
         self.passing = passing
 
 
-class WithoutCredentials(AwsFailed):
+class NoLifecycleAction(AwsFailed):
+    """The answer that no lifecycle action of the instance waits: not yet, or no longer."""
+
+
+class CredentialsMissing(AwsFailed):
     """The SDK found no credentials; why, only the metadata service can say."""
 
 
@@ -82,7 +90,7 @@ class Health:
 
 
 class Aws:
-    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+    def __init__(self, settings: UserData, patience: Patience | None = None) -> None:
         """Call AWS as the user data says; nothing is sent before something is asked."""
         # The SDK reads its own settings from the environment, and there is no other way to give it all of them.
         os.environ.update({**METADATA_SETTINGS, **settings.sdk})
@@ -115,8 +123,7 @@ class Aws:
         try:
             value = self._call(subject, ask)
         except AwsFailed as error:
-            reason = error.reason.replace(reference, shown)
-            raise AwsFailed(reason, error.error, error.passing) from None
+            raise AwsFailed(error.message.replace(reference, shown), error.code, error.passing) from None
         if not value:
             raise StepFailed(f'{subject}: the secret holds no text')
         return value
@@ -208,7 +215,7 @@ class Aws:
             try:
                 return _explained(subject, act)
             except AwsFailed as error:
-                if isinstance(error, WithoutCredentials):
+                if isinstance(error, CredentialsMissing):
                     # A client keeps for good what credentials it was made with.
                     self._clients.clear()
                 if not error.passing:
@@ -233,12 +240,12 @@ def _explained(subject: str, act: Callable[[], Result]) -> Result:
     try:
         return act()
     except (NoCredentialsError, CredentialRetrievalError, MetadataRetrievalError) as error:
-        raise WithoutCredentials(f'{subject}: {error}', passing=True) from None
+        raise CredentialsMissing(f'{subject}: {error}', passing=True) from None
     except ClientError as error:
         code = str(error.response['Error'].get('Code'))
         status = error.response.get('ResponseMetadata', {}).get('HTTPStatusCode')
         passing = code in PASSING_ERRORS or status in PASSING_STATUSES
-        raise AwsFailed(f'{subject}: {_answer(code, error)}', code, passing) from None
+        raise _type_of(code, error)(f'{subject}: {_answer(code, error)}', code, passing) from None
     except (NotConnected, HTTPClientError, ResponseParserError) as error:
         raise AwsFailed(f'{subject}: {error}', passing=True) from None
     except ParamValidationError as error:
@@ -248,15 +255,21 @@ def _explained(subject: str, act: Callable[[], Result]) -> Result:
         raise AwsFailed(f'{subject}: {error}') from None
 
 
+def _type_of(code: str, error: ClientError) -> type[AwsFailed]:
+    message = str(error.response['Error'].get('Message'))
+    is_missing_action = code == NO_LIFECYCLE_ACTION_CODE and NO_LIFECYCLE_ACTION in message
+    return NoLifecycleAction if is_missing_action else AwsFailed
+
+
 def _final(subject: str, error: AwsFailed) -> AwsFailed:
     """Return the error that a call ends with; where credentials are missing, with what the metadata service says."""
-    if not isinstance(error, WithoutCredentials):
+    if not isinstance(error, CredentialsMissing):
         return error
 
     try:
-        role = Metadata(seconds=0).role
-    except MetadataAway as away:
-        return AwsFailed(f'{subject}: no credentials: {away.reason}')
+        role = Metadata(seconds=0).fetch_role()
+    except MetadataUnavailable as away:
+        return AwsFailed(f'{subject}: no credentials: {away.message}')
     if not role:
         return AwsFailed(f'{subject}: no credentials; this machine needs an instance profile with a role')
     return AwsFailed(f'{subject}: no credentials: the metadata service names the role {role} and gives none of its '

@@ -6,7 +6,7 @@ from pathlib import Path
 import re
 import time
 
-from instance import application, boot, container, local, programs, systemd
+from instance import application, boot_record, container, probe, subprocesses, systemd
 from instance.errors import StepFailed
 from instance.machine import Machine
 
@@ -57,7 +57,7 @@ class Subject:
     @classmethod
     def of(cls, machine: Machine) -> 'Subject':
         """Return the machine that this runs on as a subject."""
-        up = time.monotonic() - boot.read(machine.boot_record).power_on
+        up = time.monotonic() - boot_record.read(machine.boot_record).power_on
         return cls(machine, time.time() - up)
 
     @property
@@ -130,7 +130,7 @@ def docker(_subject: Subject) -> str | None:
     """Want an engine that runs and answers."""
     if not systemd.is_active('docker.service'):
         return 'docker.service is not active'
-    programs.output('docker', 'version', '--format={{.Server.Version}}', seconds=PROGRAM_SECONDS)
+    subprocesses.output('docker', 'version', '--format={{.Server.Version}}', seconds=PROGRAM_SECONDS)
     return None
 
 
@@ -146,7 +146,7 @@ def unit_order(_subject: Subject) -> str | None:
         known = systemd.properties('After', unit=unit).get('After', '').split()
         if before not in known:
             return f'{unit} does not wait for {before}'
-    verified = programs.outcome('systemd-analyze', 'verify', '--man=no', TARGET, seconds=PROGRAM_SECONDS)
+    verified = subprocesses.outcome('systemd-analyze', 'verify', '--man=no', TARGET, seconds=PROGRAM_SECONDS)
     ours = [line for line in verified.stderr.splitlines() if 'visitors' in line]
     return ours[0].strip() if ours else None
 
@@ -164,7 +164,7 @@ def ssh(subject: Subject) -> str | None:
     """Want SSH off, or without passwords."""
     if not any(systemd.is_active(unit) or systemd.is_enabled(unit) for unit in ('ssh.service', 'ssh.socket')):
         return None
-    shown = programs.output('sshd', '-T', seconds=PROGRAM_SECONDS).lower().splitlines()
+    shown = subprocesses.output('sshd', '-T', seconds=PROGRAM_SECONDS).lower().splitlines()
     settings = dict(line.split(' ', 1) for line in shown if ' ' in line)
     open_ways = [name for name in ('passwordauthentication', 'kbdinteractiveauthentication', 'permitemptypasswords')
                  if settings.get(name) == 'yes']
@@ -173,47 +173,47 @@ def ssh(subject: Subject) -> str | None:
 
 def phases(subject: Subject) -> str | None:
     """Want all phases before this one in the record, in their order."""
-    *expected, this_one = boot.PHASES
-    told = [phase.phase for phase in boot.read(subject.machine.boot_record).phases if phase.phase != this_one]
+    *expected, this_one = boot_record.PHASES
+    told = [phase.phase for phase in boot_record.read(subject.machine.boot_record).phases if phase.phase != this_one]
     return None if told == expected else f'boot.json has {", ".join(told)} instead of {", ".join(expected)}'
 
 
 def metadata(_subject: Subject) -> str | None:
     """Want a metadata service that the application cannot reach."""
-    reached = programs.output('docker', 'exec', application.NAME, 'python', '-c', REACHED, *METADATA_ADDRESSES,
-                              seconds=PROGRAM_SECONDS).split()
+    reached = subprocesses.output('docker', 'exec', application.NAME, 'python', '-c', REACHED, *METADATA_ADDRESSES,
+                                  seconds=PROGRAM_SECONDS).split()
     return f'the application reaches {", ".join(reached)}, and so the role of the instance' if reached else None
 
 
 def livez(subject: Subject) -> str | None:
     """Want an application that answers."""
-    local.get_json(local.port(subject.machine), '/livez')
+    probe.get_json(probe.port(subject.machine), '/livez')
     return None
 
 
 def readyz(subject: Subject) -> str | None:
     """Want an application that can serve visitors."""
-    local.get_json(local.port(subject.machine), '/readyz')
+    probe.get_json(probe.port(subject.machine), '/readyz')
     return None
 
 
 def version(subject: Subject) -> str | None:
     """Want the version that was baked."""
-    answered = local.get_json(local.port(subject.machine), '/version').get('version')
+    answered = probe.get_json(probe.port(subject.machine), '/version').get('version')
     known = subject.machine.image.version
     return None if answered == known else f'/version answers {answered}, image.json says {known}'
 
 
 def page(subject: Subject) -> str | None:
     """Want a visit to be counted."""
-    port = local.port(subject.machine)
-    status, text = local.get(port, '/', local.BROWSER)
+    port = probe.port(subject.machine)
+    status, text = probe.get(port, '/', probe.BROWSER)
     if status != 200:
         return f'the page answers {status}: {text[:200]}'
     # The numbers may be a second old.
     until = time.monotonic() + COUNT_SECONDS
     while time.monotonic() < until:
-        if local.get_json(port, '/stats.json').get('total', 0) >= 1:
+        if probe.get_json(port, '/stats.json').get('total', 0) >= 1:
             return None
         time.sleep(0.2)
     return 'the page answers, but the visit is not counted'
@@ -260,7 +260,7 @@ def _looks_secret(path: Path) -> bool:
     return bool(head.strip()) and bool(SECRET_NAME.fullmatch(path.name) or SECRET_CONTENT.search(head))
 
 
-def found_wrong(subject: Subject) -> list[tuple[str, str]]:
+def find_failures(subject: Subject) -> list[tuple[str, str]]:
     """Return, by the name of its check, everything that is wrong with a machine."""
     return [(name, wrong) for name, check in CHECKS.items() if (wrong := _answer(check, subject))]
 
@@ -269,6 +269,6 @@ def _answer(check: Check, subject: Subject) -> str | None:
     try:
         return check(subject)
     except StepFailed as error:
-        return error.reason
+        return error.message
     except OSError as error:
         return f'it cannot be checked: {error}'

@@ -7,9 +7,9 @@ import secrets
 import shutil
 import time
 
-from instance import boot, lifecycle, parameters, password, secretfiles, systemd
+from instance import boot_record, lifecycle, parameters, password_renewal, secretfiles, systemd
 from instance.aws import Aws
-from instance.boot import Boot, Phase
+from instance.boot_record import BootRecord, Phase
 from instance.container import inside, Size, USER
 from instance.machine import Machine
 from instance.metadata import Metadata
@@ -25,23 +25,26 @@ def run(machine: Machine) -> str:
     _begin(machine)
     _clear(machine)
     _open_requests(machine)
-    if machine.settings.selftest:
+    if machine.user_data.selftest:
         return _prepare_selftest(machine)
 
-    aws = Aws(machine.settings)
-    known = _known(machine, Metadata().instance_id)
-    boot.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
+    aws = Aws(machine.user_data)
+    known = _known(machine, Metadata().fetch_instance_id())
+    boot_record.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
     with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, known['INSTANCE_ID'])):
         return _prepare(machine, aws, known)
 
 
 def _prepare(machine: Machine, aws: Aws, known: Mapping[str, str]) -> str:
-    prefix = machine.settings.parameter_prefix
+    prefix = machine.user_data.parameter_prefix
     plan = _plan(machine, prefix, aws.parameters(f'{prefix}/settings'), aws.parameters(f'{prefix}/secrets'), known)
-    values = {name: password.fetched(aws, prefix, name, reference) for name, reference in plan.secrets.items()}
+    values = {name: password_renewal.fetch(aws, prefix, name, reference) for name, reference in plan.secrets.items()}
     _write(machine, plan, values)
-    if plan.token_for:
-        password.renew(machine, aws)
+    source = password_renewal.Source.of(plan)
+    if source:
+        password_renewal.write_source(machine, source)
+    if source and source.token_for:
+        password_renewal.renew(machine, source, aws)
     return f'{len(plan.variables["migration"])} variables, {len(values)} secrets'
 
 
@@ -55,8 +58,8 @@ def _begin(machine: Machine) -> None:
               'online' if moments.network else 'not online'),
     )
     for phase in before:
-        print(boot.line(phase), flush=True)
-    boot.write(machine.boot_record, Boot(power_on=moments.power_on, started=now, phases=before))
+        print(boot_record.console_line(phase), flush=True)
+    boot_record.write(machine.boot_record, BootRecord(power_on=moments.power_on, started=now, phases=before))
 
 
 def _clear(machine: Machine) -> None:
@@ -79,7 +82,7 @@ def _open_requests(machine: Machine) -> None:
 def _prepare_selftest(machine: Machine) -> str:
     """Prepare a machine that has no network, role or database."""
     known = _known(machine, SELFTEST)
-    boot.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
+    boot_record.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
     machine.data.mkdir(parents=True, exist_ok=True)
     machine.data.chmod(0o700)
     os.chown(machine.data, USER, USER)
@@ -90,7 +93,7 @@ def _prepare_selftest(machine: Machine) -> str:
 
 def _known(machine: Machine, instance: str) -> Mapping[str, str]:
     """Return the variables that no parameter holds."""
-    deploy = {'DEPLOY_ID': machine.settings.deploy_id} if machine.settings.deploy_id else {}
+    deploy = {'DEPLOY_ID': machine.user_data.deploy_id} if machine.user_data.deploy_id else {}
     return {'INSTANCE_ID': instance, 'HOST': '0.0.0.0', 'PORT': str(parameters.PORT),
             'WORKERS': str(Size.of_this_machine().workers), **deploy}
 
@@ -107,6 +110,5 @@ def _write(machine: Machine, plan: Plan, values: Mapping[str, str]) -> None:
         machine.variables(role).write_text(parameters.environment_file(variables), encoding='utf-8')
     for name, value in values.items():
         secretfiles.write(machine.secrets(parameters.role_of(name)) / name, value)
-    password.write_source(machine, plan)
     if plan.purge_days:
         machine.purge_settings.write_text(json.dumps({'older_than': plan.purge_days}), encoding='utf-8')

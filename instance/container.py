@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 import sys
 
-from instance import programs, urls
+from instance import subprocesses, urls
 from instance.errors import StepFailed
 from instance.machine import Image, Machine
 
@@ -95,7 +95,7 @@ def _mounts(machine: Machine, container: Container) -> list[str]:
     if container.role == 'application':
         # Writing to a socket needs no file system that can be written to.
         folders.append(f'type=bind,source={machine.requests},target={inside(machine, machine.requests)},readonly')
-    if machine.settings.selftest:
+    if machine.user_data.selftest:
         folders.append(f'type=bind,source={machine.data},target=/app/data')
     if machine.authorities.is_file():
         # A file of the AMI, which is never replaced.
@@ -110,7 +110,7 @@ def inside(machine: Machine, path: Path) -> Path:
 
 def check_image(image: Image) -> None:
     """Raise StepFailed unless the engine holds the very image that this machine was made with."""
-    found = programs.outcome('docker', 'image', 'inspect', '--format={{.Id}}', image.name, seconds=SECONDS)
+    found = subprocesses.outcome('docker', 'image', 'inspect', '--format={{.Id}}', image.name, seconds=SECONDS)
     if found.code:
         raise StepFailed(f'image {image.name}: {found.last_words}')
     if found.stdout.strip() != image.image_id:
@@ -124,13 +124,13 @@ def remove(name: str) -> None:
     A running one is stopped first, so that it finishes its answers.
     """
     stop(name)
-    ended = programs.outcome('docker', 'rm', '--force', name, seconds=SECONDS)
+    ended = subprocesses.outcome('docker', 'rm', '--force', name, seconds=SECONDS)
     if ended.code and 'No such container' not in ended.stderr:
         raise StepFailed(f'docker rm {name}: {ended.last_words}')
 
 
 def stop(name: str) -> None:
     """Tell a container to end, and return when it has; after its time it is killed."""
-    ended = programs.outcome('docker', 'stop', f'--time={STOP_SECONDS}', name, seconds=STOP_SECONDS + 5)
+    ended = subprocesses.outcome('docker', 'stop', f'--time={STOP_SECONDS}', name, seconds=STOP_SECONDS + 5)
     if ended.code and 'No such container' not in ended.stderr:
         raise StepFailed(f'docker stop {name}: {ended.last_words}')

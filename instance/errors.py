@@ -1,23 +1,25 @@
-"""How a step ends when it cannot do what it is for."""
+"""The error that ends a step, with the step's exit code and a message of one line."""
 
 FAILED = 1
-REASON_LENGTH = 500
+MESSAGE_LENGTH = 500
 
 
 class StepFailed(Exception):
-    def __init__(self, reason: str, code: int = FAILED) -> None:
-        """Give up a step for this reason, in one line and without any secret, with this exit code."""
-        super().__init__(' '.join(reason.split())[:REASON_LENGTH])
-        self.code = code
+    """The failure of a step: a message of one line without secrets, and the exit code of the step."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        """Shorten the message to one line of at most 500 characters."""
+        super().__init__(' '.join(message.split())[:MESSAGE_LENGTH])
+        self.exit_code = exit_code
 
     @property
-    def reason(self) -> str:
-        """Why, in one line."""
+    def message(self) -> str:
+        """The reason of the failure, in one line."""
         return str(self)
 
 
-def reason_of(error: BaseException) -> str:
-    """Return why something failed, in one line; of what nobody foresaw the kind as well."""
+def message_of(error: BaseException) -> str:
+    """Return the message of an error in one line; an unexpected error is preceded by its type."""
     if isinstance(error, StepFailed):
-        return error.reason
-    return StepFailed(f'{type(error).__name__}: {error}').reason
+        return error.message
+    return StepFailed(f'{type(error).__name__}: {error}').message

@@ -8,23 +8,20 @@ from dataclasses import dataclass, replace
 import sys
 import threading
 
-from instance import boot, systemd
+from instance import boot_record, systemd
 from instance.aws import Aws, Patience
-from instance.boot import Boot, Failure
-from instance.errors import FAILED, reason_of, StepFailed
+from instance.boot_record import BootRecord, Failure, PHASE_OF_UNIT
+from instance.deadline import Deadline
+from instance.errors import FAILED, message_of, StepFailed
 from instance.lifecycle import Hook
 from instance.machine import Machine
 from instance.metadata import Metadata
-from instance.settings import Settings
+from instance.user_data import UserData
 
 SECONDS = 30
 HURRY = Patience(connect=2, answer=4, seconds=10)
 # What no other machine of this deploy would do better.
 MIGRATION_CODES = (20, 22, 23, 24)
-# The user data first: what fails there before our target is started has no record.
-PHASES = {'cloud-final.service': 'user data', 'visitors-config.service': 'config',
-          'visitors-migrate.service': 'migrate', 'visitors.service': 'application',
-          'visitors-ready.service': 'ready'}
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def run(machine: Machine) -> str:
     try:
         _tell(machine)
     except Exception as error:
-        print(f'failed: {reason_of(error)}', file=sys.stderr, flush=True)
+        print(f'failed: {message_of(error)}', file=sys.stderr, flush=True)
     finally:
         systemd.power_off()
     return 'turning off'
@@ -54,7 +51,7 @@ def metric_of(failure: Failure) -> str:
     return 'MigrationFailed' if verdict else 'BootFailed'
 
 
-def dimensions_of(settings: Settings) -> list[dict[str, str]]:
+def dimensions_of(settings: UserData) -> list[dict[str, str]]:
     """Return how a failure is counted: for its deploy, and again for the alarm that watches all of them."""
     return [{'DeployId': settings.deploy_id}, {}] if settings.deploy_id else [{}]
 
@@ -63,13 +60,13 @@ def failure_of(units: Sequence[UnitEnd]) -> Failure:
     """Return what has failed by how the units ended, in their order, where no step has written it down."""
     for unit in units:
         if unit.result not in ('', 'success'):
-            return Failure(PHASES[unit.name], int(unit.status) if unit.status.isdecimal() else FAILED,
+            return Failure(PHASE_OF_UNIT[unit.name], int(unit.status) if unit.status.isdecimal() else FAILED,
                            f'{unit.name} ended with {unit.result}, exit code {unit.status}: {unit.last_words}')
-    return Failure('boot', FAILED, f'not ready within {boot.BOOT_SECONDS} s')
+    return Failure('boot', FAILED, f'not ready within {boot_record.BOOT_SECONDS} s')
 
 
 def _tell(machine: Machine) -> None:
-    record = boot.read(machine.boot_record)
+    record = boot_record.read(machine.boot_record)
     failure = record.failure or failure_of(_units())
     settings, problem = _settings(machine)
     if settings.selftest:
@@ -85,7 +82,7 @@ def _tell(machine: Machine) -> None:
 
 def _units() -> list[UnitEnd]:
     try:
-        return [_unit(name) for name in PHASES]
+        return [_unit(name) for name in PHASE_OF_UNIT]
     except StepFailed as error:
         print(f'failed: {error}', file=sys.stderr, flush=True)
         return []
@@ -96,32 +93,32 @@ def _unit(name: str) -> UnitEnd:
     return UnitEnd(name, known.get('Result', ''), known.get('ExecMainStatus', ''), systemd.last_words(name))
 
 
-def _settings(machine: Machine) -> tuple[Settings, str]:
+def _settings(machine: Machine) -> tuple[UserData, str]:
     """Return what the user data has told, or as much of it as can be read and what is wrong with it."""
     try:
-        return machine.settings, ''
+        return machine.user_data, ''
     except StepFailed as error:
-        known = machine.legible_settings
+        known = machine.legible_user_data
         return replace(known, region=known.region or _region()), f' ({error})'
 
 
 def _region() -> str:
     try:
-        return Metadata(seconds=0).region
+        return Metadata(seconds=0).fetch_region()
     except StepFailed:
         return ''
 
 
-def _abandon(settings: Settings, record: Boot) -> None:
+def _abandon(settings: UserData, record: BootRecord) -> None:
     if not settings.lifecycle_hook:
         return
-    instance = record.instance_id or Metadata(seconds=HURRY.seconds).instance_id
+    instance = record.instance_id or Metadata(seconds=HURRY.seconds).fetch_instance_id()
     Hook(Aws(settings, HURRY), settings, instance).complete('ABANDON')
 
 
 def _all_at_once(acts: Sequence[tuple[str, Callable[[], None]]], seconds: float) -> None:
     """Do all of this at the same time and for so long; what hangs is left behind, what fails is told."""
-    deadline = boot.Deadline(seconds)
+    deadline = Deadline(seconds)
     threads = [(name, threading.Thread(target=_told, args=(name, act), daemon=True)) for name, act in acts]
     for _, thread in threads:
         thread.start()
@@ -135,6 +132,6 @@ def _told(name: str, act: Callable[[], None]) -> None:
     try:
         act()
     except Exception as error:
-        print(f'{name}: {reason_of(error)}', file=sys.stderr, flush=True)
+        print(f'{name}: {message_of(error)}', file=sys.stderr, flush=True)
     else:
         print(f'{name}: done', file=sys.stderr, flush=True)

@@ -5,14 +5,13 @@ from contextlib import contextmanager
 import sys
 import threading
 
-from instance.aws import Aws
+from instance.aws import Aws, NoLifecycleAction
 from instance.errors import StepFailed
 from instance.machine import Machine
-from instance.settings import Settings
+from instance.user_data import UserData
 
 # The hook's own time-out is a minute at least, so two heartbeats may be lost.
 HEARTBEAT_SECONDS = 20
-GONE = 'No active Lifecycle Action'
 # Every state is one of these, or one that the group has set the machine aside in: on standby, detached, in a warm
 # pool. Then the hook has been answered before, and no load balancer knows the machine.
 WAITING = ('Pending', 'Pending:Wait', 'Warmed:Pending', 'Warmed:Pending:Wait')
@@ -22,16 +21,15 @@ NO_GROUP = 'in no group'
 
 
 class Hook:
-    def __init__(self, aws: Aws, settings: Settings, instance: str) -> None:
+    def __init__(self, aws: Aws, settings: UserData, instance: str) -> None:
         """Speak for an instance to the hook that the user data names."""
         self._aws = aws
         self._settings = settings
         self.instance = instance
         self._group = settings.auto_scaling_group
 
-    @property
-    def group(self) -> str:
-        """The group of this instance, which the group itself knows if nobody has told."""
+    def find_group(self) -> str:
+        """Return the group of this instance, from the user data or else from AWS."""
         if not self._group:
             member = self._aws.member(self.instance)
             if not member:
@@ -40,9 +38,8 @@ class Hook:
             self._group = member.group
         return self._group
 
-    @property
-    def state(self) -> str:
-        """What the group says of this instance now: Pending, Pending:Wait, InService and so on."""
+    def fetch_state(self) -> str:
+        """Return the lifecycle state of this instance: Pending, Pending:Wait, InService and so on."""
         member = self._aws.member(self.instance)
         if member:
             self._group = member.group
@@ -51,20 +48,17 @@ class Hook:
     def complete(self, result: str) -> bool:
         """Tell the hook CONTINUE or ABANDON; return whether it was waiting for that."""
         try:
-            self._aws.complete(self._settings.lifecycle_hook, self.group, self.instance, result)
-        except StepFailed as error:
-            if GONE in error.reason:
-                return False
-            raise
+            self._aws.complete(self._settings.lifecycle_hook, self.find_group(), self.instance, result)
+        except NoLifecycleAction:
+            return False
         return True
 
     def heartbeat(self) -> None:
         """Make the hook wait on, if it waits."""
         try:
-            self._aws.heartbeat(self._settings.lifecycle_hook, self.group, self.instance)
-        except StepFailed as error:
-            if GONE not in error.reason:
-                raise
+            self._aws.heartbeat(self._settings.lifecycle_hook, self.find_group(), self.instance)
+        except NoLifecycleAction:
+            pass
 
 
 def is_leaving(state: str) -> bool:
@@ -79,13 +73,13 @@ def is_aside(state: str) -> bool:
 
 def heartbeat_of(machine: Machine, instance: str) -> Callable[[], None] | None:
     """Return what keeps this machine's hook waiting, None where it has none; it can call AWS with the first beat."""
-    if not machine.settings.lifecycle_hook:
+    if not machine.user_data.lifecycle_hook:
         return None
     hook: list[Hook] = []
 
     def beat() -> None:
         if not hook:
-            hook.append(Hook(Aws(machine.settings), machine.settings, instance))
+            hook.append(Hook(Aws(machine.user_data), machine.user_data, instance))
         hook[0].heartbeat()
 
     return beat

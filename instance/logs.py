@@ -23,7 +23,7 @@ REFUSALS = (INVALID, 'InvalidParameterException', 'SerializationException', 'Val
 
 def run(machine: Machine) -> str:
     """Send the journal as it grows, until this process is told to end; then return how much was sent."""
-    if machine.settings.selftest:
+    if machine.user_data.selftest:
         return 'self-test: nothing is sent'
 
     order = Order()
@@ -45,8 +45,8 @@ class Sender:
     def __init__(self, machine: Machine, order: Order) -> None:
         """Send to the log group that the user data names, into the stream of this instance."""
         self.sent = self.raw = 0
-        self._aws = Aws(machine.settings, PATIENCE)
-        self._group = machine.settings.log_group
+        self._aws = Aws(machine.user_data, PATIENCE)
+        self._group = machine.user_data.log_group
         self._order = order
         self._stream = ''
         self._away_since: float | None = None
@@ -71,15 +71,15 @@ class Sender:
 
     def _put(self, events: Sequence[Event]) -> None:
         if not self._stream:
-            instance = Metadata(seconds=0).instance_id
+            instance = Metadata(seconds=0).fetch_instance_id()
             self._aws.make_log_stream(self._group, instance)
             self._stream = instance
         try:
             rejected = self._aws.put_log_events(self._group, self._stream, request_of(events))
         except AwsFailed as error:
-            if error.error in REFUSALS:
-                raise Refused(error.reason) from None
-            if error.error == 'ResourceNotFoundException':
+            if error.code in REFUSALS:
+                raise Refused(error.message) from None
+            if error.code == 'ResourceNotFoundException':
                 self._stream = ''  # somebody has deleted it
             raise
         if rejected:

@@ -7,7 +7,7 @@ from pathlib import Path
 import re
 
 from instance.errors import StepFailed
-from instance.settings import Settings
+from instance.user_data import UserData
 
 IMAGE_ID = re.compile(r'sha256:[0-9a-f]{64}')
 
@@ -91,21 +91,21 @@ class Machine:
         return self.run / f'{role}.env'
 
     @cached_property
-    def settings(self) -> Settings:
+    def user_data(self) -> UserData:
         """What the user data has told this machine."""
         try:
             text = self.environment.read_text(encoding='utf-8')
         except OSError as error:
             raise StepFailed(f'{self.environment}: {error.strerror}; the user data writes it') from None
-        return Settings.from_text(text)
+        return UserData.from_text(text)
 
     @property
-    def legible_settings(self) -> Settings:
+    def legible_user_data(self) -> UserData:
         """As much as can be read of what the user data has told this machine, whatever is wrong with it."""
         try:
-            return Settings.legible(self.environment.read_text(encoding='utf-8', errors='replace'))
+            return UserData.legible(self.environment.read_text(encoding='utf-8', errors='replace'))
         except OSError:
-            return Settings()
+            return UserData()
 
     @cached_property
     def image(self) -> Image:

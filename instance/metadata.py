@@ -7,7 +7,7 @@ import time
 from urllib.error import HTTPError, URLError
 from urllib.request import build_opener, ProxyHandler, Request
 
-from instance.boot import Deadline
+from instance.deadline import Deadline
 from instance.errors import StepFailed
 
 ENDPOINT = 'http://169.254.169.254'
@@ -19,7 +19,7 @@ TOKEN_SECONDS = 300
 ROLE = 'latest/meta-data/iam/security-credentials/'
 
 
-class MetadataAway(StepFailed):
+class MetadataUnavailable(StepFailed):
     """The metadata service cannot be asked; the message says why."""
 
 
@@ -32,19 +32,16 @@ class Metadata:
         # Whatever proxy there is for the rest, this address is the machine's own.
         self._open = build_opener(ProxyHandler({})).open
 
-    @property
-    def instance_id(self) -> str:
-        """The id of this instance."""
+    def fetch_instance_id(self) -> str:
+        """Return the id of this instance."""
         return self._known('latest/meta-data/instance-id')
 
-    @property
-    def region(self) -> str:
-        """The region that this instance is in."""
+    def fetch_region(self) -> str:
+        """Return the region of this instance."""
         return self._known('latest/meta-data/placement/region')
 
-    @property
-    def role(self) -> str | None:
-        """The role of this instance, None where it has none."""
+    def fetch_role(self) -> str | None:
+        """Return the role of this instance, None if it has none."""
         return self._asked(ROLE, may_be_missing=True)
 
     def _known(self, path: str) -> str:
@@ -52,9 +49,9 @@ class Metadata:
         return self._asked(path, may_be_missing=False) or ''
 
     def _asked(self, path: str, may_be_missing: bool) -> str | None:
-        """Return what the service says under a path; raise MetadataAway when it says nothing for too long."""
+        """Return what the service says under a path; raise MetadataUnavailable when it says nothing for too long."""
         if self._disabled:
-            raise MetadataAway('the metadata service is turned off by AWS_EC2_METADATA_DISABLED')
+            raise MetadataUnavailable('the metadata service is turned off by AWS_EC2_METADATA_DISABLED')
         deadline = Deadline(self._seconds)
         pause = FIRST_PAUSE
         while True:
@@ -70,7 +67,7 @@ class Metadata:
             except (OSError, HTTPException) as error:
                 failure = f'cannot be reached: {_reason(error)}'
             if not deadline.left:
-                raise MetadataAway(f'the metadata service at {self._endpoint} {failure}')
+                raise MetadataUnavailable(f'the metadata service at {self._endpoint} {failure}')
             time.sleep(min(pause, deadline.left))
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from instance import boot, container, lifecycle
+from instance import boot_record, container, lifecycle
 from instance.container import Container, run_arguments, Size
 from instance.errors import StepFailed
 from instance.machine import Machine
@@ -34,10 +34,10 @@ REST_SECONDS = 300
 
 def run(machine: Machine) -> str:
     """Bring the schema up, or wait for the machine that does, and return that it fits."""
-    record = boot.read(machine.boot_record)
+    record = boot_record.read(machine.boot_record)
     seconds = record.remaining(time.monotonic()) - REST_SECONDS
     if seconds <= 0:
-        raise StepFailed(f'no time is left of the {boot.BOOT_SECONDS} s of a boot')
+        raise StepFailed(f'no time is left of the {boot_record.BOOT_SECONDS} s of a boot')
 
     container.check_image(machine.image)
     container.remove(NAME)

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from instance import urls
 from instance.errors import StepFailed
-from instance.settings import CONTROL
+from instance.user_data import CONTROL
 
 NAME = re.compile('[A-Z][A-Z0-9_]*')
 MIGRATION = 'MIGRATION_'

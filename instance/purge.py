@@ -2,7 +2,7 @@
 
 import json
 
-from instance import container, programs
+from instance import container, subprocesses
 from instance.container import COMMAND_MEMORY, Container, run_arguments
 from instance.errors import StepFailed
 from instance.machine import Machine
@@ -22,10 +22,10 @@ def run(machine: Machine) -> str:
     command = run_arguments(machine, machine.image, Container(NAME, COMMAND_MEMORY),
                             ('flask', 'purge', '--older-than', str(days)))
     try:
-        ended = programs.outcome(*container.followed(NAME, command), seconds=SECONDS)
+        ended = subprocesses.outcome(*container.followed(NAME, command), seconds=SECONDS)
     except StepFailed:
         container.stop(NAME)
         raise
     if ended.code:
         raise StepFailed(f'flask purge ended with {ended.code}: {ended.last_words}')
-    return programs.last_line(ended.stdout)
+    return subprocesses.last_line(ended.stdout)

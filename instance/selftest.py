@@ -15,7 +15,7 @@ def run(machine: Machine) -> str:
 
 
 def _verdict(machine: Machine) -> str:
-    wrong = checks.found_wrong(Subject.of(machine))
+    wrong = checks.find_failures(Subject.of(machine))
     for check, why in wrong:
         print(f'SELFTEST FAILED {check}: {why}', flush=True)
     if wrong:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from instance import programs
+from instance import subprocesses
 from instance.errors import StepFailed
 
 SECONDS = 15
@@ -34,13 +34,14 @@ def _seconds(microseconds: str | None) -> float | None:
 def properties(*names: str, unit: str | None = None) -> dict[str, str]:
     """Return properties of a unit, or of systemd itself; those that it does not know are left out."""
     units = [unit] if unit else []
-    shown = programs.output('systemctl', 'show', *(f'--property={name}' for name in names), *units, seconds=SECONDS)
+    options = [f'--property={name}' for name in names]
+    shown = subprocesses.output('systemctl', 'show', *options, *units, seconds=SECONDS)
     return dict(line.split('=', 1) for line in shown.splitlines() if '=' in line)
 
 
 def failed_units() -> list[str]:
     """Return the units that have failed."""
-    listed = programs.output('systemctl', 'list-units', '--failed', '--plain', '--no-legend', seconds=SECONDS)
+    listed = subprocesses.output('systemctl', 'list-units', '--failed', '--plain', '--no-legend', seconds=SECONDS)
     return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
 
@@ -61,7 +62,7 @@ def is_enabled(unit: str) -> bool:
 
 def power_off() -> None:
     """Turn this machine off, in order; it goes on meanwhile."""
-    programs.output('systemctl', '--no-block', 'poweroff', seconds=SECONDS)
+    subprocesses.output('systemctl', '--no-block', 'poweroff', seconds=SECONDS)
 
 
 def moments(root: Path) -> Moments:
@@ -75,7 +76,7 @@ def last_words(unit: str) -> str:
     """Return the last lines that the processes of a unit have written, as far as the journal knows them."""
     command = ('journalctl', '--quiet', '--no-pager', '--lines=2', '--output=cat', f'_SYSTEMD_UNIT={unit}')
     try:
-        lines = programs.output(*command, seconds=SECONDS).splitlines()
+        lines = subprocesses.output(*command, seconds=SECONDS).splitlines()
     except StepFailed as error:
-        return error.reason
+        return error.message
     return '; '.join(line.strip() for line in lines if line.strip()) or 'it said nothing'

@@ -17,7 +17,7 @@ from instance.aws import Patience
 from instance.errors import StepFailed
 from instance.metadata import ROLE
 from instance.parameters import account, file_of, plan
-from instance.settings import Settings
+from instance.user_data import UserData
 from tests.cloud import Cloud, refused_json
 from tests.machine import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
 from tests.metadata import MetadataService
@@ -223,7 +223,7 @@ def reason_without_keys(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv(name, value)
     with pytest.raises(StepFailed) as failure:
         config.run(entered)
-    return failure.value.reason
+    return failure.value.message
 
 
 def test_a_machine_without_a_role_is_told_apart(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
@@ -403,10 +403,10 @@ def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECR
 def test_a_bad_parameter_is_named_and_no_secret_is_shown(settings: dict[str, str], says: str) -> None:
     with pytest.raises(StepFailed) as failure:
         plan_of(settings)
-    assert says in failure.value.reason
-    assert PREFIX in failure.value.reason
-    assert PASSWORD not in failure.value.reason
-    assert KEY not in failure.value.reason
+    assert says in failure.value.message
+    assert PREFIX in failure.value.message
+    assert PASSWORD not in failure.value.message
+    assert KEY not in failure.value.message
 
 
 def test_a_password_and_a_token_exclude_each_other() -> None:
@@ -435,7 +435,7 @@ def test_the_name_of_a_role_belongs_to_its_password_and_to_no_other_secret() -> 
 def test_an_object_without_a_password_is_refused_by_its_name_alone(text: str, lacks: str) -> None:
     with pytest.raises(StepFailed) as failure:
         file_of('DATABASE_PASSWORD', text, 'the secret of x')
-    assert failure.value.reason == f'the secret of x: the secret is a JSON object {lacks}'
+    assert failure.value.message == f'the secret of x: the secret is a JSON object {lacks}'
 
 
 @pytest.mark.parametrize(('url', 'where'), [
@@ -467,23 +467,23 @@ def test_a_url_without_an_account_takes_no_token(url: str) -> None:
 ])
 def test_bad_user_data_is_named(text: str, says: str) -> None:
     with pytest.raises(StepFailed, match=re.escape(says)):
-        Settings.from_text(text)
+        UserData.from_text(text)
 
 
 def test_the_variables_of_the_sdk_are_passed_on() -> None:
-    settings = Settings.from_text('SELFTEST=1\nAWS_ENDPOINT_URL=http://10.0.0.1:5000\nAWS_RETRY_MODE=\n')
+    settings = UserData.from_text('SELFTEST=1\nAWS_ENDPOINT_URL=http://10.0.0.1:5000\nAWS_RETRY_MODE=\n')
     assert settings.sdk == {'AWS_ENDPOINT_URL': 'http://10.0.0.1:5000'}
     assert settings.selftest
 
 
 def test_logs_go_to_a_group_of_the_prefix_unless_told_otherwise() -> None:
     text = '\n'.join(('PARAMETER_PREFIX=/visitors/a', 'AWS_REGION=x', 'DEPLOY_ID=1', ''))
-    assert Settings.from_text(text).log_group == '/visitors/a'
-    assert Settings.from_text(f'{text}LOG_GROUP=other\n').log_group == 'other'
+    assert UserData.from_text(text).log_group == '/visitors/a'
+    assert UserData.from_text(f'{text}LOG_GROUP=other\n').log_group == 'other'
 
 
 def test_what_can_be_read_of_bad_user_data_is_used_to_say_so() -> None:
-    known = Settings.legible('PARAMETER_PREFIX=/a\nLIFECYLE_HOOK=x\nnonsense\nAWS_REGION=r\nLIFECYCLE_HOOK=launch\n')
+    known = UserData.legible('PARAMETER_PREFIX=/a\nLIFECYLE_HOOK=x\nnonsense\nAWS_REGION=r\nLIFECYCLE_HOOK=launch\n')
     assert (known.parameter_prefix, known.region, known.lifecycle_hook) == ('/a', 'r', 'launch')
 
 
@@ -491,15 +491,15 @@ MEASURE = """
 from functools import partial
 import json
 import botocore
-from instance import aws, boot
-from instance.settings import Settings
+from instance import aws, deadline
+from instance.user_data import UserData
 now = [0.0]
-aws.Deadline = partial(boot.Deadline, clock=lambda: now[0])
+aws.Deadline = partial(deadline.Deadline, clock=lambda: now[0])
 aws.time.sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
 try:
-    aws.Aws(Settings(region='eu-central-1')).parameters('/a')
+    aws.Aws(UserData(region='eu-central-1')).parameters('/a')
 except aws.AwsFailed as error:
-    print(json.dumps([botocore.__version__, round(now[0]), error.reason]))
+    print(json.dumps([botocore.__version__, round(now[0]), error.message]))
 """
 
 

@@ -13,7 +13,7 @@ import threading
 import psycopg2
 import pytest
 
-from instance import local, password
+from instance import password_renewal, probe
 from instance.urls import AUTHORITIES
 from tests.authority import Authority
 from tests.cloud import Cloud
@@ -120,7 +120,7 @@ class Rotated:
 
     def visit(self) -> int:
         """Return the status that a visit is answered with."""
-        return local.get(self.port, '/', local.BROWSER)[0]
+        return probe.get(self.port, '/', probe.BROWSER)[0]
 
     def disconnect(self, role: str) -> None:
         """End the connections of a role."""
@@ -162,7 +162,7 @@ def renewing(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> Iterato
     def listen(listener: socket.socket) -> None:
         while request := listener.recv(100):
             asked.append(request)
-            password.run(entered)
+            password_renewal.run(entered)
 
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
         listener.bind(str(entered.requests / 'password'))

@@ -11,9 +11,9 @@ import pytest
 
 from instance import failed as step
 from instance.aws import Patience
-from instance.boot import Failure
+from instance.boot_record import Failure
 from instance.failed import dimensions_of, failure_of, metric_of, UnitEnd
-from instance.settings import Settings
+from instance.user_data import UserData
 from tests.cloud import Cloud, refused
 from tests.groups import GROUP, HOOK, Launched
 from tests.machine import DEPLOY, FolderMachine, last_line, PREFIX
@@ -111,8 +111,8 @@ def test_only_a_verdict_about_the_migration_counts_as_one(phase: str, code: int,
 
 
 def test_each_alarm_gets_the_failure_under_its_own_dimensions() -> None:
-    assert dimensions_of(Settings(deploy_id='7')) == [{'DeployId': '7'}, {}]
-    assert dimensions_of(Settings()) == [{}]
+    assert dimensions_of(UserData(deploy_id='7')) == [{'DeployId': '7'}, {}]
+    assert dimensions_of(UserData()) == [{}]
 
 
 def test_a_hook_that_waits_no_more_is_no_reason_to_stay_on(machine: FolderMachine, cloud: Cloud) -> None:

@@ -168,7 +168,7 @@ def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMac
     age_boot(machine, 1200 - 300 - 1)
     with pytest.raises(StepFailed, match=r'^the schema was not ready within [01] s: I am at work$') as failed:
         migrate.run(entered)
-    assert failed.value.code == 1
+    assert failed.value.exit_code == 1
     assert ['stop', '--time=15', 'visitors-migrate'] in machine.calls('docker')
 
 

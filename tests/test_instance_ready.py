@@ -10,7 +10,7 @@ import time
 from botocore.session import get_session
 import pytest
 
-from instance import boot, lifecycle, ready
+from instance import boot_record, lifecycle, ready
 from instance.aws import Patience
 from instance.errors import StepFailed
 from tests.cloud import Answer, Cloud, refused
@@ -283,10 +283,10 @@ def test_what_never_gets_ready_fails_with_what_it_has_answered(configured: Folde
 def reason_of_a_late_boot(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return why step ready fails when a second is left of the boot as it begins, however slow this machine is."""
     entered = machine.enter(monkeypatch)
-    age_boot(machine, boot.BOOT_SECONDS - 1)
+    age_boot(machine, boot_record.BOOT_SECONDS - 1)
     with pytest.raises(StepFailed) as failed:
         ready.run(entered)
-    return failed.value.reason
+    return failed.value.message
 
 
 def test_an_application_that_is_not_there_fails(configured: FolderMachine, application: Application,

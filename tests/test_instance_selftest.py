@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from instance.checks import CHECKS, ENABLED_BY_USER_DATA, found_wrong, ORDER, Subject
+from instance.checks import CHECKS, ENABLED_BY_USER_DATA, find_failures, ORDER, Subject
 from instance.machine import Machine
 from tests.machine import FolderMachine, IMAGE, IMAGE_ID, last_line, version
 from tests.server import bring_up, Server
@@ -84,7 +84,7 @@ def test_alone_it_says_the_same(booted: FolderMachine) -> None:
 
 
 def wrong_of(machine: FolderMachine) -> list[tuple[str, str]]:
-    return found_wrong(Subject.of(Machine(machine.root)))
+    return find_failures(Subject.of(Machine(machine.root)))
 
 
 def only(machine: FolderMachine, check: str, says: str) -> None:

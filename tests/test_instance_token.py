@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from botocore.session import Session
 import pytest
 
-from instance import password
+from instance import password_renewal
 from instance.aws import Patience
 from instance.errors import StepFailed
 from tests.cloud import Cloud, KEYS, REGION
@@ -97,7 +97,7 @@ def test_without_credentials_the_token_at_hand_stays(machine: FolderMachine, clo
         monkeypatch.setenv(name, '')
     monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0.3))
     with pytest.raises(StepFailed, match='token for the database: no credentials'):
-        password.run(entered)
+        password_renewal.run(entered)
     assert machine.secret('application', 'DATABASE_PASSWORD').read_text() == before
 
 
@@ -121,4 +121,4 @@ def test_a_database_without_a_password_has_nothing_to_renew(machine: FolderMachi
     assert not (machine.root / 'run/visitors/password.json').exists(), 'the timer would run for nothing'
     done = machine.run('token')
     assert (done.returncode, last_line(done.stdout).partition(' s: ')[2]) == (
-        0, 'nothing to renew, the application needs no password')
+        0, 'nothing to renew: the application needs no password')

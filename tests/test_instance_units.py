@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from instance import application, boot, checks, container, failed, journal, migrate, purge, ready, urls
-from instance.__main__ import PHASES, STEPS
+from instance import application, boot_record, checks, container, failed, journal, migrate, purge, ready, urls
+from instance.__main__ import STEPS
+from instance.boot_record import PHASE_OF_STEP, PHASE_OF_UNIT, PHASES
 from instance.machine import Machine
 from instance.parameters import MACHINE_SETTINGS, PORT
-from instance.settings import NAMES, Settings
+from instance.user_data import NAMES, UserData
 from tests.server import ROOT
 
 FILES = ROOT / 'packer/ansible/roles/application/files'
@@ -157,9 +158,9 @@ def test_what_asks_for_the_failed_path_is_named_in_it() -> None:
     final = (FOLDER / 'cloud-final.service.d/10-visitors.conf').read_text(encoding='utf-8')
     assert 'OnFailure=visitors-failed.service' in final.splitlines()
     asking = {name for name in SERVICES if unit(name).values('OnFailure')}
-    assert set(failed.PHASES) == {'cloud-final.service', *asking}
-    assert set(failed.PHASES.values()) <= {'user data', *boot.PHASES}
-    assert set(PHASES.values()) == {'config', 'migrate', 'application', 'ready'}
+    assert set(PHASE_OF_UNIT) == {'cloud-final.service', *asking}
+    assert set(PHASE_OF_UNIT.values()) <= {'user data', *PHASES}
+    assert set(PHASE_OF_STEP.values()) == {'config', 'migrate', 'application', 'ready'}
 
 
 def test_the_times_to_stop_the_application_lie_within_each_other() -> None:
@@ -176,16 +177,16 @@ def test_the_times_to_stop_the_application_lie_within_each_other() -> None:
 
 def test_a_step_ends_by_itself_before_systemd_ends_it() -> None:
     limits = {
-        'visitors-migrate.service': boot.BOOT_SECONDS,
+        'visitors-migrate.service': boot_record.BOOT_SECONDS,
         'visitors-ready.service': application.ANSWER_SECONDS + ready.READY_SECONDS,
         'visitors-purge.service': purge.SECONDS + container.STOP_SECONDS + 5,
     }
     for name, seconds in limits.items():
         assert seconds < unit(name).seconds('TimeoutStartSec'), name
     target = unit('visitors.target').seconds('JobTimeoutSec')
-    assert boot.BOOT_SECONDS < unit('visitors-migrate.service').seconds('TimeoutStartSec') < target
+    assert boot_record.BOOT_SECONDS < unit('visitors-migrate.service').seconds('TimeoutStartSec') < target
     assert journal.LAST_SECONDS < unit('visitors-logs.service').seconds('TimeoutStopSec')
-    assert migrate.REST_SECONDS < boot.BOOT_SECONDS
+    assert migrate.REST_SECONDS < boot_record.BOOT_SECONDS
 
 
 def test_the_application_is_restarted_but_not_for_ever() -> None:
@@ -318,7 +319,7 @@ def test_the_document_lists_the_steps_with_their_units() -> None:
 
 def test_the_document_lists_what_the_user_data_can_say() -> None:
     assert names([row[0] for row in table('What the user data says')]) == [*NAMES, 'AWS_*']
-    assert {field.name for field in fields(Settings)} >= {'parameter_prefix', 'lifecycle_hook', 'log_group'}
+    assert {field.name for field in fields(UserData)} >= {'parameter_prefix', 'lifecycle_hook', 'log_group'}
 
 
 def test_the_document_lists_the_files_of_a_machine() -> None:
@@ -337,7 +338,7 @@ def test_the_document_lists_the_checks_of_the_self_test() -> None:
 
 def test_the_document_names_the_times_that_the_code_has() -> None:
     section = DOCUMENT.split('\n## Time\n', 1)[1].split('\n## ', 1)[0]
-    for number in (boot.BOOT_SECONDS, migrate.REST_SECONDS, ready.READY_SECONDS, failed.SECONDS,
+    for number in (boot_record.BOOT_SECONDS, migrate.REST_SECONDS, ready.READY_SECONDS, failed.SECONDS,
                    int(unit('visitors.target').seconds('JobTimeoutSec')), container.STOP_SECONDS,
                    int(unit('visitors.service').seconds('TimeoutStopSec'))):
         assert re.search(rf'\b{number}\b', section), number

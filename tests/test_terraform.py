@@ -5,7 +5,7 @@ import re
 
 from app import create_app
 from instance import parameters
-from instance.settings import NAMES, Settings
+from instance.user_data import NAMES, UserData
 from tests.server import bring_up, ROOT
 from visitors.settings import Settings as ApplicationSettings
 
@@ -65,7 +65,7 @@ def test_the_user_data_of_the_stack_are_what_an_instance_takes() -> None:
     named = re.findall(r'^    ([A-Z_]+) +=', environment, re.MULTILINE)
     assert set(named) == set(NAMES) - {'SELFTEST'}
     lines = [f'{name}={"/x" if name == "PARAMETER_PREFIX" else "eu-central-1"}' for name in named]
-    assert Settings.from_text('\n'.join(lines)).region == 'eu-central-1'
+    assert UserData.from_text('\n'.join(lines)).region == 'eu-central-1'
 
 
 def test_the_role_of_an_instance_allows_what_the_document_lists() -> None:

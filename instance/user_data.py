@@ -17,7 +17,7 @@ CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
 
 
 @dataclass(frozen=True)
-class Settings:
+class UserData:
     """What the user data has told this machine; everything else is in its image or in the Parameter Store."""
 
     parameter_prefix: str = ''
@@ -30,7 +30,7 @@ class Settings:
     sdk: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def from_text(cls, text: str) -> 'Settings':
+    def from_text(cls, text: str) -> 'UserData':
         """Return the settings that lines of NAME=VALUE hold; raise StepFailed for the first bad one."""
         given = _given(text)
         selftest = _switch(given, 'SELFTEST')
@@ -47,7 +47,7 @@ class Settings:
         )
 
     @classmethod
-    def legible(cls, text: str) -> 'Settings':
+    def legible(cls, text: str) -> 'UserData':
         """Return as much as can be read of lines of which some are bad, unchecked."""
         lines = (line.partition('=') for line in text.split('\n') if not line.startswith('#'))
         given = {name: value.strip() for name, separator, value in lines if separator}

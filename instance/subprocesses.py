@@ -7,7 +7,7 @@ from instance.errors import StepFailed
 
 
 @dataclass(frozen=True)
-class Ended:
+class Outcome:
     """How a program has ended and what it has written."""
 
     code: int
@@ -25,7 +25,7 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), '')
 
 
-def outcome(*command: str, seconds: float) -> Ended:
+def outcome(*command: str, seconds: float) -> Outcome:
     """Return how a program has ended; raise StepFailed when there is no such program or it takes too long."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace',
@@ -34,7 +34,7 @@ def outcome(*command: str, seconds: float) -> Ended:
         raise StepFailed(f'{" ".join(command)} did not end within {seconds:g} s') from None
     except OSError as error:
         raise StepFailed(f'{command[0]} cannot be started: {error.strerror}') from None
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def output(*command: str, seconds: float) -> str:

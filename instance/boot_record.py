@@ -5,13 +5,18 @@ from dataclasses import asdict, dataclass, replace
 import json
 import os
 from pathlib import Path
-import time
-
-from instance.errors import StepFailed
 
 # From config's start. Nobody waits longer for a machine; what is slower has to be done before a deploy.
 BOOT_SECONDS = 1200
+# The phases of a boot in their order, as the record and the console name them.
 PHASES = ('power-on', 'network', 'config', 'migrate', 'application', 'ready')
+# The phase that each unit's failure ends. The user data comes first: a failure before our target starts has no record.
+PHASE_OF_UNIT = {'cloud-final.service': 'user data', 'visitors-config.service': 'config',
+                 'visitors-migrate.service': 'migrate', 'visitors.service': 'application',
+                 'visitors-ready.service': 'ready'}
+# The phase that each step ends; a step that is not here belongs to no phase.
+PHASE_OF_STEP = {'config': 'config', 'migrate': 'migrate', 'application start': 'application',
+                 'application wait': 'application', 'ready': 'ready'}
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Boot:
+class BootRecord:
     """What is known of this boot: moments are seconds of the monotonic clock, which is the same for all steps."""
 
     power_on: float = 0.0
@@ -45,21 +50,21 @@ class Boot:
     phases: tuple[Phase, ...] = ()
     failure: Failure | None = None
 
-    def with_phase(self, phase: Phase) -> 'Boot':
+    def with_phase(self, phase: Phase) -> 'BootRecord':
         """Return the record with one phase done; what it was before, failed perhaps, no longer counts."""
         others = tuple(each for each in self.phases if each.phase != phase.phase)
         failure = None if self.failure and self.failure.phase == phase.phase else self.failure
         return replace(self, phases=(*others, phase), failure=failure)
 
-    def with_failure(self, failure: Failure) -> 'Boot':
+    def with_failure(self, failure: Failure) -> 'BootRecord':
         """Return the record with what has ended the boot; the first failure stays, the others follow from it."""
         return self if self.failure else replace(self, failure=failure)
 
-    def named(self, version: str, known: Mapping[str, str]) -> 'Boot':
+    def named(self, version: str, known: Mapping[str, str]) -> 'BootRecord':
         """Return the record with what this machine is."""
         return replace(self, version=version, instance_id=known['INSTANCE_ID'], deploy_id=known.get('DEPLOY_ID', ''))
 
-    def with_application_started(self, now: float) -> 'Boot':
+    def with_application_started(self, now: float) -> 'BootRecord':
         """Return the record with the moment when the application's container was started."""
         return replace(self, application_started=now)
 
@@ -68,18 +73,18 @@ class Boot:
         return max(0.0, self.started + BOOT_SECONDS - now)
 
 
-def read(path: Path) -> Boot:
+def read(path: Path) -> BootRecord:
     """Return the record of this boot, an empty one where none was written yet."""
     try:
         known = json.loads(path.read_text(encoding='utf-8'))
         failure = known.pop('failure')
         phases = tuple(Phase(**phase) for phase in known.pop('phases'))
-        return Boot(**known, phases=phases, failure=Failure(**failure) if failure else None)
+        return BootRecord(**known, phases=phases, failure=Failure(**failure) if failure else None)
     except (OSError, ValueError, KeyError, TypeError):
-        return Boot()
+        return BootRecord()
 
 
-def write(path: Path, boot: Boot) -> None:
+def write(path: Path, boot: BootRecord) -> None:
     """Write the record of this boot, complete at once; who reads it meanwhile sees the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -87,31 +92,12 @@ def write(path: Path, boot: Boot) -> None:
     partial.replace(path)
 
 
-def change(path: Path, change_it: Callable[[Boot], Boot]) -> None:
+def change(path: Path, change_it: Callable[[BootRecord], BootRecord]) -> None:
     """Change the record of this boot."""
     write(path, change_it(read(path)))
 
 
-def line(phase: Phase, code: int = 0) -> str:
+def console_line(phase: Phase, code: int = 0) -> str:
     """Return the line that the console shows of a phase."""
     verdict = f'FAILED ({code}): ' if code else ''
     return f'visitors {phase.phase}: {phase.seconds:.2f} s: {verdict}{phase.outcome}'
-
-
-class Deadline:
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """End so many seconds from now."""
-        self._clock = clock
-        self._at = clock() + seconds
-        self.seconds = seconds
-
-    @property
-    def left(self) -> float:
-        """How many seconds are left, 0 when none are."""
-        return max(0.0, self._at - self._clock())
-
-    def wait(self, seconds: float, missing: str) -> None:
-        """Sleep before the next try; raise StepFailed, saying what is missing, when there is no time for one."""
-        if self.left <= 0:
-            raise StepFailed(f'not within {self.seconds:.0f} s: {missing}')
-        time.sleep(min(seconds, self.left))
