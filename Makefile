@@ -32,7 +32,7 @@ version: ## print the version of a build made now
 # As many processes as tests/conftest.py says. One that has no more tests takes some of another one's.
 SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 # Those that need no engine, no machine and no Packer.
-OF_THE_APPLICATION := -m 'not container and not machine and not virtual and not packer and not stack'
+OF_THE_APPLICATION := -m 'not container and not ami and not vm and not packer and not stack'
 
 .PHONY: test
 test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
@@ -42,13 +42,13 @@ test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs
 .PHONY: test-matrix
 test-matrix: $(BIN)/.installed-tests ## run `make run` and `make test` in fresh Debian 13 and 12 (needs root, about an hour)
 	@tests/install-packages tests/packages.container.txt
-	@$(BIN)/python -m tests.matrix $(OPTIONS)
+	@$(BIN)/python -m tests.tools.matrix $(OPTIONS)
 
 .PHONY: test-packer
 test-packer: $(BIN)/.installed-tests ## test the release tool and the image templates with a real Packer
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.check.txt
-	@$(PYTEST) $(SIDE_BY_SIDE) -m 'packer and not machine' $(TESTS)
+	@$(PYTEST) $(SIDE_BY_SIDE) -m 'packer and not ami' $(TESTS)
 
 .PHONY: test-container
 test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
@@ -56,24 +56,24 @@ test-container: $(BIN)/.installed-tests ## test the container image and the comp
 	@tests/install-packages tests/packages.container.txt
 	@$(PYTEST) -m container $(TESTS)
 
-.PHONY: test-image
-test-image: $(BIN)/.installed-tests ## test the machine image and what boots from it, on a rehearsal's machines
+.PHONY: test-ami
+test-ami: $(BIN)/.installed-tests ## test the machine image and what boots from it, on a rehearsal's machines
 	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.machine.txt
+	@tests/install-packages tests/packages.ami.txt
 	@tests/install-packages tests/packages.check.txt
-	@$(PYTEST) -m machine $(TESTS)
+	@$(PYTEST) -m ami $(TESTS)
 
 .PHONY: test-stack
 test-stack: $(BIN)/.installed-tests ## apply terraform/ to a rehearsal without machines (needs root, about 10 minutes; not in .ci/run)
 	@$(PYTEST) -m stack $(TESTS)
 
-.PHONY: test-machine
-test-machine: $(BIN)/.installed-tests ## test virtual machines, and the machine image on one with a kernel of its own
+.PHONY: test-vm
+test-vm: $(BIN)/.installed-tests ## test virtual machines, and the machine image on one with a kernel of its own
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.check.txt
-	@tests/install-packages tests/packages.machine.txt
-	@tests/install-packages tests/packages.virtual.txt
-	@$(PYTEST) -m virtual $(TESTS)
+	@tests/install-packages tests/packages.ami.txt
+	@tests/install-packages tests/packages.vm.txt
+	@$(PYTEST) -m vm $(TESTS)
 
 .PHONY: check
 check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations, image templates, vulnerabilities and secrets
@@ -87,7 +87,7 @@ check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, m
 	@FLASK_SKIP_DOTENV=1 $(FLASK) schema check
 	@$(MAKE) check-requirements
 	@$(MAKE) check-packer
-	@$(BIN)/python -m tests.audit $(LOCKS)
+	@$(BIN)/python -m tests.tools.audit $(LOCKS)
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
 
 # The Pythons that everything here installs on, whether they are on this machine or not.
@@ -149,7 +149,7 @@ benchmark: $(BIN)/.installed-tests ## measure ratios of speed; takes minutes. OP
 .PHONY: bake-benchmark
 bake-benchmark: $(BIN)/.installed-tests ## measure what bakes and boots take, as ratios; takes a quarter of an hour
 	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.machine.txt
+	@tests/install-packages tests/packages.ami.txt
 	@tests/install-packages tests/packages.check.txt
 	@$(BIN)/python -m benchmarks.bake $(OPTIONS)
 
@@ -158,7 +158,7 @@ mutation: $(BIN)/.installed-tests ## change what counts and decides, one place a
 	@tests/install-packages tests/packages.txt
 	@rm --recursive --force mutants
 	@nice $(BIN)/mutmut run --max-children 2
-	@nice $(BIN)/python -m tests.mutation
+	@nice $(BIN)/python -m tests.tools.mutation
 
 # The files of pinned packages.
 LOCKS := requirements.txt requirements.test.txt release/requirements.txt packer/ansible/requirements.txt

@@ -20,8 +20,8 @@ from benchmarks import pages, statements
 from benchmarks.database import Database, make_database, measure_times, start_server
 from benchmarks.report import grouped, tables
 from benchmarks.rounds import Case, in_turn, Strangers
-from tests.postgresql import PostgresServer
-from tests.server import flask
+from tests.support.postgresql import PostgresServer
+from tests.support.server import flask
 
 LEAST_ROUNDS = 4
 FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error)

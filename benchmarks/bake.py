@@ -19,12 +19,12 @@ import requests
 from benchmarks.__main__ import FAILURES, Progress
 from rehearsal.engine import usable_engine
 from rehearsal.errors import RehearsalError
-from tests.images.bases import BaseImages
-from tests.images.containers import PORT
-from tests.images.fixtures import built_image
-from tests.installation import opened_database, PROFILE
-from tests.rehearsal import Instance, launch
-from tests.workshop import opened_workshop, Workshop
+from tests.support.containers.bases import BaseImages
+from tests.support.containers.engine import PORT
+from tests.support.containers.fixtures import built_image
+from tests.support.installation import opened_database, PROFILE
+from tests.support.instances import Instance, launch
+from tests.support.workshop import opened_workshop, Workshop
 
 HEAD = '| ratio | median | least to most | goal |\n|---|--:|--:|--:|'
 TIMES_HEAD = '| case | seconds, median | least to most | where the time goes |\n|---|--:|--:|---|'

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import execute_values
 
-from tests.postgresql import PostgresServer
-from tests.server import bring_up, KEY, today
+from tests.support.postgresql import PostgresServer
+from tests.support.server import bring_up, KEY, today
 from visitors.address import network_of, visitor_id
 from visitors.counting import CHART_DAYS, NEVER, postgresql
 from visitors.days import server_today

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.database import Database, wait_until_idle
 from benchmarks.rounds import processor_seconds, Run
-from tests.postgresql import PostgresServer
-from tests.server import ROOT, Server
+from tests.support.postgresql import PostgresServer
+from tests.support.server import ROOT, Server
 from visitors.settings import Settings
 
 DEFAULTS = Settings.from_environ({})

@@ -9,8 +9,8 @@ import psutil
 
 from benchmarks.database import Database
 from benchmarks.rounds import processor_seconds, Run
-from tests.postgresql import PostgresServer
-from tests.server import today
+from tests.support.postgresql import PostgresServer
+from tests.support.server import today
 from visitors.counting import postgresql
 from visitors.days import server_today
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 import pytest
 
-from tests.postgresql import PostgresServer
+from tests.support.postgresql import PostgresServer
 
-pytest_plugins = ['tests.account', 'tests.images.fixtures', 'tests.machine', 'tests.rehearsal', 'tests.workshop',
-                  'tests.installation']
+pytest_plugins = ['tests.support.account', 'tests.support.containers.fixtures', 'tests.support.machine_folder',
+                  'tests.support.instances', 'tests.support.workshop', 'tests.support.installation']
 
 # How long an example takes is a matter of what else this machine does.
 settings.register_profile('patient', settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,7 +22,7 @@ settings.register_profile('mutants', settings.get_profile('ci'), phases=(Phase.e
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marker that ties a test to its row of the table of faults, and the one of virtual machines."""
     config.addinivalue_line('markers', 'packer: needs Packer 1.6.6 or newer')
-    config.addinivalue_line('markers', 'virtual: boots virtual machines, which takes minutes; needs root and QEMU')
+    config.addinivalue_line('markers', 'vm: boots virtual machines, which takes minutes; needs root and QEMU')
     config.addinivalue_line('markers', 'stack: applies terraform/ to a rehearsal; needs root and Terraform')
     config.addinivalue_line('markers', 'fault(row): proves this row of the table of faults that the schema survives')
 

@@ -1,0 +1,1 @@
+"""Tests of the AMI and what boots from it."""

@@ -1,0 +1,55 @@
+"""The real image of the application, baked from a clean clone by real Packer and Ansible on a rehearsal's machines.
+
+The tests build on each other, in their order: what one has baked is what the next one finds.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.containers.fixtures import Image
+from tests.support.workshop import BAKE_SECONDS, Baked, Workshop
+
+pytestmark = [pytest.mark.ami, pytest.mark.timeout(BAKE_SECONDS + 60)]
+
+
+def test_the_real_image_is_baked_boots_passes_and_is_released(
+        workshop: Workshop, first_bake: Baked, image: Image) -> None:
+    report = first_bake.report
+    assert (report['baked'], report['verified'], report['released']) == (['base', 'app'], True, True)
+    tags = workshop.tags(first_bake.ended.out)
+    assert (tags['Released'], tags['Verified']) == ('true', f'passed {image.build["VERSION"]}')
+    assert (tags['Version'], tags['Commit']) == (image.build['VERSION'], image.build['REVISION'])
+    assert {Path(place).name for place in report['artefacts']} >= {'inputs.json', 'manifest.json', 'packages.tsv',
+                                                                   'sbom.cdx.json'}
+    assert not workshop.leftovers()
+
+
+def test_the_same_again_starts_no_machine(workshop: Workshop, released: str) -> None:
+    machines = workshop.machines()
+    done = workshop.bake()
+    assert (done.code, done.out) == (0, released), done
+    assert workshop.report['baked'] == []
+    assert workshop.machines() == machines
+
+
+def test_verify_passes_the_released_image_again(workshop: Workshop, released: str) -> None:
+    done = workshop.release('verify', released)
+    assert done.code == 0, done
+    assert not workshop.leftovers()
+
+
+def test_a_changed_role_of_the_application_bakes_that_stage_only(workshop: Workshop) -> None:
+    workshop.touch('application')
+    done = workshop.bake()
+    assert (done.code, workshop.report['baked']) == (0, ['app']), done
+    assert 'changed  packer/ansible/roles/application/tasks/main.yml' in done.err
+    assert not workshop.leftovers()
+
+
+def test_a_changed_role_of_the_base_bakes_both_stages(workshop: Workshop) -> None:
+    workshop.touch('docker')
+    done = workshop.bake()
+    assert (done.code, workshop.report['baked']) == (0, ['base', 'app']), done
+    assert not workshop.leftovers()
+    assert workshop.cloud.gaps() == []

@@ -1,0 +1,344 @@
+"""Machines of the released image with normal user data: they migrate, serve and prove it, or say why not and go."""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+import json
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+import requests
+
+from instance.checks import METADATA_ADDRESSES, REACHED
+from instance.container import USER
+from rehearsal.cloud import Rehearsal
+from tests.support.containers.engine import counted, eventually, PORT
+from tests.support.installation import Database, Installation, PROFILE
+from tests.support.instances import Instance, launch
+from tests.support.postgresql import execute, value
+from tests.support.server import BROWSER, ROOT
+from tests.support.workshop import BAKE_SECONDS, Workshop
+
+SERVE_SECONDS, FAIL_SECONDS = 180, 300
+pytestmark = [pytest.mark.ami, pytest.mark.timeout(BAKE_SECONDS + FAIL_SECONDS)]
+HOOK = 'launch'
+# Where an instance of its own is reached by nobody.
+NOWHERE = 'http://169.254.169.250:81'
+FIRST_REVISION = 'e75588bf2531'  # pragma: allowlist secret
+# What a database is like at the application's first revision, and something in the way of the next one.
+IN_THE_WAY = f"""
+CREATE TABLE visitor (id serial PRIMARY KEY, ip varchar(40), visits integer);
+CREATE UNIQUE INDEX ix_visitor_ip ON visitor (ip);
+CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('{FIRST_REVISION}');
+CREATE TABLE days (nothing text);
+"""
+
+
+class Group:
+    def __init__(self, installation: Installation, ami: str, size: int) -> None:
+        """Make an Auto Scaling group with a launch hook and a target group, which launches all machines at once."""
+        cloud = self.cloud = installation.cloud
+        self.name = f'group{installation.prefix.replace("/", "-")}'
+        self.api = cloud.client('autoscaling')
+        vpc = cloud.client('ec2').describe_vpcs()['Vpcs'][0]['VpcId']
+        target = cloud.client('elbv2').create_target_group(Name=self.name[-32:].strip('-'), Protocol='HTTP', Port=PORT,
+                                                           VpcId=vpc)['TargetGroups'][0]['TargetGroupArn']
+        cloud.client('ec2').create_launch_template(LaunchTemplateName=self.name, LaunchTemplateData={
+            'ImageId': ami, 'InstanceType': 't3.small', 'IamInstanceProfile': {'Name': PROFILE},
+            'UserData': encoded(installation.user_data(LIFECYCLE_HOOK=HOOK))})
+        self.api.create_auto_scaling_group(
+            AutoScalingGroupName=self.name, MinSize=0, MaxSize=size, DesiredCapacity=size, TargetGroupARNs=[target],
+            LaunchTemplate={'LaunchTemplateName': self.name, 'Version': '1'}, AvailabilityZones=['us-east-1a'],
+            LifecycleHookSpecificationList=[{
+                'LifecycleHookName': HOOK, 'LifecycleTransition': 'autoscaling:EC2_INSTANCE_LAUNCHING',
+                'HeartbeatTimeout': 300, 'DefaultResult': 'ABANDON'}])
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The lifecycle state of each of its instances."""
+        (found,) = self.api.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])['AutoScalingGroups']
+        return {each['InstanceId']: each['LifecycleState'] for each in found['Instances']}
+
+    @property
+    def activities(self) -> list[dict[str, Any]]:
+        """What it has done, the newest first."""
+        return list(self.api.describe_scaling_activities(AutoScalingGroupName=self.name)['Activities'])
+
+    def remove(self) -> None:
+        """Delete the group with its machines."""
+        self.api.delete_auto_scaling_group(AutoScalingGroupName=self.name, ForceDelete=True)
+
+
+class Machine(Instance):
+    """A machine of the image, which somebody can look into although nobody can log in."""
+
+    def root(self, command: str) -> str:
+        """Return what a command of root's prints."""
+        done = subprocess.run([sys.executable, '-m', 'rehearsal', 'shell', f'--name={self.cloud.settings.name}',
+                               self.name, 'sh', '-c', command], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                              check=False)
+        assert done.returncode == 0, f'{command}: {done.stdout}{done.stderr}\n{self.console}'
+        return done.stdout.strip()
+
+    def get(self, path: str) -> requests.Response:
+        """Return what its application answers to a browser."""
+        address = f'http://{self.described["PrivateIpAddress"]}:{PORT}'
+        return requests.get(address + path, headers={'User-Agent': BROWSER}, timeout=10)
+
+
+def encoded(text: str) -> str:
+    """Return a text as launch templates want it."""
+    return b64encode(text.encode()).decode()
+
+
+@pytest.fixture(scope='module')
+def installation(database: Database) -> Installation:
+    """Give an installation that forgets visitors after thirty days."""
+    made = database.install()
+    made.tell('settings/PURGE_OLDER_THAN', '30')
+    return made
+
+
+@pytest.fixture(scope='module')
+def three(installation: Installation, released: str) -> Iterator[list[Machine]]:
+    """Give three machines that were launched at once for an empty database, when their group has them in service."""
+    group = Group(installation, released, 3)
+    try:
+        eventually(lambda: list(group.states.values()) == ['InService'] * 3, SERVE_SECONDS, 'three are in service')
+        yield [Machine(installation.cloud, name) for name in group.states]
+    finally:
+        for name in re.findall('i-[0-9a-f]{17}', json.dumps(group.activities, default=str)):
+            print(Machine(installation.cloud, name).console)
+        group.remove()
+
+
+def test_one_of_three_machines_migrates_the_schema(three: list[Machine], installation: Installation) -> None:
+    eventually(lambda: len(installation.logged('visitors ready: ')) == len(three), 60, 'all have said so in the log')
+    assert len(installation.logged('leading: attempt 1 of deploy')) == 1
+    assert value(installation.database, 'SELECT count(*) FROM migration_attempt') == 1
+    assert {event['logStreamName'] for event in installation.logged('the schema fits')} == {
+        machine.name for machine in three}
+
+
+def test_all_of_them_serve_the_version_that_was_baked(three: list[Machine], workshop: Workshop, released: str) -> None:
+    version = workshop.tags(released)['Version']
+    assert [machine.get('/version').json()['version'] for machine in three] == [version] * 3
+    assert [machine.get('/readyz').status_code for machine in three] == [200] * 3
+
+
+def test_all_of_them_prove_themselves_to_their_group_and_its_balancer(three: list[Machine]) -> None:
+    for machine in three:
+        assert re.search('visitors ready: .* serves; .* goes on, healthy in 1 target group', machine.console)
+
+
+def test_they_count_together(three: list[Machine]) -> None:
+    visits = [counted(machine.get('/'))[0] for machine in three]
+    assert visits == [visits[0], visits[0] + 1, visits[0] + 2]
+
+
+def test_the_application_reaches_no_metadata_service_and_root_does(three: list[Machine]) -> None:
+    ask = shlex.quote(REACHED)
+    asked = ' '.join(METADATA_ADDRESSES)
+    user = three[0].root('docker exec visitors python -c "import os; print(os.getuid())"')
+    assert user == str(USER)
+    assert three[0].root(f'docker exec visitors python -c {ask} {asked}') == ''
+    assert three[0].root(f'python3 -c {ask} {asked}') == METADATA_ADDRESSES[0]
+
+
+def test_an_engine_that_is_restarted_or_killed_interrupts_no_visit_and_turns_nothing_off(three: list[Machine]) -> None:
+    machine = three[0]
+    began = 'docker inspect --format={{.State.StartedAt}} visitors'
+    started = machine.root(began)
+    statuses: list[int] = []
+    is_over = threading.Event()
+
+    def visit() -> None:
+        while not is_over.is_set():
+            statuses.append(machine.get('/').status_code)
+
+    with ThreadPoolExecutor(2) as threads:
+        visiting = [threads.submit(visit) for _ in range(2)]
+        try:
+            machine.root('systemctl reset-failed docker.service; for number in 1 2 3 4 5 6; do '
+                         'systemctl reset-failed docker.service; systemctl restart docker.service; done')
+            machine.root('kill -9 $(pidof dockerd)')
+            # The command fails while the engine is down; what decides is the moment that it prints.
+            eventually(lambda: machine.root(f'{began} || true') == started, 60, 'the engine has its container again')
+        finally:
+            is_over.set()
+        for each in visiting:
+            each.result()
+    assert len(statuses) > 20 and set(statuses) == {200}
+    assert machine.root('systemctl show --property=NRestarts --value visitors.service') == '0'
+
+
+def test_the_record_of_a_boot_holds_each_phase(three: list[Machine]) -> None:
+    record = json.loads(three[0].root('cat /run/visitors/boot.json'))
+    assert [each['phase'] for each in record['phases']] == [
+        'power-on', 'network', 'config', 'migrate', 'application', 'ready']
+    assert all(each['seconds'] >= 0 for each in record['phases'])
+    assert record['failure'] is None
+
+
+def test_secrets_are_in_their_folders_and_nowhere_else(three: list[Machine], installation: Installation) -> None:
+    machine = three[0]
+    for name, secret in installation.secrets.items():
+        word = shlex.quote(secret)
+        # The search must find itself nowhere, so the word comes by a file that is not searched.
+        files = machine.root(f'grep --recursive --files-with-matches --fixed-strings {word} /run/visitors /etc /home '
+                             '/root /opt /srv /usr/local /var --exclude-dir=overlay2 2> /dev/null || true')
+        role = 'migration' if name.startswith('MIGRATION') else 'application'
+        assert files.split() == [f'/run/visitors/secrets/{role}/{name}']
+        assert machine.root(f'grep --text --files-with-matches --fixed-strings {word} /proc/[0-9]*/environ '
+                            '2> /dev/null || true') == ''
+        for said in ('docker inspect visitors', 'journalctl --no-pager', 'docker image history --no-trunc '
+                     '$(docker image ls --quiet)'):
+            assert secret not in machine.root(said)
+        assert secret not in machine.console
+        assert not installation.logged(secret)
+
+
+def test_only_root_and_the_application_can_read_secrets(three: list[Machine]) -> None:
+    told = three[0].root('stat --format="%F %a %u %g" /run/visitors/secrets/*/* /run/visitors/secrets/*')
+    assert set(told.splitlines()) == {'regular file 400 10001 10001', 'directory 710 0 10001'}
+
+
+def test_one_of_them_forgets_visitors_when_several_are_to(three: list[Machine], installation: Installation) -> None:
+    execute(installation.database, 'INSERT INTO visitors (id, last_day) VALUES (gen_random_uuid(), current_date - 90)')
+    for machine in three:
+        assert machine.root('systemctl is-active visitors-purge.timer visitors-token.timer') == 'active\nactive'
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda machine: machine.root('systemctl start visitors-purge.service'), three))
+    old = 'SELECT count(*) FROM visitors WHERE last_day < current_date - 30'
+    assert value(installation.database, old) == 0
+    assert three[0].root('docker exec visitors flask check-counts')
+
+
+def test_no_unit_has_failed(three: list[Machine]) -> None:
+    for machine in three:
+        assert machine.root('systemctl --failed --no-legend') == ''
+
+
+@pytest.fixture(scope='module')
+def with_token(database: Database, released: str) -> Iterator[tuple[Machine, Installation]]:
+    """Give a machine whose application signs in with a token, and its installation."""
+    made = database.install()
+    execute(database.server.url('postgres'), 'CREATE ROLE rds_iam')
+    execute(database.server.url('postgres'), f'GRANT rds_iam TO {made.owner} WITH ADMIN OPTION')
+    url = made.database.replace('owner@', 'with_token@')
+    made.tell('settings/DATABASE_URL', url)
+    made.tell('settings/DATABASE_IAM_AUTHENTICATION', '1')
+    made.forget('secrets/DATABASE_PASSWORD')
+    machine = Machine(made.cloud, launch(made.cloud, ImageId=released, UserData=made.user_data(),
+                                         IamInstanceProfile={'Name': PROFILE}).name)
+    machine.wait_for_console('visitors ready: ', SERVE_SECONDS)
+    yield machine, made
+    machine.terminate()
+
+
+def test_a_token_is_signed_for_the_database_and_renewed(with_token: tuple[Machine, Installation]) -> None:
+    machine, installation = with_token
+    assert machine.get('/readyz').status_code == 200
+    path = '/run/visitors/secrets/application/DATABASE_PASSWORD'
+    token = machine.root(f'cat {path}')
+    address = installation.database.partition('@')[2].partition('/')[0]
+    assert token.startswith(f'{address}/?Action=connect&DBUser=with_token&X-Amz-Algorithm=AWS4-HMAC-SHA256')
+    time.sleep(1.1)  # a token is signed by the second
+    machine.root('systemctl start visitors-token.service')
+    assert machine.root(f'cat {path}') != token
+
+
+def test_the_role_may_sign_in_with_a_token_and_has_no_password(with_token: tuple[Machine, Installation]) -> None:
+    _, installation = with_token
+    assert value(installation.database, "SELECT pg_has_role('with_token', 'rds_iam', 'member')") is True
+    assert value(installation.database, "SELECT rolpassword FROM pg_authid WHERE rolname = 'with_token'") is None
+
+
+def test_a_machine_that_is_restarted_serves_again(with_token: tuple[Machine, Installation]) -> None:
+    machine, installation = with_token
+    machine.cloud.client('ec2').reboot_instances(InstanceIds=[machine.name])
+    eventually(lambda: machine.console.count('visitors ready: ') == 2, SERVE_SECONDS, 'it is ready once more')
+    assert machine.get('/readyz').status_code == 200
+    assert machine.root('systemctl --failed --no-legend') == ''
+    eventually(lambda: len(installation.logged('visitors ready: ')) == 2, 60, 'both boots are in the log')
+
+
+def without_a_parameter(installation: Installation) -> dict[str, str]:
+    """Let a parameter be missing."""
+    installation.forget('settings/DATABASE_URL')
+    return {}
+
+
+def with_a_wrong_password(installation: Installation) -> dict[str, str]:
+    """Let the password be another one than the database's."""
+    installation.keep('MIGRATION_DATABASE_PASSWORD', 'another one')
+    return {}
+
+
+def with_no_api(_installation: Installation) -> dict[str, str]:
+    """Let nobody answer where AWS should be."""
+    return {'AWS_ENDPOINT_URL': NOWHERE}
+
+
+# What is wrong with an installation, and what the last line of a machine's console says of it.
+WRONG: dict[str, tuple[Callable[[Installation], dict[str, str]], str]] = {
+    'an absent parameter': (
+        without_a_parameter, 'FAILED in config: missing in the Parameter Store: /visitors/.*/settings/DATABASE_URL'),
+    'a wrong password': (
+        with_a_wrong_password, 'FAILED in migrate: .*password authentication failed.*'),
+    'an API that is away': (with_no_api, f'FAILED in config: .*{re.escape(NOWHERE)}'),
+}
+
+
+@pytest.fixture(scope='module')
+def hopeless(database: Database, released: str) -> Iterator[dict[str, Machine]]:
+    """Give a machine for each thing that can be wrong; they fail at the same time."""
+    machines = {}
+    for name, (spoil, _) in WRONG.items():
+        made = database.install()
+        user_data = made.user_data(**spoil(made))
+        machines[name] = Machine(made.cloud, launch(made.cloud, ImageId=released, UserData=user_data,
+                                                    IamInstanceProfile={'Name': PROFILE}).name)
+    yield machines
+    for machine in machines.values():
+        machine.terminate()
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_machine_that_cannot_serve_says_why_and_turns_itself_off(hopeless: dict[str, Machine], name: str) -> None:
+    machine = hopeless[name]
+    machine.wait_until('stopped', FAIL_SECONDS)
+    assert re.search(f'visitors {WRONG[name][1]}.*; turning off', machine.console), machine.console
+
+
+def test_a_migration_that_fails_is_told_to_the_group_and_counted(database: Database, released: str) -> None:
+    made = database.install()
+    database.execute_as_owner(made, IN_THE_WAY)
+    group = Group(made, released, 1)
+    try:
+        eventually(lambda: bool(group.states), 30, 'a machine is launched')
+        machine = Machine(made.cloud, next(iter(group.states)))
+        machine.wait_for_console('turning off', SERVE_SECONDS)
+        eventually(lambda: 'ABANDON' in json.dumps(group.activities, default=str), 60, 'the group was told ABANDON')
+        group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=0)
+        machine.wait_until('terminated')
+    finally:
+        group.remove()
+    assert re.search('visitors FAILED in migrate: the migration of this deploy has failed: .*"?days"? already exists',
+                     machine.console), machine.console
+    assert metrics(made.cloud, 'MigrationFailed') == [[], [{'Name': 'DeployId', 'Value': f'deploy{made.prefix}'}]]
+    assert value(made.database, 'SELECT version_num FROM alembic_version') == FIRST_REVISION
+    assert value(made.database, 'SELECT count(*) FROM days') == 0, 'what was in the way is still what it was'
+
+
+def metrics(cloud: Rehearsal, name: str) -> list[list[dict[str, str]]]:
+    """Return the dimensions under which something was counted."""
+    found = cloud.client('cloudwatch').list_metrics(Namespace='Visitors', MetricName=name)['Metrics']
+    return sorted((metric['Dimensions'] for metric in found), key=len)

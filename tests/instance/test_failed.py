@@ -1,0 +1,247 @@
+"""Step failed: a machine that cannot serve says why, frees its place, and turns itself off, whatever else fails."""
+
+from collections.abc import Callable
+import json
+import socket
+import subprocess
+import time
+from urllib.parse import parse_qsl
+
+import pytest
+
+from instance import failed as step
+from instance.aws import Patience
+from instance.boot_record import Failure
+from instance.failed import dimensions_of, failure_of, metric_of, UnitEnd
+from instance.user_data import UserData
+from tests.instance.test_config import KEY, put_secrets, put_settings
+from tests.instance.test_migrate import answer_migration
+from tests.support.cloud import Cloud, refused
+from tests.support.groups import GROUP, HOOK, Launched
+from tests.support.machine_folder import DEPLOY, FolderMachine, last_line, PREFIX
+
+# In systemd's hands for this long at most; see TimeoutStartSec of its unit.
+SECONDS = 60
+
+
+def fail(machine: FolderMachine, phase: str = 'config', code: int = 1, reason: str = 'a reason') -> None:
+    machine.write('run/visitors/boot.json', json.dumps({'phases': [], 'failure': {
+        'phase': phase, 'code': code, 'reason': reason}}))
+
+
+def failed(machine: FolderMachine, **environment: str) -> subprocess.CompletedProcess[str]:
+    begun = time.monotonic()
+    done = machine.run('failed', **environment)
+    assert time.monotonic() - begun < SECONDS, 'systemd would have killed it'
+    assert machine.was_turned_off
+    return done
+
+
+@pytest.fixture
+def hurried(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
+            capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+    """Give the same step in this process, where what it waits for is a moment, and what it has written."""
+    def run(**environment: str) -> tuple[str, str]:
+        monkeypatch.setattr('instance.failed.HURRY', Patience(connect=0.3, answer=0.3, seconds=0.3))
+        entered = machine.enter(monkeypatch)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert step.run(entered) == 'turning off'
+        assert machine.was_turned_off
+        return capfd.readouterr()
+
+    return run
+
+
+def counted(cloud: Cloud) -> list[tuple[str, dict[str, str]]]:
+    """Return what CloudWatch has been told, as it tells others."""
+    metrics = cloud.client('cloudwatch').list_metrics(Namespace='Visitors')['Metrics']
+    known = [(metric['MetricName'], {each['Name']: each['Value'] for each in metric['Dimensions']})
+             for metric in metrics]
+    return sorted(known, key=str, reverse=True)
+
+
+def abandoned(cloud: Cloud) -> list[dict[str, str]]:
+    return [dict(parse_qsl(text)) for action, text in cloud.calls if action == 'CompleteLifecycleAction']
+
+
+def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, cloud: Cloud) -> None:
+    launched = Launched(cloud, machine)
+    put_settings(cloud, DATABASE_URL='postgresql://visitors@database/visitors')
+    put_secrets(cloud, VISITOR_KEY=KEY)
+    assert machine.run('config').returncode == 0
+    answer_migration(machine, 20, 'x y ERROR schema: deploy 7 failed: DataError\n')
+    assert machine.run('migrate').returncode == 20
+    done = failed(machine)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == ('visitors FAILED in migrate: the migration of this deploy has failed: '
+                                           'deploy 7 failed: DataError; turning off')
+    assert counted(cloud) == [('MigrationFailed', {}), ('MigrationFailed', {'DeployId': DEPLOY})]
+    (told,) = abandoned(cloud)
+    assert {name: told[name] for name in ('LifecycleActionResult', 'InstanceId', 'AutoScalingGroupName',
+                                          'LifecycleHookName')} == {
+        'LifecycleActionResult': 'ABANDON', 'InstanceId': launched.instance, 'AutoScalingGroupName': GROUP,
+        'LifecycleHookName': HOOK}
+
+
+def test_what_fails_before_anything_is_known_is_told_as_well(machine: FolderMachine, cloud: Cloud) -> None:
+    launched = Launched(cloud, machine)
+    assert machine.run('config').returncode == 1, 'nothing is in the Parameter Store'
+    done = failed(machine)
+    assert 'visitors FAILED in config: missing in the Parameter Store' in done.stdout
+    assert counted(cloud) == [('BootFailed', {}), ('BootFailed', {'DeployId': DEPLOY})]
+    assert abandoned(cloud)[0]['InstanceId'] == launched.instance
+
+
+def test_without_a_hook_nobody_is_told_that_it_is_given_up(machine: FolderMachine, cloud: Cloud) -> None:
+    fail(machine)
+    assert failed(machine).returncode == 0
+    assert not abandoned(cloud)
+    assert counted(cloud)
+
+
+@pytest.mark.parametrize(('phase', 'code', 'metric'), [
+    ('migrate', 20, 'MigrationFailed'), ('migrate', 22, 'MigrationFailed'), ('migrate', 24, 'MigrationFailed'),
+    ('migrate', 23, 'MigrationFailed'),
+    ('migrate', 21, 'BootFailed'), ('migrate', 1, 'BootFailed'), ('config', 1, 'BootFailed'),
+    ('application', 20, 'BootFailed'),
+])
+def test_only_a_verdict_about_the_migration_counts_as_one(phase: str, code: int, metric: str) -> None:
+    assert metric_of(Failure(phase, code, '')) == metric
+
+
+def test_each_alarm_gets_the_failure_under_its_own_dimensions() -> None:
+    assert dimensions_of(UserData(deploy_id='7')) == [{'DeployId': '7'}, {}]
+    assert dimensions_of(UserData()) == [{}]
+
+
+def test_a_hook_that_waits_no_more_is_no_reason_to_stay_on(machine: FolderMachine, cloud: Cloud) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = 'InService'
+    fail(machine)
+    done = failed(machine)
+    assert done.returncode == 0
+    assert 'lifecycle hook: done' in done.stderr
+
+
+def test_an_api_that_is_away_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
+                                                 hurried: Callable[..., tuple[str, str]]) -> None:
+    Launched(cloud, machine)
+    fail(machine)
+    cloud.stop()
+    stdout, stderr = hurried()
+    assert 'visitors FAILED in config: a reason; turning off' in stdout
+    assert 'metric: metric BootFailed: Could not connect' in stderr
+    assert 'lifecycle hook: ' in stderr
+
+
+def test_an_api_that_is_silent_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
+                                                   hurried: Callable[..., tuple[str, str]]) -> None:
+    Launched(cloud, machine)
+    fail(machine)
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        machine.write('etc/visitors/instance.env', (machine.root / 'etc/visitors/instance.env').read_text().replace(
+            cloud.endpoint, f'http://127.0.0.1:{silent.getsockname()[1]}'))
+        assert 'timeout' in hurried()[1].lower()
+
+
+def test_one_act_that_fails_does_not_keep_the_other(machine: FolderMachine, cloud: Cloud) -> None:
+    Launched(cloud, machine)
+    fail(machine)
+    for refused_action in ('PutMetricData', 'CompleteLifecycleAction'):
+        cloud.answers = {refused_action: (403, refused('AccessDenied', 'not for you'))}
+        cloud.calls.clear()
+        done = failed(machine)
+        assert 'AccessDenied' in done.stderr
+        assert {'PutMetricData', 'CompleteLifecycleAction'} <= set(cloud.actions())
+
+
+def test_a_clock_that_is_wrong_is_told_and_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud) -> None:
+    Launched(cloud, machine)
+    fail(machine)
+    for action in ('PutMetricData', 'CompleteLifecycleAction'):
+        cloud.answers[action] = (403, refused('SignatureDoesNotMatch', 'Signature expired'))
+    done = failed(machine)
+    assert 'by the clock of this machine it is 20' in done.stderr
+
+
+def test_a_metadata_service_that_is_away_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
+                                                             hurried: Callable[..., tuple[str, str]]) -> None:
+    Launched(cloud, machine)
+    fail(machine)
+    _, stderr = hurried(AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
+    assert 'lifecycle hook: the metadata service' in stderr
+    assert counted(cloud), 'that needs no metadata'
+
+
+def test_without_credentials_it_turns_off_as_well(machine: FolderMachine, cloud: Cloud,
+                                                  hurried: Callable[..., tuple[str, str]]) -> None:
+    fail(machine)
+    assert 'no credentials' in hurried(AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')[1]
+
+
+def test_without_user_data_it_says_so_and_turns_off(machine: FolderMachine, cloud: Cloud,
+                                                    hurried: Callable[..., tuple[str, str]]) -> None:
+    machine.environment_file.unlink()
+    stdout, _ = hurried(AWS_ENDPOINT_URL=cloud.endpoint)
+    assert 'No such file or directory; the user data writes it' in stdout
+
+
+def test_bad_user_data_is_used_as_far_as_it_can_be_read(machine: FolderMachine, cloud: Cloud) -> None:
+    launched = Launched(cloud, machine)
+    machine.tell(**{**launched.user_data, 'PARAMETER_PREFX': PREFIX})
+    assert machine.run('config').returncode == 1
+    done = failed(machine)
+    assert 'PARAMETER_PREFX is not known' in done.stdout
+    assert abandoned(cloud), 'the group would wait for five minutes'
+    assert counted(cloud)
+
+
+def test_a_broken_record_and_a_broken_systemd_hide_nothing_but_the_reason(machine: FolderMachine,
+                                                                          cloud: Cloud) -> None:
+    machine.write('run/visitors/boot.json', '{"phases": ')
+    machine.know_units({'broken': True})
+    done = machine.run('failed')
+    assert machine.was_turned_off
+    assert done.returncode == 1, 'systemd then turns the machine off: FailureAction of the unit'
+    assert 'not ready within 1200 s' in done.stdout
+    assert counted(cloud)
+
+
+def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachine, cloud: Cloud) -> None:
+    machine.know_units({'visitors-config.service': {'Result': 'success', 'ExecMainStatus': '0'},
+                        'visitors-migrate.service': {'Result': 'success', 'ExecMainStatus': '0'},
+                        'visitors.service': {'Result': 'exit-code', 'ExecMainStatus': '137'}})
+    machine.install('journalctl', 'echo "MemoryError"')
+    done = failed(machine)
+    assert done.stdout.splitlines()[0] == ('visitors FAILED in application: visitors.service ended with exit-code, '
+                                           'exit code 137: MemoryError; turning off')
+
+
+def test_user_data_that_fail_are_named(machine: FolderMachine, cloud: Cloud) -> None:
+    machine.know_units({'cloud-final.service': {'Result': 'exit-code', 'ExecMainStatus': '1'}})
+    machine.install('journalctl', 'echo "Failed to run module scripts_user"')
+    done = failed(machine)
+    assert done.stdout.splitlines()[0] == ('visitors FAILED in user data: cloud-final.service ended with exit-code, '
+                                           'exit code 1: Failed to run module scripts_user; turning off')
+
+
+def test_the_first_unit_that_has_failed_is_the_one() -> None:
+    ends = [UnitEnd('visitors-config.service', 'success', '0', ''),
+            UnitEnd('visitors-migrate.service', 'timeout', '15', 'waiting'), UnitEnd('visitors.service', 'x', '1', '')]
+    assert failure_of(ends) == Failure('migrate', 15, 'visitors-migrate.service ended with timeout, exit code 15: '
+                                                      'waiting')
+    assert failure_of([]).reason == 'not ready within 1200 s'
+
+
+def test_in_a_self_test_the_console_says_which_step_has_failed(machine: FolderMachine, cloud: Cloud) -> None:
+    machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
+    fail(machine, 'migrate', 22, 'UNVERSIONED')
+    done = failed(machine)
+    assert 'SELFTEST FAILED migrate: UNVERSIONED' in done.stdout.splitlines()
+    assert not cloud.calls
+
+
+def test_the_line_that_ends_it_is_the_last(machine: FolderMachine, cloud: Cloud) -> None:
+    fail(machine)
+    assert last_line(failed(machine).stdout).endswith(' s: turning off')

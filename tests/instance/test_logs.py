@@ -1,0 +1,360 @@
+"""Step logs: the journal reaches CloudWatch Logs whole, in its limits, and also when that is away for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import json
+import signal
+import subprocess
+import time
+
+from hypothesis import given, settings, strategies as st
+import pytest
+
+from instance import events, logs
+from instance.events import Batch, Event, event_of, request_of
+from instance.journal import Order
+from tests.support.cloud import Answer, Cloud, refused_json
+from tests.support.journal import WrittenJournal
+from tests.support.machine_folder import FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
+
+HOUR = 60 * 60 * 1000
+
+
+@pytest.fixture
+def journal(machine: FolderMachine) -> Iterator[WrittenJournal]:
+    """Give the journal of the machine."""
+    with WrittenJournal(machine.programs / 'journal') as journal:
+        machine.install('journalctl', f'exec /usr/bin/journalctl --directory={journal.folder} "$@"')
+        yield journal
+
+
+@pytest.fixture
+def group(cloud: Cloud) -> str:
+    """Give the log group that machines of the test send to."""
+    cloud.client('logs').create_log_group(logGroupName=PREFIX)
+    return PREFIX
+
+
+def sent(cloud: Cloud) -> list[str]:
+    """Return the messages that have arrived, in the order of their times."""
+    logs = cloud.client('logs')
+    if not logs.describe_log_streams(logGroupName=PREFIX)['logStreams']:
+        return []
+    found = logs.get_log_events(logGroupName=PREFIX, logStreamName=INSTANCE, startFromHead=True, limit=10000)
+    return [str(json.loads(event['message'])['message']) for event in found['events']]
+
+
+@contextmanager
+def sending(machine: FolderMachine) -> Iterator[subprocess.Popen[str]]:
+    """Send as the unit does; ended as systemd would end it."""
+    with machine.start('logs') as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def end(process: subprocess.Popen[str]) -> tuple[str, str]:
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=STEP_SECONDS)
+    assert process.returncode == 0, stderr
+    return stdout, stderr
+
+
+def first_words(process: subprocess.Popen[str]) -> str:
+    """Return the next line that the step writes to stderr, when it comes."""
+    assert process.stderr
+    return process.stderr.readline()
+
+
+def wait_until_sent(cloud: Cloud, message: str, seconds: float = 2 * STEP_SECONDS) -> None:
+    until = time.monotonic() + seconds
+    while message not in sent(cloud):
+        assert time.monotonic() < until, sent(cloud)
+        time.sleep(0.1)
+
+
+def test_the_journal_is_sent_from_its_first_entry_on(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                                     group: str) -> None:
+    journal.write('the kernel starts', 'systemd starts', seconds_ago=30)
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'systemd starts')
+        journal.write('later')
+        wait_until_sent(cloud, 'later')
+        stdout, _ = end(process)
+    assert sent(cloud) == ['the kernel starts', 'systemd starts', 'later']
+    assert last_line(stdout).endswith(' s: 3 entries sent')
+
+
+def test_what_was_sent_is_not_sent_again(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                         group: str) -> None:
+    journal.write('one', 'two')
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'two')
+        end(process)
+    journal.write('three')
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'three')
+        end(process)
+    assert sent(cloud) == ['one', 'two', 'three']
+
+
+def test_nothing_is_lost_while_the_api_is_away(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                               group: str) -> None:
+    with sending(machine) as process:
+        journal.write('before')
+        wait_until_sent(cloud, 'before')
+        cloud.stop()
+        written = [f'while it is away {number}' for number in range(300)]
+        journal.write(*written[:100])
+        told = [first_words(process)]
+        journal.write(*written[100:])
+        cloud.start()
+        wait_until_sent(cloud, written[-1])
+        _, stderr = end(process)
+    assert sent(cloud) == ['before', *written]
+    told += stderr.strip().splitlines()
+    assert len(told) == 2, 'told once when it goes and once when it comes back, not at each try'
+    assert told[0].startswith(f'nothing can be sent, the journal keeps it: log stream {PREFIX}/{INSTANCE}: ')
+    assert told[1].startswith('sending again after ')
+
+
+def test_nothing_is_lost_when_it_is_killed_while_the_api_is_away(machine: FolderMachine, cloud: Cloud,
+                                                                 journal: WrittenJournal, group: str) -> None:
+    with sending(machine):
+        journal.write('before')
+        wait_until_sent(cloud, 'before')
+        cloud.stop()
+        journal.write('while it is away')
+        time.sleep(2)
+    cloud.start()
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'while it is away')
+        end(process)
+    assert sent(cloud) == ['before', 'while it is away']
+
+
+def test_at_its_end_it_sends_what_the_others_say_at_theirs(machine: FolderMachine, cloud: Cloud,
+                                                           journal: WrittenJournal, group: str) -> None:
+    with sending(machine) as process:
+        journal.write('before')
+        wait_until_sent(cloud, 'before')
+        # Frozen until the entry is there: it would wait for one second only.
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        journal.write('the application has stopped')
+        process.send_signal(signal.SIGCONT)
+        end(process)
+    assert sent(cloud) == ['before', 'the application has stopped']
+
+
+def test_an_api_that_is_away_does_not_delay_its_end(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                                    group: str) -> None:
+    cloud.stop()
+    journal.write('nobody hears this')
+    with sending(machine) as process:
+        assert 'nothing can be sent' in first_words(process)
+        begun = time.monotonic()
+        stdout, _ = end(process)
+        assert time.monotonic() - begun < STEP_SECONDS / 2
+    assert last_line(stdout).endswith(' s: 0 entries sent')
+    cloud.start()
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'nobody hears this')
+        end(process)
+
+
+def test_a_group_that_is_made_later_is_waited_for(machine: FolderMachine, cloud: Cloud,
+                                                  journal: WrittenJournal) -> None:
+    journal.write('early')
+    with sending(machine) as process:
+        assert 'ResourceNotFoundException' in first_words(process)
+        cloud.client('logs').create_log_group(logGroupName=PREFIX)
+        wait_until_sent(cloud, 'early')
+        end(process)
+
+
+def test_a_stream_that_somebody_has_deleted_is_made_anew(machine: FolderMachine, cloud: Cloud,
+                                                         journal: WrittenJournal, group: str) -> None:
+    with sending(machine) as process:
+        journal.write('one')
+        wait_until_sent(cloud, 'one')
+        cloud.client('logs').delete_log_stream(logGroupName=group, logStreamName=INSTANCE)
+        journal.write('two')
+        wait_until_sent(cloud, 'two')
+        end(process)
+
+
+def test_a_metadata_service_that_comes_late_is_waited_for(machine: FolderMachine, cloud: Cloud, group: str,
+                                                          journal: WrittenJournal) -> None:
+    machine.be('')
+    journal.write('early')
+    with sending(machine) as process:
+        time.sleep(2)
+        machine.be(INSTANCE)
+        wait_until_sent(cloud, 'early')
+        end(process)
+
+
+def test_an_entry_that_nothing_can_read_keeps_none_behind_it(machine: FolderMachine, cloud: Cloud,
+                                                             journal: WrittenJournal, group: str) -> None:
+    deep = f'{{"a":{"[" * 12_000}'
+    journal.write('before', deep, 'behind')
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'behind')
+        stdout, _ = end(process)
+    assert sent(cloud) == ['before', deep, 'behind']
+    assert last_line(stdout).endswith(' s: 3 entries sent')
+
+
+@pytest.mark.parametrize('line', [
+    b'no JSON', b'[]', b'{}', b'\xff', b'', b'{"a":' + b'[' * 12_000,
+    b'{"__CURSOR": "x", "__REALTIME_TIMESTAMP": "y"}',
+    b'{"__CURSOR": "x", "__REALTIME_TIMESTAMP": "1", "MESSAGE": [999]}'])
+def test_a_line_that_is_no_entry_is_sent_as_it_came_and_counted(line: bytes) -> None:
+    event = event_of(line)
+    assert (event.message, event.is_raw) == (line.decode(errors='replace') or ' ', True)
+    batch = Batch()
+    batch.add(Event(1, 'an entry', 's=1'))
+    batch.add(event)
+    assert batch.cursor == 's=1', 'the journal is followed from behind the last one that has a place in it'
+
+
+def test_what_is_too_deep_to_be_written_again_is_sent_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise RecursionError
+
+    monkeypatch.setattr('json.dumps', refuse)
+    event = event_of(b'{"__CURSOR": "x", "__REALTIME_TIMESTAMP": "1000", "MESSAGE": "{\\"a\\": 1}"}')
+    assert (event.message, event.cursor, event.is_raw) == ('{"a": 1}', 'x', True)
+
+
+def test_an_entry_that_the_sdk_refuses_is_left_out_and_told(machine: FolderMachine, cloud: Cloud,
+                                                            monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    monkeypatch.setattr('signal.signal', lambda *_: None)
+    sender = logs.Sender(machine.enter(monkeypatch), Order())
+    now = int(time.time() * 1000)
+    assert sender.send([Event(now, '', 's=1'), Event(now, '{"message": "behind"}', 's=2')])
+    assert sent(cloud) == ['behind']
+
+
+def test_an_entry_that_is_refused_is_left_out_and_told(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                                       group: str) -> None:
+    journal.write(*(f'entry {number}' for number in range(20)))
+    refuse_entry(cloud, 'entry 7"')
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'entry 19')
+        _, stderr = end(process)
+    assert sent(cloud) == [f'entry {number}' for number in range(20) if number != 7]
+    assert 'an entry is left out, ' in stderr
+
+
+def refuse_entry(cloud: Cloud, text: str) -> None:
+    """Make CloudWatch refuse every batch that holds a text."""
+    def refuse(action: str, body: str) -> Answer | None:
+        is_in = action == 'PutLogEvents' and text in body.replace('\\', '')
+        return (400, refused_json('InvalidParameterException', 'not like this')) if is_in else None
+
+    cloud.refuse = refuse
+
+
+def test_entries_that_are_too_old_are_told(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                           group: str) -> None:
+    journal.write('of last month', seconds_ago=30 * 86400)
+    journal.write('of now')
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'of now')
+        _, stderr = end(process)
+    assert "has left out entries that are too old or of the future: {'tooOldLogEventEndIndex'" in stderr
+
+
+def test_a_cursor_that_leads_nowhere_is_forgotten(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                                  group: str) -> None:
+    machine.write('var/lib/visitors/logs.cursor', 'nonsense')
+    journal.write('one')
+    done = machine.run('logs')
+    assert done.returncode == 1, 'its unit starts it again'
+    assert 'Failed to seek to cursor' in last_line(done.stdout)
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'one')
+        end(process)
+
+
+def test_many_entries_are_sent_in_few_calls(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+                                            group: str) -> None:
+    journal.write(*(f'entry {number}' for number in range(3000)))
+    with sending(machine) as process:
+        wait_until_sent(cloud, 'entry 2999')
+        end(process)
+    assert len(sent(cloud)) == 3000
+    assert cloud.actions().count('PutLogEvents') < 30
+
+
+def test_in_a_self_test_nothing_is_sent(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal) -> None:
+    machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
+    done = machine.run('logs')
+    assert (done.returncode, last_line(done.stdout).endswith('self-test: nothing is sent')) == (0, True)
+    assert not cloud.calls
+
+
+def entry(**fields: object) -> bytes:
+    return json.dumps({'__CURSOR': 's=1', '__REALTIME_TIMESTAMP': '1700000000123456', **fields}).encode()
+
+
+@pytest.mark.parametrize(('fields', 'sends'), [
+    ({'MESSAGE': 'hello', '_SYSTEMD_UNIT': 'visitors.service', 'PRIORITY': '6'},
+     {'unit': 'visitors.service', 'priority': '6', 'message': 'hello'}),
+    ({'MESSAGE': 'Starting', 'UNIT': 'visitors.service', '_SYSTEMD_UNIT': 'init.scope'},
+     {'unit': 'visitors.service', 'message': 'Starting'}),
+    ({'MESSAGE': 'Linux version 6', 'SYSLOG_IDENTIFIER': 'kernel'}, {'unit': 'kernel', 'message': 'Linux version 6'}),
+    ({'MESSAGE': [104, 255, 105]}, {'message': 'h\ufffdi'}),
+    ({'MESSAGE': ['one', 'two']}, {'message': 'one\ntwo'}),
+    ({'MESSAGE': None}, {}),
+    ({'MESSAGE': '{"status": 200, "path": "/"}', '_SYSTEMD_UNIT': 'visitors.service'},
+     {'unit': 'visitors.service', 'status': 200, 'path': '/'}),
+    ({'MESSAGE': '{no object'}, {'message': '{no object'}),
+])
+def test_an_entry_becomes_an_object_that_can_be_searched(fields: dict[str, object], sends: dict[str, object]) -> None:
+    event = event_of(entry(**fields))
+    assert json.loads(event.message) == sends
+    assert (event.timestamp, event.cursor) == (1700000000123, 's=1')
+
+
+def test_a_message_that_is_too_long_is_cut_between_characters() -> None:
+    event = event_of(entry(MESSAGE='ä' * 300_000))
+    assert event.size <= 256 * 1024
+    assert event.message.endswith(' ... (cut)')
+    assert '\ufffd' not in event.message
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 60 * HOUR), st.integers(1, 60)), max_size=80))
+def test_no_batch_breaks_a_limit_and_no_entry_is_lost(entries: list[tuple[int, int]]) -> None:
+    all_events = [Event(moment, 'x' * size * 4000, str(number)) for number, (moment, size) in enumerate(entries)]
+    batches = batched(all_events)
+    assert [event for batch in batches for event in batch.events] == all_events
+    for batch in batches:
+        request = request_of(batch.events)
+        times = [each['timestamp'] for each in request]
+        assert times == sorted(times)
+        assert times[-1] - times[0] < 24 * HOUR
+        assert sum(len(each['message'].encode()) + 26 for each in request) <= 1_048_576
+        assert batch.cursor == batch.events[-1].cursor
+
+
+def test_no_batch_has_more_than_ten_thousand_entries() -> None:
+    batches = batched([Event(number, '', str(number)) for number in range(25_000)])
+    assert [len(batch.events) for batch in batches] == [10_000, 10_000, 5_000]
+
+
+def batched(all_events: list[Event]) -> list[Batch]:
+    batches = [Batch()]
+    for event in all_events:
+        if not batches[-1].takes(event):
+            batches.append(Batch())
+        batches[-1].add(event)
+    return [batch for batch in batches if batch.events]
+
+
+def test_the_limits_are_those_of_the_api() -> None:
+    assert (events.BATCH_EVENTS, events.BATCH_BYTES, events.EVENT_OVERHEAD) == (10_000, 1_048_576, 26)

@@ -1,0 +1,268 @@
+"""Step migrate: the application's own command decides, and the machine ends as its exit code says."""
+
+from pathlib import Path
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+from instance import container, lifecycle, migrate
+from instance.errors import StepFailed
+from instance.lifecycle import kept_waiting
+from instance.migrate import last_words, meaning
+from tests.instance.test_config import OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
+from tests.support.cloud import Answer, Cloud, refused
+from tests.support.groups import Launched
+from tests.support.machine_folder import FolderMachine, IMAGE_ID, INSTANCE, last_line, STEP_SECONDS, value_of
+from tests.support.postgresql import execute, free_port, PostgresServer, rows, value
+from tests.support.server import flask
+
+KEY = 'k' * 32
+HEARTBEAT = 'RecordLifecycleActionHeartbeat'
+
+
+def configure(machine: FolderMachine, cloud: Cloud, url: str, **secrets: str) -> None:
+    put_settings(cloud, DATABASE_URL=url)
+    put_secrets(cloud, VISITOR_KEY=KEY, **secrets)
+    done = machine.run('config')
+    assert done.returncode == 0, done.stdout
+
+
+def answer_migration(machine: FolderMachine, code: int, stderr: str = '') -> None:
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'code': code, 'stderr': stderr}})
+
+
+def migrate_until_beats(machine: FolderMachine, cloud: Cloud, file: Path, number: int,
+                        answer: Answer | None = None) -> None:
+    """Let the migration go on until this many heartbeats have arrived, however long they take."""
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'until': str(file)}})
+
+    def watch(action: str, _body: str) -> Answer | None:
+        if action == HEARTBEAT and cloud.actions().count(HEARTBEAT) >= number:
+            file.touch()
+        return answer if action == HEARTBEAT else None
+
+    cloud.refuse = watch
+
+
+def ended(machine: FolderMachine) -> tuple[int, str]:
+    done = machine.run('migrate')
+    return done.returncode, last_line(done.stdout)
+
+
+def test_an_empty_database_gets_its_schema(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
+    configure(machine, cloud, postgresql_url)
+    code, line = ended(machine)
+    assert code == 0
+    assert re.fullmatch(r'visitors migrate: [0-9.]+ s: the schema fits', line)
+    assert value(postgresql_url, 'SELECT count(*) FROM alembic_version') == 1
+    attempts = rows(postgresql_url, 'SELECT deploy_id, instance_id FROM migration_attempt')
+    assert attempts == [('7/ami-0123456789abcdef0', INSTANCE)], 'the verdict is kept under the deploy of the user data'
+    assert machine.boot['phases'][-1]['phase'] == 'migrate'
+
+
+def test_the_owner_migrates_and_the_application_never_has_its_password(machine: FolderMachine, cloud: Cloud,
+                                                                       postgresql: PostgresServer) -> None:
+    url = postgresql.create_database()
+    database = url.rpartition('/')[2]
+    put_settings(cloud, MIGRATION_DATABASE_URL=url)
+    configure(machine, cloud, postgresql.url(database, 'reader'), DATABASE_PASSWORD=PASSWORD,
+              MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
+    assert ended(machine)[0] == 0
+    assert value(url, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'reader'") is True
+    (migration,) = [call for call in machine.calls('docker') if call[0] == 'run']
+    assert [option.partition('target=')[2] for option in migration if option.startswith('--mount=')] == [
+        '/run/visitors/secrets/application,readonly', '/run/visitors/secrets/migration,readonly']
+    assert value_of(migration, '--env-file').endswith('/migration.env')
+
+
+def test_it_runs_the_image_that_was_baked_and_no_other(machine: FolderMachine, cloud: Cloud,
+                                                       postgresql_url: str) -> None:
+    configure(machine, cloud, postgresql_url)
+    machine.answer_docker({'image inspect': {'stdout': f'sha256:{"0" * 64}\n'}})
+    code, line = ended(machine)
+    assert code == 1
+    assert f'has the id sha256:{"0" * 64}, and not {IMAGE_ID} as in image.json' in line
+    assert not [call for call in machine.calls('docker') if call[0] == 'run']
+
+
+def test_an_image_that_is_missing_is_named(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
+    configure(machine, cloud, postgresql_url)
+    machine.answer_docker({'image inspect': {'stderr': 'Error: No such image: visitors:1.0.2-build.41', 'code': 1}})
+    code, line = ended(machine)
+    assert (code, line.partition('FAILED (1): ')[2]) == (
+        1, 'image visitors:1.0.2-build.41: Error: No such image: visitors:1.0.2-build.41')
+
+
+def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine, cloud: Cloud,
+                                                          postgresql_url: str) -> None:
+    configure(machine, cloud, postgresql_url)
+    # A table that the first revision wants to make: the revision fails each time, and is tried once.
+    execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
+    execute(postgresql_url, "INSERT INTO alembic_version VALUES ('e75588bf2531')")  # pragma: allowlist secret
+    execute(postgresql_url, 'CREATE TABLE visitors (id integer)')
+    code, line = ended(machine)
+    assert code == 20
+    assert 'FAILED (20): the migration of this deploy has failed: ' in line
+    assert 'visitors' in line
+    assert 'Traceback' not in line
+    assert machine.boot['failure']['code'] == 20
+    again, repeated = ended(machine)
+    assert again == 20
+    assert f'deploy 7/ami-0123456789abcdef0 has failed on {INSTANCE}' in repeated
+
+
+def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, cloud: Cloud,
+                                                       postgresql_url: str) -> None:
+    configure(machine, cloud, postgresql_url)
+    execute(postgresql_url, 'CREATE TABLE of_another_application (id integer)')
+    code, line = ended(machine)
+    assert code == 22
+    assert 'FAILED (22): this image does not fit the schema: there are tables, but nothing says which' in line
+
+
+def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
+    url = f'postgresql://visitors:secret-word@127.0.0.1:{free_port()}/visitors'  # pragma: allowlist secret
+    done = flask(url, 'schema', 'ready', '--timeout', '1')
+    assert done.returncode == 21
+    words = last_words(done.stderr.splitlines())
+    assert re.search('waiting for the database: OperationalError: .*; timed out after 1 s', words)
+    assert 'secret-word' not in words
+
+
+@pytest.mark.parametrize(('code', 'says'), [
+    (20, 'the migration of this deploy has failed'), (21, 'another machine was migrating for too long'),
+    (22, 'does not fit'), (23, 'counts in another time zone'), (24, 'pooler'), (1, 'flask schema ready ended with 1'),
+    (125, 'docker could not run it (125)'), (137, 'flask schema ready ended with 137'),
+])
+def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud: Cloud, code: int, says: str) -> None:
+    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+    answer_migration(machine, code, 'its last words\n')
+    ended_with, line = ended(machine)
+    assert ended_with == code
+    assert says in line
+    assert line.endswith('its last words')
+    assert says in meaning(code)
+
+
+def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine, cloud: Cloud) -> None:
+    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+    answer_migration(machine, 0)
+    assert ended(machine)[0] == 0
+    calls = machine.calls('docker')
+    assert [call[0] for call in calls[:4]] == ['image', 'stop', 'rm', 'run']
+    assert calls[2] == ['rm', '--force', 'visitors-migrate']
+
+
+def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
+                                                              postgresql_url: str,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(machine, cloud, postgresql_url)
+    begun, stopped = str(tmp_path / 'begun'), str(tmp_path / 'stopped')
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'until': begun, 'touches': stopped},
+                           'run': {'stderr': 'I am at work\n', 'begins': begun, 'until': stopped}})
+    entered = machine.enter(monkeypatch)
+    monkeypatch.setattr(container, 'remove', lambda name: None)  # it stops first, and here a stop waits for the start
+    age_boot(machine, 1200 - 300 - 1)
+    with pytest.raises(StepFailed, match=r'^the schema was not ready within [01] s: I am at work$') as failed:
+        migrate.run(entered)
+    assert failed.value.exit_code == 1
+    assert ['stop', '--time=15', 'visitors-migrate'] in machine.calls('docker')
+
+
+def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, cloud: Cloud,
+                                                       postgresql_url: str) -> None:
+    configure(machine, cloud, postgresql_url)
+    age_boot(machine, 1000)
+    code, line = ended(machine)
+    assert code == 1
+    assert 'no time is left of the 1200 s of a boot' in line
+    assert not machine.calls('docker')
+
+
+def age_boot(machine: FolderMachine, seconds: float) -> None:
+    path = machine.root / 'run/visitors/boot.json'
+    text = path.read_text(encoding='utf-8')
+    started = time.monotonic() - seconds
+    path.write_text(re.sub(r'"started": [0-9.]+', f'"started": {started}', text), encoding='utf-8')
+
+
+def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
+                                                       postgresql_url: str) -> None:
+    configure(machine, cloud, postgresql_url)
+    stopped = str(tmp_path / 'stopped')
+    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'touches': stopped},
+                           'run': {'stderr': 'I am at work\n', 'until': stopped}})
+    with machine.start('migrate') as process:
+        assert process.stderr
+        assert process.stderr.readline() == 'I am at work\n'
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=STEP_SECONDS)
+    assert process.returncode == 143
+    assert ['stop', '--time=15', 'visitors-migrate'] in machine.calls('docker')
+    assert machine.boot['failure'] is None, 'to be told to end is no failure'
+
+
+def test_heartbeats_are_sent_while_something_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.05)
+    beats: list[int] = []
+    third = threading.Event()
+
+    def beat() -> None:
+        beats.append(len(beats))
+        if len(beats) == 3:
+            third.set()
+
+    before = set(threading.enumerate())
+    with kept_waiting(beat):
+        (heart,) = set(threading.enumerate()) - before
+        assert third.wait(STEP_SECONDS)
+    heart.join(STEP_SECONDS)
+    assert not heart.is_alive(), 'nothing is kept waiting after the end'
+
+
+def test_the_first_heartbeat_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 3600)
+    beaten = threading.Event()
+    with kept_waiting(beaten.set):
+        assert beaten.wait(60), 'a hook may have been waiting for almost a minute'
+
+
+@pytest.mark.parametrize('group', ['', 'visitors'])
+def test_a_hook_is_kept_waiting_while_the_schema_is_brought_up(machine: FolderMachine, cloud: Cloud, group: str,
+                                                               tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = Launched(cloud, machine)
+    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+    machine.tell(**launched.user_data, AUTO_SCALING_GROUP=group)
+    migrate_until_beats(machine, cloud, tmp_path / 'enough', 2)
+    monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
+    assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'
+    beats = [text for action, text in cloud.calls if action == HEARTBEAT]
+    assert len(beats) >= 2
+    assert f'InstanceId={launched.instance}' in beats[0]
+    assert 'LifecycleHookName=launch' in beats[0]
+    assert 'AutoScalingGroupName=visitors' in beats[0]
+
+
+def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch,
+                                                capfd: pytest.CaptureFixture[str]) -> None:
+    launched = Launched(cloud, machine)
+    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+    machine.tell(**launched.user_data)
+    # At the second one the first was reported.
+    migrate_until_beats(machine, cloud, tmp_path / 'enough', 2, (400, refused('AccessDenied', 'not for you')))
+    monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
+    assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'
+    assert 'heartbeat: lifecycle hook launch of visitors: AccessDenied: not for you' in capfd.readouterr().err
+
+
+def test_of_a_traceback_the_last_message_is_told() -> None:
+    lines = ['2026-01-01 00:00:00,000 INFO schema: leading', 'Traceback (most recent call last):', '  File "x"',
+             '2026-01-01 00:00:01,000 ERROR schema: deploy 7 failed: ProgrammingError', 'Exception: unrelated']
+    assert last_words(lines) == 'leading; deploy 7 failed: ProgrammingError'
+    assert last_words(['one', 'two', 'three']) == 'two; three'
+    assert last_words([]) == 'it said nothing'

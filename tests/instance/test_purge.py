@@ -1,0 +1,67 @@
+"""Step purge: visitors are forgotten where the installation says so, by one machine at a time."""
+
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from tests.instance.test_config import KEY, put_secrets, put_settings
+from tests.support.cloud import Cloud
+from tests.support.machine_folder import FolderMachine, IMAGE_ID, last_line, value_of
+from tests.support.postgresql import execute, value
+from visitors.counting import PURGE_LOCK
+
+
+@pytest.fixture
+def serving(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> FolderMachine:
+    """Give a machine whose database has a visitor of long ago, and that forgets after 60 days."""
+    put_settings(cloud, DATABASE_URL=postgresql_url, PURGE_OLDER_THAN='60')
+    put_secrets(cloud, VISITOR_KEY=KEY)
+    for step in ('config', 'migrate'):
+        done = machine.run(step)
+        assert done.returncode == 0, done.stdout + done.stderr
+    execute(postgresql_url, "INSERT INTO visitors (id, last_day) VALUES (md5('a')::uuid, '2020-01-01')")
+    return machine
+
+
+def test_who_has_not_come_for_long_is_forgotten(serving: FolderMachine, postgresql_url: str) -> None:
+    done = serving.run('purge')
+    assert done.returncode == 0, done.stdout
+    assert 'forgot 1 visitors who had not come since ' in last_line(done.stdout)
+    assert value(postgresql_url, 'SELECT count(*) FROM visitors') == 0
+    assert 'PURGE_OLDER_THAN' not in serving.variables('application'), 'it is no setting of the application'
+
+
+def test_another_machine_that_forgets_is_left_alone(serving: FolderMachine, postgresql_url: str) -> None:
+    with closing(psycopg2.connect(postgresql_url)) as other:
+        other.cursor().execute(str(PURGE_LOCK))
+        done = serving.run('purge')
+    assert done.returncode == 0
+    assert last_line(done.stdout).endswith('another purge is at work and does the rest')
+    assert value(postgresql_url, 'SELECT count(*) FROM visitors') == 1
+
+
+def test_where_nobody_is_forgotten_nothing_is_started(machine: FolderMachine, cloud: Cloud) -> None:
+    put_settings(cloud, DATABASE_URL='postgresql://visitors@database/visitors')
+    put_secrets(cloud, VISITOR_KEY=KEY)
+    assert machine.run('config').returncode == 0
+    done = machine.run('purge')
+    assert (done.returncode, machine.calls('docker')) == (0, [])
+    assert last_line(done.stdout).endswith('nobody is forgotten: the setting PURGE_OLDER_THAN is not there')
+
+
+def test_it_runs_beside_the_application_with_its_own_memory(serving: FolderMachine) -> None:
+    assert serving.run('purge').returncode == 0
+    (call,) = [call for call in serving.calls('docker') if '--name=visitors-purge' in call]
+    assert value_of(call, '--memory') == str(256 << 20)
+    assert call[-4:] == ['flask', 'purge', '--older-than', '60']
+    assert 'secrets/migration' not in ' '.join(call), 'it signs in as the application'
+
+
+def test_a_database_that_is_away_fails_with_its_words(serving: FolderMachine) -> None:
+    serving.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'},
+                           'run': {'code': 3, 'stderr': 'the database failed: OperationalError: refused\n'}})
+    done = serving.run('purge')
+    assert done.returncode == 1
+    assert last_line(done.stdout).endswith('flask purge ended with 3: the database failed: OperationalError: refused')
+    assert not serving.was_turned_off, 'it serves on'

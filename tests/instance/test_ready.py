@@ -1,0 +1,333 @@
+"""Step ready: what a machine proves before its group sends it visitors."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+import json
+import re
+import threading
+import time
+
+from botocore.session import get_session
+import pytest
+
+from instance import boot_record, lifecycle, ready
+from instance.aws import Patience
+from instance.errors import StepFailed
+from tests.instance.test_config import KEY, put_secrets, put_settings
+from tests.instance.test_migrate import age_boot
+from tests.support.cloud import Answer, Cloud, refused
+from tests.support.groups import GROUP, HOOK, Launched
+from tests.support.machine_folder import FolderMachine, last_line, STEP_SECONDS, version
+
+URL = 'postgresql://visitors@database/visitors'
+
+
+class Application:
+    def __init__(self) -> None:
+        """Answer as an application would that can be told what to say."""
+        self.answers: dict[str, tuple[int, dict[str, object]]] = {
+            '/livez': (200, {'alive': True}), '/readyz': (200, {'ready': True}),
+            '/version': (200, {'version': version()})}
+        self.agents: set[str] = set()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.agents.add(self.headers['User-Agent'])
+                status, answer = outer.answers[self.path]
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name is the library's)
+                pass
+
+        self._server = HTTPServer(('127.0.0.1', 0), Handler)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def end(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def application() -> Iterator[Application]:
+    """Give an application that is ready."""
+    application = Application()
+    yield application
+    application.end()
+
+
+@pytest.fixture
+def configured(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
+    """Give a machine that has come as far as this step, without a group."""
+    return configure(machine, cloud, application)
+
+
+def configure(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
+    put_settings(cloud, DATABASE_URL=URL, PORT=str(application.port))
+    put_secrets(cloud, VISITOR_KEY=KEY)
+    done = machine.run('config')
+    assert done.returncode == 0, done.stdout
+    return machine
+
+
+def completed(cloud: Cloud) -> list[str]:
+    return [text for action, text in cloud.calls if action == 'CompleteLifecycleAction']
+
+
+def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine, cloud: Cloud) -> None:
+    before = len(cloud.calls)
+    done = configured.run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith(f'{version()} serves; no lifecycle hook is named, so no group was told')
+    assert len(cloud.calls) == before
+    assert (configured.root / 'run/visitors/ready').exists()
+    assert [phase['phase'] for phase in configured.boot['phases']] == ['power-on', 'network', 'config', 'ready']
+
+
+def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachine, cloud: Cloud,
+                                                           application: Application) -> None:
+    launched = Launched(cloud, machine)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith(f'{GROUP} goes on, healthy in 1 target group')
+    (told,) = completed(cloud)
+    for part in (f'InstanceId={launched.instance}', f'LifecycleHookName={HOOK}', f'AutoScalingGroupName={GROUP}',
+                 'LifecycleActionResult=CONTINUE'):
+        assert part in told
+    asked = cloud.actions()
+    through = asked.index('CompleteLifecycleAction')
+    assert 'DescribeTargetHealth' in asked[:through], 'it has to know before that it may ask afterwards'
+    assert 'DescribeTargetHealth' in asked[through:], 'a group registers its machine only when the hook is through'
+    assert application.agents == {'visitors-instance'}, 'its own questions are no visits'
+
+
+def test_a_group_without_target_groups_asks_for_no_health(machine: FolderMachine, cloud: Cloud,
+                                                          application: Application) -> None:
+    Launched(cloud, machine, balanced=False)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith('goes on, healthy in 0 target groups')
+
+
+def test_it_waits_until_the_hook_waits(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = 'Pending'
+    configure(machine, cloud, application)
+    with machine.start('ready') as process:
+        wait_for(lambda: bool(completed(cloud)))
+        launched.state.lifecycle_state = 'Pending:Wait'
+        stdout, _ = process.communicate(timeout=STEP_SECONDS)
+    assert process.returncode == 0, stdout
+    assert len(completed(cloud)) >= 2
+
+
+def wait_for(holds: object, seconds: float = STEP_SECONDS) -> None:
+    until = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize('state', ['InService', 'Pending:Proceed'])
+def test_a_hook_that_was_told_before_is_not_waited_for(machine: FolderMachine, cloud: Cloud, state: str,
+                                                       application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = state
+    launched.register(launched.instance)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert f'{GROUP} was told before' in last_line(done.stdout)
+
+
+@pytest.mark.parametrize('state', ['Terminating:Wait', 'Terminated'])
+def test_a_machine_that_its_group_gives_up_fails(machine: FolderMachine, cloud: Cloud, state: str,
+                                                 application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = state
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 1
+    assert f'{GROUP} is giving this machine up: it is {state}' in last_line(done.stdout)
+
+
+@pytest.mark.parametrize('state', ['Standby', 'Warmed:Running'])
+def test_a_machine_that_its_group_has_set_aside_goes_on(machine: FolderMachine, cloud: Cloud, state: str,
+                                                        application: Application) -> None:
+    launched = Launched(cloud, machine)
+    launched.state.lifecycle_state = state
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith(f'serves; {GROUP} has set this machine aside: it is {state}')
+    assert not completed(cloud)
+
+
+def test_a_machine_that_was_detached_goes_on_after_a_restart(machine: FolderMachine, cloud: Cloud,
+                                                             application: Application) -> None:
+    launched = Launched(cloud, machine)
+    assert configure(machine, cloud, application).run('ready').returncode == 0
+    cloud.client('autoscaling').detach_instances(
+        InstanceIds=[launched.instance], AutoScalingGroupName=GROUP, ShouldDecrementDesiredCapacity=True)
+    assert machine.run('config').returncode == 0
+    done = machine.run('ready')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith('serves; it has left its group')
+
+
+def test_a_machine_that_is_set_aside_while_it_waits_for_its_balancer_goes_on(
+        machine: FolderMachine, cloud: Cloud, application: Application) -> None:
+    launched = Launched(cloud, machine)
+    cloud.on_continue = lambda _instance: setattr(launched.state, 'lifecycle_state', 'Warmed:Pending:Proceed')
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 0, done.stdout
+    assert 'goes on, set aside meanwhile: it is Warmed:Pending:Proceed' in last_line(done.stdout)
+
+
+def test_every_state_of_the_api_is_of_one_kind() -> None:
+    states = get_session().get_service_model('autoscaling').shape_for('LifecycleState').enum
+    aside = {state for state in states if lifecycle.is_aside(state)}
+    leaving = {state for state in states if lifecycle.is_leaving(state)}
+    assert {*lifecycle.WAITING, *lifecycle.SERVING} | aside | leaving == set(states)
+    assert not {*lifecycle.WAITING, *lifecycle.SERVING} & (aside | leaving)
+    assert {'Terminating:Wait', 'Terminated', 'Quarantined', 'Warmed:Terminating'} <= leaving
+    assert {'Standby', 'Detached', 'Warmed:Hibernated'} <= aside
+
+
+@pytest.mark.parametrize('action', ['DescribeTargetHealth', 'DescribeAutoScalingGroups'])
+def test_what_is_denied_is_denied_before_the_group_goes_on(machine: FolderMachine, cloud: Cloud, action: str,
+                                                           application: Application) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    cloud.answers[action] = (403, refused('AccessDenied', 'not for this role'))
+    done = machine.run('ready')
+    assert done.returncode == 1
+    assert 'AccessDenied: not for this role' in last_line(done.stdout)
+    assert not completed(cloud), 'it would be in service, and turn itself off'
+
+
+@pytest.mark.parametrize(('status', 'code'), [(403, 'AccessDenied'), (503, 'ServiceUnavailable')])
+def test_what_cannot_be_asked_afterwards_is_asked_again(
+        machine: FolderMachine, cloud: Cloud, application: Application, status: int, code: str,
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0))
+    monkeypatch.setattr('instance.ready.HEALTH_POLL', 0.01)
+    refusals = iter(range(1000))
+    cloud.refuse = lambda action, _body: (
+        (status, refused(code, 'not now'))
+        if all((action == 'DescribeTargetHealth', completed(cloud))) and next(refusals) < 3 else None)
+    assert ready.run(machine.enter(monkeypatch)).endswith('goes on, healthy in 1 target group')
+    assert next(refusals) > 3
+    assert capfd.readouterr().err.count(f'asking again: target group {code}: not now') <= 1
+
+
+def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachine, cloud: Cloud,
+                                                           application: Application,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = Launched(cloud, machine)
+    configure(machine, cloud, application)
+    monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0))
+    monkeypatch.setattr('instance.ready.HOOK_POLL', 0.01)
+
+    def lose(action: str, _body: str) -> Answer | None:
+        if action != 'CompleteLifecycleAction' or launched.state.lifecycle_state != 'Pending:Wait':
+            return None
+        launched.state.lifecycle_state = 'InService'
+        launched.register(launched.instance)
+        return 503, refused('ServiceUnavailable', 'lost')
+
+    cloud.refuse = lose
+    assert ready.run(machine.enter(monkeypatch)).endswith('was told before, healthy in 1 target group')
+
+
+def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, cloud: Cloud,
+                                                       application: Application) -> None:
+    machine.tell(PARAMETER_PREFIX='/visitors/test', AWS_REGION='eu-central-1', DEPLOY_ID='7', LIFECYCLE_HOOK=HOOK)
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 1
+    assert re.search('LIFECYCLE_HOOK=launch, but i-[0-9a-f]+ is in no Auto Scaling group; leave LIFECYCLE_HOOK empty',
+                     last_line(done.stdout))
+
+
+def test_the_wrong_version_is_never_put_into_service(machine: FolderMachine, cloud: Cloud,
+                                                     application: Application) -> None:
+    Launched(cloud, machine)
+    application.answers['/version'] = (200, {'version': '9.9.9'})
+    done = configure(machine, cloud, application).run('ready')
+    assert done.returncode == 1
+    assert f'the application says that it is 9.9.9, image.json that it is {version()}' in last_line(done.stdout)
+    assert not completed(cloud)
+    assert not (machine.root / 'run/visitors/ready').exists()
+
+
+def test_a_database_that_comes_late_is_waited_for(configured: FolderMachine, application: Application) -> None:
+    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is away'})
+    with configured.start('ready') as process:
+        time.sleep(2)
+        assert process.poll() is None
+        application.answers['/readyz'] = (200, {'ready': True})
+        stdout, _ = process.communicate(timeout=STEP_SECONDS)
+    assert process.returncode == 0, stdout
+
+
+def test_what_never_gets_ready_fails_with_what_it_has_answered(configured: FolderMachine, application: Application,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is away'})
+    assert re.search('^not within [01] s: /readyz answers 503: .*the database is away',
+                     reason_of_a_late_boot(configured, monkeypatch))
+
+
+def reason_of_a_late_boot(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return why step ready fails when a second is left of the boot as it begins, however slow this machine is."""
+    entered = machine.enter(monkeypatch)
+    age_boot(machine, boot_record.BOOT_SECONDS - 1)
+    with pytest.raises(StepFailed) as failed:
+        ready.run(entered)
+    return failed.value.message
+
+
+def test_an_application_that_is_not_there_fails(configured: FolderMachine, application: Application,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    application.end()
+    reason = reason_of_a_late_boot(configured, monkeypatch)
+    assert '/readyz does not answer: ConnectionRefusedError' in reason
+
+
+def test_a_machine_that_the_balancer_finds_ill_fails_with_its_reason(machine: FolderMachine, cloud: Cloud,
+                                                                     application: Application,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    Launched(cloud, machine)
+    cloud.on_continue = lambda _instance: None
+    configure(machine, cloud, application)
+    reason = reason_of_a_late_boot(machine, monkeypatch)
+    assert re.search('^not within [01] s: targetgroup/visitors/[0-9a-f]+ says unused: Target is not reg', reason)
+    assert len(completed(cloud)) == 1, 'it has been told to go on, and no more'
+
+
+def test_what_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    cloud.answers['CompleteLifecycleAction'] = (403, refused('AccessDenied', 'not for this role'))
+    done = machine.run('ready')
+    assert done.returncode == 1
+    assert f'lifecycle hook {HOOK} of {GROUP}: AccessDenied: not for this role' in last_line(done.stdout)
+
+
+def test_the_hook_is_kept_waiting_while_the_application_gets_ready(
+        machine: FolderMachine, cloud: Cloud, application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    Launched(cloud, machine)
+    configure(machine, cloud, application)
+    application.answers['/readyz'] = (503, {})
+    monkeypatch.setattr('instance.lifecycle.HEARTBEAT_SECONDS', 0.3)
+
+    def get_ready(action: str, _body: str) -> None:
+        if action == 'RecordLifecycleActionHeartbeat':
+            application.answers['/readyz'] = (200, {})
+
+    cloud.refuse = get_ready
+    ready.run(machine.enter(monkeypatch))
+    asked = cloud.actions()
+    assert asked.index('RecordLifecycleActionHeartbeat') < asked.index('CompleteLifecycleAction')

@@ -1,0 +1,124 @@
+"""Step token: the application's password of the database is the one that the database takes now."""
+
+import json
+import os
+import stat
+from urllib.parse import parse_qs, urlsplit
+
+from botocore.session import Session
+import pytest
+
+from instance import password_renewal
+from instance.aws import Patience
+from instance.errors import StepFailed
+from tests.instance.test_config import PASSWORD, put_secrets, put_settings, URL
+from tests.support.cloud import Cloud, KEYS, REGION
+from tests.support.machine_folder import FolderMachine, last_line
+from tests.support.metadata_service import MetadataService
+
+HOST, USER = 'database.internal', 'visitors'
+
+
+def with_token(machine: FolderMachine, cloud: Cloud, **settings: str) -> None:
+    put_settings(cloud, DATABASE_URL=URL, DATABASE_IAM_AUTHENTICATION='1', **settings)
+    put_secrets(cloud, VISITOR_KEY='k' * 32)
+    done = machine.run('config')
+    assert done.returncode == 0, done.stdout
+
+
+def parts_of(token: str) -> tuple[str, dict[str, str]]:
+    url = urlsplit(f'https://{token}')
+    return f'{url.netloc}{url.path}', {name: values[0] for name, values in parse_qs(url.query).items()}
+
+
+def test_a_token_is_what_the_sdk_itself_would_make(machine: FolderMachine, cloud: Cloud) -> None:
+    with_token(machine, cloud)
+    address, signed = parts_of(machine.secret('application', 'DATABASE_PASSWORD').read_text())
+    session = Session()
+    session.set_credentials(KEYS['AWS_ACCESS_KEY_ID'], KEYS['AWS_SECRET_ACCESS_KEY'])
+    own_address, own = parts_of(session.create_client('rds', REGION).generate_db_auth_token(HOST, 5432, USER))
+    assert address == own_address == f'{HOST}:5432/'
+    assert signed['Action'] == 'connect'
+    assert signed['DBUser'] == USER
+    assert signed['X-Amz-Expires'] == '900'
+    # What is signed at the same moment is the same.
+    assert {name: value for name, value in signed.items() if name not in ('X-Amz-Date', 'X-Amz-Signature')} == {
+        name: value for name, value in own.items() if name not in ('X-Amz-Date', 'X-Amz-Signature')}
+    assert signed['X-Amz-Credential'].split('/')[2:] == [REGION, 'rds-db', 'aws4_request']
+
+
+def test_a_token_is_made_without_any_network(machine: FolderMachine, cloud: Cloud) -> None:
+    with_token(machine, cloud)
+    cloud.stop()
+    before = len(cloud.calls)
+    done = machine.run('token', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
+    assert done.returncode == 0, done.stdout
+    assert last_line(done.stdout).endswith('a new token for visitors')
+    assert len(cloud.calls) == before
+
+
+def test_the_application_gets_a_file_and_not_the_switch(machine: FolderMachine, cloud: Cloud) -> None:
+    with_token(machine, cloud)
+    got = machine.variables('application')
+    assert got['DATABASE_PASSWORD_FILE'] == '/run/visitors/secrets/application/DATABASE_PASSWORD'
+    assert 'DATABASE_IAM_AUTHENTICATION' not in got
+
+
+def test_a_renewed_token_takes_the_place_of_the_one_before_at_once(machine: FolderMachine, cloud: Cloud) -> None:
+    with_token(machine, cloud)
+    path = machine.secret('application', 'DATABASE_PASSWORD')
+    with path.open(encoding='utf-8') as reader:
+        path_before = os.fstat(reader.fileno()).st_ino
+        assert machine.run('token', AWS_ACCESS_KEY_ID='another').returncode == 0
+        # Who was reading goes on with a whole token; it is never half of each.
+        assert 'X-Amz-Credential=testing' in reader.read()
+    assert path.stat().st_ino != path_before
+    assert 'X-Amz-Credential=another' in path.read_text()
+    assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (10001, 0o400)
+    assert [file.name for file in path.parent.iterdir() if file.name.startswith('.')] == []
+
+
+def test_the_role_of_the_instance_signs_a_token(machine: FolderMachine, cloud: Cloud,
+                                                metadata: MetadataService) -> None:
+    with_token(machine, cloud)
+    metadata.give_role('visitors')
+    assert machine.run('token', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='').returncode == 0
+    _, signed = parts_of(machine.secret('application', 'DATABASE_PASSWORD').read_text())
+    assert signed['X-Amz-Credential'].startswith('ASIAOFTHEROLE/')
+    assert signed['X-Amz-Security-Token'] == 'session-of-the-role'
+
+
+def test_without_credentials_the_token_at_hand_stays(machine: FolderMachine, cloud: Cloud,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    with_token(machine, cloud)
+    before = machine.secret('application', 'DATABASE_PASSWORD').read_text()
+    entered = machine.enter(monkeypatch)
+    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
+        monkeypatch.setenv(name, '')
+    monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0.3))
+    with pytest.raises(StepFailed, match='token for the database: no credentials'):
+        password_renewal.run(entered)
+    assert machine.secret('application', 'DATABASE_PASSWORD').read_text() == before
+
+
+def test_a_rotated_password_is_fetched(machine: FolderMachine, cloud: Cloud) -> None:
+    put_settings(cloud, DATABASE_URL=URL)
+    put_secrets(cloud, VISITOR_KEY='k' * 32, DATABASE_PASSWORD=PASSWORD)
+    assert machine.run('config').returncode == 0
+    cloud.client('secretsmanager').put_secret_value(
+        SecretId='database_password', SecretString=json.dumps({'username': USER, 'password': 'rotated'}))
+    done = machine.run('token')
+    assert done.returncode == 0, done.stdout
+    assert json.loads(machine.secret('application', 'DATABASE_PASSWORD').read_text()) == {
+        'username': USER, 'password': 'rotated'}  # pragma: allowlist secret
+    assert 'rotated' not in done.stdout + done.stderr
+
+
+def test_a_database_without_a_password_has_nothing_to_renew(machine: FolderMachine, cloud: Cloud) -> None:
+    put_settings(cloud, DATABASE_URL=URL)
+    put_secrets(cloud, VISITOR_KEY='k' * 32)
+    assert machine.run('config').returncode == 0
+    assert not (machine.root / 'run/visitors/password.json').exists(), 'the timer would run for nothing'
+    done = machine.run('token')
+    assert (done.returncode, last_line(done.stdout).partition(' s: ')[2]) == (
+        0, 'nothing to renew: the application needs no password')

@@ -1,0 +1,1 @@
+"""Tests of the templates and roles of the AMI."""

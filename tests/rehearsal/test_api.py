@@ -1,0 +1,261 @@
+"""The API of a rehearsal: what it answers where moto alone answers otherwise, or not at all."""
+
+from base64 import b64encode
+from typing import Any
+import uuid
+
+from botocore.exceptions import ClientError
+import pytest
+import requests
+
+from rehearsal.cloud import Rehearsal
+from rehearsal.source import OWNER
+from rehearsal.volumes import merged
+from tests.support.instances import Instance, launch
+
+TAGS = [{'ResourceType': 'image', 'Tags': [{'Key': 'Of', 'Value': 'image'}]},
+        {'ResourceType': 'snapshot', 'Tags': [{'Key': 'Of', 'Value': 'snapshot'}]}]
+
+
+def unique() -> str:
+    return f'image-{uuid.uuid4().hex[:8]}'
+
+
+def image(api: Rehearsal, instance: Instance, **options: Any) -> dict[str, Any]:
+    """Return what the API tells of a new AMI of an instance."""
+    ec2 = api.client('ec2')
+    made = ec2.create_image(**{'InstanceId': instance.name, 'Name': unique(), **options})
+    return dict(ec2.describe_images(ImageIds=[made['ImageId']])['Images'][0])
+
+
+def test_the_filter_that_finds_debians_image_on_aws_finds_it_here(api: Rehearsal) -> None:
+    filters = {'name': 'debian-13-amd64-*', 'root-device-type': 'ebs', 'virtualization-type': 'hvm',
+               'architecture': 'x86_64'}
+    (found,) = api.client('ec2').describe_images(
+        Owners=[OWNER], Filters=[{'Name': name, 'Values': [value]} for name, value in filters.items()])['Images']
+    assert found['ImageId'] == api.facts['source_ami']
+    assert (found['Public'], found['EnaSupport'], found['State']) == (True, True, 'available')
+    mine = api.client('ec2').describe_images(Owners=['self'])['Images']
+    assert api.facts['source_ami'] not in [image['ImageId'] for image in mine]
+
+
+def test_an_instance_inherits_the_disks_of_its_image(api: Rehearsal) -> None:
+    instance = launch(api)
+    (disk,) = instance.described['BlockDeviceMappings']
+    volume = api.client('ec2').describe_volumes(VolumeIds=[disk['Ebs']['VolumeId']])['Volumes'][0]
+    assert (disk['DeviceName'], disk['Ebs']['DeleteOnTermination']) == (instance.described['RootDeviceName'], True)
+    assert (volume['Size'], volume['VolumeType'], volume['Encrypted']) == (8, 'gp3', False)
+
+
+def test_an_image_inherits_the_disk_of_its_instance(api: Rehearsal) -> None:
+    disk = {'VolumeSize': 12, 'Encrypted': True}
+    instance = launch(api, BlockDeviceMappings=[{'DeviceName': '/dev/xvda', 'Ebs': disk}])
+    described = image(api, instance, TagSpecifications=TAGS)
+    disk = described['BlockDeviceMappings'][0]['Ebs']
+    assert (disk['VolumeSize'], disk['VolumeType'], disk['Encrypted']) == (12, 'gp3', True)
+    (snapshot,) = api.client('ec2').describe_snapshots(SnapshotIds=[disk['SnapshotId']])['Snapshots']
+    assert (snapshot['VolumeSize'], snapshot['Encrypted']) == (12, True)
+    assert described['Tags'] == TAGS[0]['Tags'] and snapshot['Tags'] == TAGS[1]['Tags']
+
+
+@pytest.mark.parametrize(('given', 'disks'), [
+    ([], {'/dev/a': {'VolumeSize': 8}}),
+    ([{'DeviceName': '/dev/a', 'Ebs': {'VolumeSize': 9, 'KmsKeyId': None}}], {'/dev/a': {'VolumeSize': 9}}),
+    ([{'DeviceName': '/dev/b', 'Ebs': {'VolumeSize': 1}}], {'/dev/a': {'VolumeSize': 8}, '/dev/b': {'VolumeSize': 1}}),
+    ([{'DeviceName': '/dev/a', 'NoDevice': ''}], {})])
+def test_what_a_launch_says_of_a_disk_changes_the_images(given: list[dict[str, Any]], disks: dict[str, Any]) -> None:
+    found = merged([{'DeviceName': '/dev/a', 'Ebs': {'VolumeSize': 8}}], given)
+    assert {disk['DeviceName']: disk['Ebs'] for disk in found} == disks
+
+
+def test_snapshots_of_others_are_not_ones_own(api: Rehearsal) -> None:
+    ec2 = api.client('ec2')
+    mine = {found['OwnerId'] for found in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']}
+    assert OWNER not in mine
+    assert [found['OwnerId'] for found in ec2.describe_snapshots(OwnerIds=[OWNER])['Snapshots']] == [OWNER]
+
+
+@pytest.mark.parametrize('with_snapshots', [True, False])
+def test_a_deregistered_image_takes_its_snapshots_along_if_told_to(api: Rehearsal, with_snapshots: bool) -> None:
+    ec2, described = api.client('ec2'), image(api, launch(api))
+    snapshot = described['BlockDeviceMappings'][0]['Ebs']['SnapshotId']
+    with pytest.raises(ClientError, match=r'InvalidSnapshot\.InUse'):
+        ec2.delete_snapshot(SnapshotId=snapshot)
+    options = {'DeleteAssociatedSnapshots': True} if with_snapshots else {}
+    answer = ec2.deregister_image(ImageId=described['ImageId'], **options)
+    assert [each['ReturnCode'] for each in answer.get('DeleteSnapshotResults', [])] == ['success'] * with_snapshots
+    left = [found['SnapshotId'] for found in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']]
+    assert (snapshot in left) is not with_snapshots
+    with pytest.raises(ClientError, match=r'InvalidAMIID\.NotFound'):
+        launch(api, ImageId=described['ImageId'])
+
+
+def test_what_an_image_demands_of_the_metadata_service_is_read_back(api: Rehearsal) -> None:
+    ec2, ami = api.client('ec2'), image(api, launch(api))['ImageId']
+    assert 'ImdsSupport' not in ec2.describe_images(ImageIds=[ami])['Images'][0]
+    ec2.modify_image_attribute(ImageId=ami, ImdsSupport={'Value': 'v2.0'})
+    assert ec2.describe_images(ImageIds=[ami])['Images'][0]['ImdsSupport'] == 'v2.0'
+    assert ec2.describe_image_attribute(ImageId=ami, Attribute='imdsSupport')['ImdsSupport'] == {'Value': 'v2.0'}
+
+
+def test_an_image_can_still_be_shared(api: Rehearsal) -> None:
+    ec2, ami = api.client('ec2'), image(api, launch(api))['ImageId']
+    ec2.modify_image_attribute(ImageId=ami, LaunchPermission={'Add': [{'UserId': '210987654321'}]})
+    told = ec2.describe_image_attribute(ImageId=ami, Attribute='launchPermission')
+    assert told['LaunchPermissions'] == [{'UserId': '210987654321'}]
+
+
+def test_two_images_of_an_account_have_not_one_name(api: Rehearsal) -> None:
+    instance = launch(api)
+    name = image(api, instance)['Name']
+    with pytest.raises(ClientError, match=r'InvalidAMIName\.Duplicate'):
+        image(api, instance, Name=name)
+
+
+def test_a_copied_image_is_one_of_its_own(api: Rehearsal) -> None:
+    ec2, source = api.client('ec2'), image(api, launch(api))
+    copy = ec2.copy_image(SourceImageId=source['ImageId'], SourceRegion='us-east-1', Name=unique(), Encrypted=True)
+    ec2.deregister_image(ImageId=source['ImageId'])
+    described = ec2.describe_images(ImageIds=[copy['ImageId']])['Images'][0]
+    assert (described['State'], described['BlockDeviceMappings'][0]['Ebs']['Encrypted']) == ('available', True)
+    assert launch(api, ImageId=copy['ImageId']).state == 'running'
+
+
+@pytest.mark.parametrize(('wrong', 'code'), [
+    ({'ImageId': 'ami-00000000000000000'}, r'InvalidAMIID\.NotFound'),
+    ({'InstanceType': 't3.enormous'}, 'instance type'), ({'KeyName': 'nobody'}, r'InvalidKeyPair\.NotFound'),
+    ({'SubnetId': 'subnet-00000000'}, r'InvalidSubnetID\.NotFound'),
+    ({'SecurityGroupIds': ['sg-00000000']}, r'InvalidGroup|InvalidSecurityGroupID')])
+def test_a_launch_that_names_what_is_not_there_is_refused(api: Rehearsal, wrong: dict[str, Any], code: str) -> None:
+    with pytest.raises(ClientError, match=code):
+        launch(api, **wrong)
+
+
+def test_an_instance_is_launched_in_the_default_subnet_and_has_an_address_of_it(api: Rehearsal) -> None:
+    instance = launch(api).described
+    (subnet,) = api.client('ec2').describe_subnets(SubnetIds=[instance['SubnetId']])['Subnets']
+    assert subnet['DefaultForAz']
+    assert instance['PrivateIpAddress'].rsplit('.', 2)[0] == subnet['CidrBlock'].rsplit('.', 2)[0]
+
+
+@pytest.mark.parametrize(('action', 'state'), [
+    ('start_instances', 'running'), ('stop_instances', 'stopped'), ('terminate_instances', 'terminated')])
+def test_what_is_asked_for_again_changes_nothing(api: Rehearsal, action: str, state: str) -> None:
+    instance = launch(api)
+    for _ in range(2):
+        getattr(api.client('ec2'), action)(InstanceIds=[instance.name])
+        assert instance.state == state
+
+
+@pytest.mark.parametrize('action', ['start_instances', 'stop_instances', 'reboot_instances'])
+def test_a_terminated_instance_allows_nothing_more(api: Rehearsal, action: str) -> None:
+    instance = launch(api)
+    instance.terminate()
+    with pytest.raises(ClientError, match='IncorrectInstanceState'):
+        getattr(api.client('ec2'), action)(InstanceIds=[instance.name])
+    with pytest.raises(ClientError, match='IncorrectInstanceState'):
+        image(api, instance)
+
+
+def test_tokens_are_required_unless_the_launch_says_else(api: Rehearsal) -> None:
+    assert launch(api).described['MetadataOptions']['HttpTokens'] == 'required'
+    optional = launch(api, MetadataOptions={'HttpTokens': 'optional', 'InstanceMetadataTags': 'enabled'}).described
+    assert optional['MetadataOptions']['HttpTokens'] == 'optional'
+    assert optional['MetadataOptions']['InstanceMetadataTags'] == 'enabled'
+
+
+def profile(api: Rehearsal) -> str:
+    """Return the name of a new instance profile."""
+    iam, name = api.client('iam'), unique()
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument='{}')
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    return name
+
+
+def test_all_instances_of_a_launch_have_the_profile(api: Rehearsal) -> None:
+    name = profile(api)
+    answer = api.client('ec2').run_instances(ImageId=api.facts['source_ami'], InstanceType='t3.small', MinCount=2,
+                                             MaxCount=2, IamInstanceProfile={'Name': name})
+    for launched in answer['Instances']:
+        told = Instance(api, launched['InstanceId']).described['IamInstanceProfile']
+        assert told['Arn'].endswith(f':instance-profile/{name}')
+
+
+def test_what_a_launch_template_says_holds_for_what_is_launched_from_it(api: Rehearsal) -> None:
+    ec2, name = api.client('ec2'), profile(api)
+    security_group = ec2.create_security_group(GroupName=unique(), Description='one')['GroupId']
+    data = {'ImageId': api.facts['source_ami'], 'InstanceType': 't3.micro', 'IamInstanceProfile': {'Name': name},
+            'InstanceInitiatedShutdownBehavior': 'terminate', 'UserData': b64encode(b'#!/bin/sh\n').decode(),
+            'MetadataOptions': {'HttpTokens': 'required', 'InstanceMetadataTags': 'enabled'},
+            'NetworkInterfaces': [{'DeviceIndex': 0, 'Groups': [security_group]}],
+            'BlockDeviceMappings': [{'DeviceName': '/dev/xvda', 'Ebs': {'VolumeSize': 20}}]}
+    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={'InstanceType': 't3.nano'})
+    ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=data)
+    answer = ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate={'LaunchTemplateName': name, 'Version': '2'})
+    instance = Instance(api, answer['Instances'][0]['InstanceId'])
+    told = instance.described
+    assert (told['InstanceType'], told['MetadataOptions']['InstanceMetadataTags']) == ('t3.micro', 'enabled')
+    assert told['IamInstanceProfile']['Arn'].endswith(name)
+    assert [each['GroupId'] for each in told['SecurityGroups']] == [security_group]
+    volume = told['BlockDeviceMappings'][0]['Ebs']['VolumeId']
+    assert ec2.describe_volumes(VolumeIds=[volume])['Volumes'][0]['Size'] == 20
+    for attribute, value in {'instanceInitiatedShutdownBehavior': 'terminate', 'userData': data['UserData']}.items():
+        answer = ec2.describe_instance_attribute(InstanceId=instance.name, Attribute=attribute)
+        assert answer[attribute[0].upper() + attribute[1:]]['Value'] == value
+
+
+def test_a_version_of_a_launch_template_inherits_from_its_source(api: Rehearsal) -> None:
+    ec2, name = api.client('ec2'), unique()
+    tags = [{'ResourceType': 'launch-template', 'Tags': [{'Key': 'Of', 'Value': 'template'}]}]
+    ec2.create_launch_template(LaunchTemplateName=name, TagSpecifications=tags,
+                               LaunchTemplateData={'ImageId': 'ami-1', 'InstanceType': 't3.small'})
+    ec2.create_launch_template_version(LaunchTemplateName=name, SourceVersion='1',
+                                       LaunchTemplateData={'InstanceType': 't3.micro'})
+    first, second = (ec2.describe_launch_template_versions(LaunchTemplateName=name, Versions=[version])
+                     ['LaunchTemplateVersions'][0]['LaunchTemplateData'] for version in '12')
+    assert first == {'ImageId': 'ami-1', 'InstanceType': 't3.small'}, "the template's own tags are none of its data"
+    assert second == {'ImageId': 'ami-1', 'InstanceType': 't3.micro'}
+
+
+def test_a_metric_that_was_put_can_be_read(api: Rehearsal) -> None:
+    watch, name = api.client('cloudwatch'), unique()
+    dimensions = [{'Name': 'Group', 'Value': 'one'}]
+    watch.put_metric_data(Namespace=name, MetricData=[{'MetricName': 'Failed', 'Dimensions': dimensions, 'Value': 1,
+                                                       'Unit': 'Count'}])
+    (found,) = watch.list_metrics(Namespace=name)['Metrics']
+    assert (found['MetricName'], found['Dimensions']) == ('Failed', dimensions)
+
+
+@pytest.mark.parametrize(('service', 'action', 'options', 'code'), [
+    ('autoscaling', 'start_instance_refresh', {'AutoScalingGroupName': 'g'}, 'InvalidAction'),
+    ('ec2', 'enable_image_deprecation', {'ImageId': 'ami-1', 'DeprecateAt': '2030-01-01'}, 'InvalidAction'),
+    ('ssm', 'describe_instance_information', {}, 'UnknownOperationException')])
+def test_an_action_that_is_missing_is_refused_at_once_and_written_down(api: Rehearsal, service: str, action: str,
+                                                                       options: dict[str, str], code: str) -> None:
+    before = len(api.gaps())
+    with pytest.raises(ClientError) as refused:
+        getattr(api.client(service), action)(**options)
+    assert refused.value.response['Error']['Code'] == code
+    assert refused.value.response['ResponseMetadata']['HTTPStatusCode'] == 400
+    (written,) = api.gaps()[before:]
+    assert written == f'{service}:{"".join(word.title() for word in action.split("_"))}'
+
+
+def test_what_moto_breaks_at_is_a_gap_as_well(api: Rehearsal) -> None:
+    before = len(api.gaps())
+    with pytest.raises(ClientError, match='InvalidAction'):
+        # moto looks for it without asking whether it is there.
+        api.client('autoscaling').attach_instances(AutoScalingGroupName='nobody', InstanceIds=['i-1'])
+    assert api.gaps()[before:] == ['autoscaling:AttachInstances']
+
+
+def test_a_mistake_of_the_caller_is_no_gap(api: Rehearsal) -> None:
+    before = len(api.gaps())
+    with pytest.raises(ClientError, match='not found'):
+        api.client('autoscaling').set_desired_capacity(AutoScalingGroupName='nobody', DesiredCapacity=1)
+    assert len(api.gaps()) == before
+
+
+def test_a_request_without_service_and_action_is_answered(api: Rehearsal) -> None:
+    assert requests.get(f'{api.endpoint}/nothing/here', timeout=10).status_code < 500

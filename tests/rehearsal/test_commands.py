@@ -1,0 +1,228 @@
+"""python -m rehearsal: its verbs, what they print, how they end, and that the document names all of them."""
+
+from collections.abc import Iterator
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+
+import boto3
+import psutil
+import pytest
+
+from rehearsal.__main__ import main
+from rehearsal.cloud import NotUp, Rehearsal
+from rehearsal.errors import RehearsalError
+from rehearsal.folder import root
+from rehearsal.naming import Names
+from rehearsal.settings import Settings
+from tests.support.containers.engine import eventually
+from tests.support.instances import launch
+from tests.support.server import ROOT
+
+VERBS = ('up', 'down', 'status', 'shell', 'run', 'console', 'gaps')
+DOCUMENT = ROOT / 'docs' / 'rehearsal.md'
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, '-m', 'rehearsal', *arguments], cwd=ROOT, capture_output=True, text=True,
+                          timeout=120, check=False)
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """Give a name for a rehearsal, which is down afterwards."""
+    given = f'c-{uuid.uuid4().hex[:8]}'
+    yield given
+    main(['down', '--name', given])
+
+
+@pytest.fixture
+def up(name: str) -> Rehearsal:
+    """Give a rehearsal without machines that was brought up to stay."""
+    assert main(['up', '--name', name, '--no-machines']) == 0
+    return Rehearsal(Settings(name))
+
+
+def exports(printed: str) -> dict[str, str]:
+    """Return the variables that a shell would have that has read what `up` prints."""
+    shown = subprocess.run(['sh', '-c', f'{printed}\nenv --null'], capture_output=True, text=True, check=True).stdout
+    return dict(line.split('=', 1) for line in shown.split('\0') if '=' in line)
+
+
+def test_up_prints_what_points_aws_own_library_to_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = command('up', '--name', name, '--no-machines', '--region', 'eu-central-1')
+    assert done.returncode == 0, done.stderr
+    for variable, value in exports(done.stdout).items():
+        if variable.startswith('AWS_'):
+            monkeypatch.setenv(variable, value)
+    ec2 = boto3.client('ec2')
+    assert ec2.meta.region_name == 'eu-central-1'
+    assert [zone['RegionName'] for zone in ec2.describe_availability_zones()['AvailabilityZones']][0] == 'eu-central-1'
+    assert ec2.describe_images(Owners=['136693071363'])['Images']
+
+
+def test_up_says_on_stderr_what_it_does_with_the_seconds_of_each_phase(name: str) -> None:
+    done = command('up', '--name', name, '--no-machines')
+    assert re.search(r'^ +[0-9.]+ s  start the API\n', done.stderr, re.MULTILINE), done.stderr
+    assert re.search(r'^ +[0-9.]+ s  start the API: took [0-9.]+ s\n', done.stderr, re.MULTILINE), done.stderr
+    assert all(line.startswith('export ') for line in done.stdout.splitlines())
+
+
+def test_the_release_tool_finds_all_uses_of_an_image_here_without_a_gap(name: str, up: Rehearsal) -> None:
+    ec2 = up.client('ec2')
+    made = launch(up)
+    image = ec2.create_image(InstanceId=made.name, Name='visitors-app', TagSpecifications=[
+        {'ResourceType': 'image', 'Tags': [{'Key': 'Project', 'Value': 'visitors'}]}])['ImageId']
+    data = {'ImageId': image, 'InstanceType': 't3.small'}
+    ec2.create_launch_template(LaunchTemplateName='idle', LaunchTemplateData=data)
+    up.client('autoscaling').create_auto_scaling_group(
+        AutoScalingGroupName='g', MinSize=0, MaxSize=0, AvailabilityZones=['us-east-1a'],
+        LaunchTemplate={'LaunchTemplateName': 'idle', 'Version': '1'})
+    done = subprocess.run([sys.executable, '-m', 'release', 'list', '--json'], cwd=ROOT, capture_output=True,
+                          text=True, env={**os.environ, **up.environment}, check=False)
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads(done.stdout)
+    assert entry['starts'] == ['the Auto Scaling group g', 'version 1 of the launch template idle']
+    assert not up.gaps()
+
+
+def test_up_again_prints_the_same_and_leaves_it_as_it_is(name: str, up: Rehearsal,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    process = up.facts['pid']
+    assert main(['up', '--name', name, '--no-machines']) == 0
+    printed = capsys.readouterr()
+    assert f'export AWS_ENDPOINT_URL={up.endpoint}\n' in printed.out
+    assert 'has been up already' in printed.err
+    assert up.facts['pid'] == process
+
+
+def test_status_tells_what_runs(name: str, up: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    launched = launch(up).name
+    capsys.readouterr()
+    assert main(['status', '--name', name]) == 0
+    assert launched in capsys.readouterr().out
+    assert main(['status', '--name', name, '--json']) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each['InstanceId'] for each in told['instances']] == [launched]
+    assert told['endpoint'] == up.endpoint
+
+
+def test_gaps_are_listed_and_end_with_a_code_of_their_own(name: str, up: Rehearsal,
+                                                          capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['gaps', '--name', name]) == 0
+    capsys.readouterr()
+    asked = up.client('ssm')
+    for _ in range(2):
+        with pytest.raises(asked.exceptions.ClientError):
+            asked.describe_instance_information()
+    assert main(['gaps', '--name', name]) == 4
+    assert capsys.readouterr().out == 'ssm:DescribeInstanceInformation (2)\n'
+
+
+@pytest.mark.parametrize('verb', [['status'], ['gaps'], ['shell', 'i-1'], ['console', 'i-1']])
+def test_what_needs_a_rehearsal_says_so_where_there_is_none(verb: list[str],
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb[0], '--name', 'nobody', *verb[1:]]) == 3
+    assert "rehearsal 'nobody' is not up" in capsys.readouterr().err
+
+
+def test_an_instance_that_is_not_there_is_told(name: str, up: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['console', '--name', name, 'i-00000000000000000']) == 1
+    assert 'i-00000000000000000' in capsys.readouterr().err
+
+
+def test_down_without_a_rehearsal_is_done_at_once() -> None:
+    assert main(['down', '--name', 'nobody']) == 0
+
+
+def test_after_down_nothing_answers_and_nothing_is_left(name: str, up: Rehearsal) -> None:
+    process = up.facts['pid']
+    assert main(['down', '--name', name]) == 0
+    assert not up.is_up and not psutil.pid_exists(process)
+    assert not [path for path in root().iterdir() if path.name.startswith(name)]
+
+
+def test_a_killed_server_is_seen_as_down_and_can_be_brought_up_again(name: str, up: Rehearsal) -> None:
+    os.kill(up.facts['pid'], signal.SIGKILL)
+    eventually(lambda: not up.is_up, 5, 'it is seen')
+    assert main(['status', '--name', name]) == 3
+    assert main(['up', '--name', name, '--no-machines']) == 0
+    assert up.is_up
+
+
+def test_two_rehearsals_know_nothing_of_each_other(name: str, up: Rehearsal) -> None:
+    with Rehearsal(Settings(machines=False, name=f'{name}-b')) as other:
+        up.client('ec2').create_key_pair(KeyName='mine')
+        assert up.endpoint != other.endpoint
+        assert other.client('ec2').describe_key_pairs()['KeyPairs'] == []
+        up.down()
+        assert other.is_up
+
+
+def test_a_rehearsal_ends_with_the_program_that_has_opened_it(name: str) -> None:
+    program = ('import time\nfrom rehearsal.cloud import Rehearsal\nfrom rehearsal.settings import Settings\n'
+               f'Rehearsal(Settings(name={name!r}, machines=False)).__enter__()\ntime.sleep(60)\n')
+    opener = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT)
+    rehearsal = Rehearsal(Settings(name))
+    eventually(lambda: rehearsal.is_up, 30, 'it is up')
+    opener.kill()
+    opener.wait()
+    eventually(lambda: not [path for path in root().iterdir() if path.name.startswith(name)], 15, 'nothing is left')
+    assert not rehearsal.is_up
+
+
+@pytest.mark.parametrize('wrong', [
+    ('--name', 'Not-A-Name'), ('--name', 'x' * 40), ('--port', '70000'), ('--vpc-cidr', '10.0.0.0'),
+    ('--vpc-cidr', '10.0.0.0/24'), ('--vpc-cidr', 'network'), ('--shutdown-seconds', '0')])
+def test_a_wrong_option_is_refused_with_its_value(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['up', *wrong]) == 1
+    assert wrong[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('wrong', [(), ('sideways',), ('up', '--port', 'x'), ('shell',), ('console',)])
+def test_wrong_usage_ends_with_2(wrong: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(wrong)
+    assert ended.value.code == 2
+
+
+def test_a_port_that_is_taken_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(['up', '--name', name, '--no-machines', '--port', port]) == 1
+    assert f'port {port}: Address already in use; name another by --port' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_each_verb_has_help_and_is_in_the_document(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, '--help'])
+    assert ended.value.code == 0
+    assert 'exit codes:' in capsys.readouterr().out
+    assert f'| `{verb}' in DOCUMENT.read_text(encoding='utf-8')
+
+
+def test_the_document_names_no_verb_and_no_option_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    text = DOCUMENT.read_text(encoding='utf-8')
+    assert set(re.findall(r'bin/rehearsal (\w+)', text)) <= set(VERBS)
+    with pytest.raises(SystemExit):
+        main(['up', '--help'])
+    helped = set(re.findall(r'--[a-z-]+', capsys.readouterr().out)) - {'--help'}
+    assert set(re.findall(r'`(--[a-z-]+)', text)) >= helped
+
+
+def test_names_do_not_meet() -> None:
+    one, two = Names('a'), Names('a-b')
+    assert one.machine('i-1') != two.machine('i-1') and one.images != two.images
+    with pytest.raises(RehearsalError, match="name '1'"):
+        Names('1')
+
+
+def test_who_is_down_has_no_endpoint() -> None:
+    with pytest.raises(NotUp, match='bring it up'):
+        Rehearsal(Settings('nobody')).endpoint

@@ -1,0 +1,343 @@
+"""How many instances a group wants, whom it lets go, and what a lifecycle hook makes it wait for."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+import uuid
+
+from botocore.exceptions import ClientError
+from hypothesis import given, strategies
+import pytest
+
+from rehearsal.capacity import COUNTED, emptiest, Member, missing, superfluous
+from rehearsal.cloud import Rehearsal
+from rehearsal.lifecycle import ABANDON, CONTINUE, longest_wait, outcome_of_all, Wait
+from tests.support.containers.engine import eventually
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
+STATES = ('Pending', 'Pending:Wait', 'InService', 'Terminating', 'Terminating:Wait', 'Standby')
+members = strategies.lists(
+    strategies.builds(Member, strategies.uuids().map(str), strategies.sampled_from(STATES),
+                      strategies.sampled_from(['a', 'b', 'c']), strategies.sampled_from(['1', '2']),
+                      strategies.integers(0, 9).map(lambda minutes: NOON + timedelta(minutes=minutes)),
+                      strategies.booleans()), max_size=12)
+
+
+def member(name: str, state: str = 'InService', zone: str = 'a', template: str = '1', minutes: int = 0,
+           is_protected: bool = False) -> Member:
+    return Member(name, state, zone, template, NOON + timedelta(minutes=minutes), is_protected)
+
+
+@given(members, strategies.integers(0, 12))
+def test_a_group_either_lacks_instances_or_has_too_many(given_members: list[Member], desired: int) -> None:
+    counted = sum(each.counts for each in given_members)
+    lacking, leaving = missing(given_members, desired), superfluous(given_members, desired, '2')
+    assert not (lacking and leaving)
+    assert counted + lacking >= desired
+    unprotected = sum(each.counts and not each.is_protected for each in given_members)
+    assert len(leaving) == min(max(0, counted - desired), unprotected)
+
+
+@given(members, strategies.integers(0, 12))
+def test_nobody_leaves_who_is_protected_or_does_not_count(given_members: list[Member], desired: int) -> None:
+    by_name = {each.instance: each for each in given_members}
+    for name in superfluous(given_members, desired, '2'):
+        assert by_name[name].state in COUNTED and not by_name[name].is_protected
+
+
+@pytest.mark.parametrize(('others', 'goes'), [
+    ([member('1', zone='b'), member('2'), member('3', minutes=-1)], '3'),
+    ([member('1', template='2', minutes=-1), member('2')], '2'),
+    ([member('1', minutes=-1), member('2', 'Pending:Wait')], '2'),
+    ([member('1', minutes=-1, is_protected=True), member('2')], '2')])
+def test_fullest_zone_newcomer_old_template_and_oldest_go_first(others: list[Member], goes: str) -> None:
+    assert superfluous(others, len(others) - 1, '2') == [goes]
+
+
+def test_an_instance_is_launched_in_the_emptiest_zone() -> None:
+    assert emptiest(['a', 'b'], [member('1')]) == 1
+    assert emptiest(['a', 'b'], [member('1'), member('2', zone='b')]) == 0
+    assert emptiest(['a', 'b'], [member('1', 'Terminating'), member('2', zone='b')]) == 0
+
+
+def test_a_wait_ends_by_default_when_no_heartbeat_comes() -> None:
+    wait = Wait('h', ABANDON, heartbeat=60, began=0)
+    assert wait.outcome(59.9) is None
+    wait.beat(50)
+    assert wait.outcome(60) is None
+    assert wait.outcome(110) == ABANDON
+    assert 'Heartbeat Timeout' in wait.reason()
+
+
+def test_heartbeats_do_not_prolong_a_wait_for_ever() -> None:
+    wait = Wait('h', CONTINUE, heartbeat=60, began=0)
+    wait.beat(5990)
+    assert wait.outcome(6000) == CONTINUE
+    assert longest_wait(7200) == 172800
+
+
+def test_all_waits_have_to_be_completed_but_one_that_is_abandoned_ends_them() -> None:
+    one, two = (Wait(name, ABANDON, heartbeat=60, began=0) for name in 'ab')
+    one.result = CONTINUE
+    assert outcome_of_all([one, two], 1) is None
+    two.result = CONTINUE
+    assert outcome_of_all([one, two], 1) == CONTINUE
+    one.result = ABANDON
+    assert outcome_of_all([one, two], 1) == ABANDON
+
+
+class Group:
+    def __init__(self, api: Rehearsal, hooks: list[dict[str, Any]], **options: Any) -> None:
+        """Make a launch template and a group of it."""
+        self.name = f'group-{uuid.uuid4().hex[:8]}'
+        self.api, self.ec2 = api.client('autoscaling'), api.client('ec2')
+        self.ec2.create_launch_template(LaunchTemplateName=self.name, LaunchTemplateData={
+            'ImageId': api.facts['source_ami'], 'InstanceType': 't3.small',
+            'TagSpecifications': [{'ResourceType': 'instance', 'Tags': [{'Key': 'From', 'Value': 'template'}]}]})
+        self.api.create_auto_scaling_group(**{
+            'AutoScalingGroupName': self.name, 'MinSize': 0, 'MaxSize': 4, 'DesiredCapacity': 2,
+            'LaunchTemplate': {'LaunchTemplateName': self.name, 'Version': '1'},
+            'AvailabilityZones': ['us-east-1a', 'us-east-1b'], 'LifecycleHookSpecificationList': hooks, **options})
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the API tells of it."""
+        answer = self.api.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])
+        return dict(answer['AutoScalingGroups'][0])
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The lifecycle state of each of its instances."""
+        return {each['InstanceId']: each['LifecycleState'] for each in self.described['Instances']}
+
+    @property
+    def activities(self) -> list[dict[str, Any]]:
+        """What it has done, the newest first."""
+        return list(self.api.describe_scaling_activities(AutoScalingGroupName=self.name)['Activities'])
+
+    def wait_for(self, *states: str) -> list[str]:
+        """Return its instances, when they are in these states."""
+        eventually(lambda: sorted(self.states.values()) == sorted(states), 15, f'{self.name}: {states}')
+        return list(self.states)
+
+    def complete(self, instance: str, result: str, hook: str = 'launch') -> None:
+        """Complete what an instance waits for."""
+        self.api.complete_lifecycle_action(AutoScalingGroupName=self.name, LifecycleHookName=hook,
+                                           InstanceId=instance, LifecycleActionResult=result)
+
+    def power(self, instance: str) -> str:
+        """Return the state of an instance that EC2 tells."""
+        answer = self.ec2.describe_instances(InstanceIds=[instance])
+        return str(answer['Reservations'][0]['Instances'][0]['State']['Name'])
+
+
+def hook(name: str, transition: str = 'LAUNCHING', **options: Any) -> dict[str, Any]:
+    return {'LifecycleHookName': name, 'LifecycleTransition': f'autoscaling:EC2_INSTANCE_{transition}',
+            'HeartbeatTimeout': 60, **options}
+
+
+@pytest.fixture
+def group(api: Rehearsal) -> Iterator[Group]:
+    """Give a group of two."""
+    made = Group(api, [])
+    yield made
+    made.api.delete_auto_scaling_group(AutoScalingGroupName=made.name, ForceDelete=True)
+
+
+@pytest.fixture
+def waiting_group(api: Rehearsal) -> Iterator[Group]:
+    """Give a group of two that wait for what a hook asks for."""
+    made = Group(api, [hook('launch')])
+    yield made
+    made.api.delete_auto_scaling_group(AutoScalingGroupName=made.name, ForceDelete=True)
+
+
+def test_a_group_launches_what_it_lacks_in_all_of_its_zones(group: Group) -> None:
+    group.wait_for('InService', 'InService')
+    assert {each['AvailabilityZone'] for each in group.described['Instances']} == {'us-east-1a', 'us-east-1b'}
+    assert [each['StatusCode'] for each in group.activities] == ['Successful'] * 2
+
+
+def test_an_instance_tells_the_version_that_it_was_launched_from(group: Group) -> None:
+    group.wait_for('InService', 'InService')
+    group.ec2.create_launch_template_version(LaunchTemplateName=group.name, SourceVersion='1',
+                                             LaunchTemplateData={'InstanceType': 't3.micro'})
+    group.api.update_auto_scaling_group(AutoScalingGroupName=group.name, DesiredCapacity=3,
+                                        LaunchTemplate={'LaunchTemplateName': group.name, 'Version': '2'})
+    group.wait_for('InService', 'InService', 'InService')
+    told = sorted((each['LaunchTemplate']['Version'], each['InstanceType']) for each in group.described['Instances'])
+    assert told == [('1', 't3.small'), ('1', 't3.small'), ('2', 't3.micro')]
+
+
+def test_an_instance_carries_the_tags_of_group_and_template(api: Rehearsal) -> None:
+    group = Group(api, [], DesiredCapacity=1, Tags=[{'Key': 'Of', 'Value': 'group', 'PropagateAtLaunch': True}])
+    (instance,) = group.wait_for('InService')
+    described = group.ec2.describe_instances(InstanceIds=[instance])['Reservations'][0]['Instances'][0]
+    tags = {tag['Key']: tag['Value'] for tag in described['Tags']}
+    assert (tags['Of'], tags['From'], tags['aws:autoscaling:groupName']) == ('group', 'template', group.name)
+
+
+def test_a_group_shrinks_and_grows_as_it_is_told(group: Group) -> None:
+    group.wait_for('InService', 'InService')
+    group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=0)
+    group.wait_for()
+    group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=3)
+    group.wait_for('InService', 'InService', 'InService')
+
+
+@pytest.mark.parametrize('capacity', [-1, 5])
+def test_a_capacity_beyond_the_bounds_is_refused(group: Group, capacity: int) -> None:
+    with pytest.raises(ClientError, match='New SetDesiredCapacity value'):
+        group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=capacity)
+
+
+@pytest.mark.parametrize('act', ['terminate_instances', 'stop_instances'])
+def test_an_instance_that_does_not_run_any_more_is_replaced(group: Group, act: str) -> None:
+    gone, stays = group.wait_for('InService', 'InService')
+    getattr(group.ec2, act)(InstanceIds=[gone])
+    eventually(lambda: gone not in group.states, 15, 'it has left')
+    assert stays in group.wait_for('InService', 'InService')
+    assert group.power(gone) == 'terminated'
+    assert any('EC2 health check' in each['Cause'] for each in group.activities)
+
+
+def test_an_instance_that_is_said_to_be_unhealthy_is_replaced(group: Group) -> None:
+    gone, stays = group.wait_for('InService', 'InService')
+    group.api.set_instance_health(InstanceId=gone, HealthStatus='Unhealthy')
+    eventually(lambda: gone not in group.states, 15, 'it has left')
+    assert stays in group.wait_for('InService', 'InService')
+
+
+@pytest.mark.parametrize('decrement', [True, False])
+def test_an_instance_is_terminated_in_its_group(group: Group, decrement: bool) -> None:
+    gone, stays = group.wait_for('InService', 'InService')
+    told = group.api.terminate_instance_in_auto_scaling_group(InstanceId=gone,
+                                                              ShouldDecrementDesiredCapacity=decrement)
+    assert gone in told['Activity']['Description']
+    eventually(lambda: gone not in group.states, 15, 'it has left')
+    assert stays in group.wait_for(*['InService'] * (1 if decrement else 2))
+    assert group.described['DesiredCapacity'] == (1 if decrement else 2)
+
+
+def test_nobody_is_launched_while_launching_is_suspended(group: Group) -> None:
+    group.wait_for('InService', 'InService')
+    group.api.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=['Launch'])
+    group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=3)
+    with pytest.raises(AssertionError):
+        eventually(lambda: len(group.states) == 3, 1.5, 'a third one')
+    group.api.resume_processes(AutoScalingGroupName=group.name, ScalingProcesses=['Launch'])
+    group.wait_for('InService', 'InService', 'InService')
+
+
+def test_a_group_with_instances_is_deleted_only_by_force(group: Group) -> None:
+    instances = group.wait_for('InService', 'InService')
+    with pytest.raises(ClientError, match='ResourceInUse'):
+        group.api.delete_auto_scaling_group(AutoScalingGroupName=group.name)
+    other = group.name
+    group.api.delete_auto_scaling_group(AutoScalingGroupName=other, ForceDelete=True)
+    assert [group.power(instance) for instance in instances] == ['terminated'] * 2
+    group.api.create_auto_scaling_group(AutoScalingGroupName=other, MinSize=0, MaxSize=0,
+                                        LaunchTemplate={'LaunchTemplateName': other}, AvailabilityZones=['us-east-1a'])
+
+
+def test_an_image_that_is_gone_fails_the_launch_with_its_reason(api: Rehearsal) -> None:
+    group = Group(api, [], DesiredCapacity=0)
+    group.ec2.create_launch_template_version(LaunchTemplateName=group.name, SourceVersion='1',
+                                             LaunchTemplateData={'ImageId': 'ami-0000000000000dead'})
+    group.api.update_auto_scaling_group(AutoScalingGroupName=group.name, DesiredCapacity=1,
+                                        LaunchTemplate={'LaunchTemplateName': group.name, 'Version': '2'})
+    eventually(lambda: bool(group.activities), 15, 'it has tried')
+    assert group.activities[0]['StatusCode'] == 'Failed'
+    assert 'ami-0000000000000dead' in group.activities[0]['StatusMessage']
+    group.api.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True)
+
+
+def test_a_hook_keeps_an_instance_out_of_service_until_it_continues(waiting_group: Group) -> None:
+    first, second = waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
+    waiting_group.complete(first, 'CONTINUE')
+    waiting_group.wait_for('InService', 'Pending:Wait')
+    assert waiting_group.states == {first: 'InService', second: 'Pending:Wait'}
+
+
+def test_an_abandoned_instance_is_terminated_and_another_launched(waiting_group: Group) -> None:
+    first, second = waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
+    waiting_group.complete(first, 'ABANDON')
+    eventually(lambda: first not in waiting_group.states, 15, 'it has left')
+    assert second in waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
+    assert waiting_group.power(first) == 'terminated'
+    told = [each for each in waiting_group.activities if each['StatusCode'] == 'Cancelled']
+    assert len(told) == 1 and 'Lifecycle Action Completed with ABANDON Result' in told[0]['StatusMessage']
+
+
+def test_an_instance_that_was_never_registered_with_a_balancer_can_leave(api: Rehearsal) -> None:
+    vpc = api.client('ec2').describe_vpcs()['Vpcs'][0]['VpcId']
+    target = api.client('elbv2').create_target_group(Name=uuid.uuid4().hex[:8], Protocol='HTTP', Port=80, VpcId=vpc)
+    arn = target['TargetGroups'][0]['TargetGroupArn']
+    made = Group(api, [hook('launch')], DesiredCapacity=1, TargetGroupARNs=[arn])
+    (instance,) = made.wait_for('Pending:Wait')
+    assert not api.client('elbv2').describe_target_health(TargetGroupArn=arn)['TargetHealthDescriptions']
+    made.api.set_desired_capacity(AutoScalingGroupName=made.name, DesiredCapacity=0)
+    made.wait_for()
+    assert made.power(instance) == 'terminated'
+
+
+def test_only_who_waits_can_be_completed_or_kept_waiting(waiting_group: Group) -> None:
+    first, second = waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
+    named = {'AutoScalingGroupName': waiting_group.name, 'LifecycleHookName': 'launch'}
+    waiting_group.api.record_lifecycle_action_heartbeat(InstanceId=second, **named)
+    waiting_group.complete(first, 'CONTINUE')
+    waiting_group.wait_for('InService', 'Pending:Wait')
+    with pytest.raises(ClientError, match=f'No active Lifecycle Action found with instance ID {first}'):
+        waiting_group.complete(first, 'CONTINUE')
+    with pytest.raises(ClientError, match='No active Lifecycle Action'):
+        waiting_group.api.record_lifecycle_action_heartbeat(InstanceId=first, **named)
+    with pytest.raises(ClientError, match='No active Lifecycle Action'):
+        waiting_group.complete(second, 'CONTINUE', hook='another')
+    with pytest.raises(ClientError, match='must be CONTINUE or ABANDON'):
+        waiting_group.complete(second, 'PERHAPS')
+
+
+@pytest.mark.parametrize('result', ['CONTINUE', 'ABANDON'])
+def test_a_hook_keeps_an_instance_running_before_it_is_terminated(api: Rehearsal, result: str) -> None:
+    group = Group(api, [hook('leave', 'TERMINATING')], DesiredCapacity=1)
+    (instance,) = group.wait_for('InService')
+    group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=0)
+    group.wait_for('Terminating:Wait')
+    assert group.power(instance) == 'running'
+    group.complete(instance, result, hook='leave')
+    group.wait_for()
+    assert group.power(instance) == 'terminated'
+
+
+def test_a_hook_is_read_back_as_it_was_put(group: Group) -> None:
+    put = hook('more', NotificationMetadata='{"a": 1}', DefaultResult='CONTINUE',
+               RoleARN='arn:aws:iam::123456789012:role/r',
+               NotificationTargetARN='arn:aws:sqs:us-east-1:123456789012:q')
+    group.api.put_lifecycle_hook(AutoScalingGroupName=group.name, **put)
+    (read,) = group.api.describe_lifecycle_hooks(AutoScalingGroupName=group.name)['LifecycleHooks']
+    assert read == {**put, 'AutoScalingGroupName': group.name, 'GlobalTimeout': 6000}
+
+
+def test_a_hook_has_what_aws_gives_it_where_nothing_is_said(group: Group) -> None:
+    group.api.put_lifecycle_hook(AutoScalingGroupName=group.name, LifecycleHookName='plain',
+                                 LifecycleTransition='autoscaling:EC2_INSTANCE_LAUNCHING')
+    (read,) = group.api.describe_lifecycle_hooks(AutoScalingGroupName=group.name)['LifecycleHooks']
+    assert (read['HeartbeatTimeout'], read['DefaultResult'], read['GlobalTimeout']) == (3600, 'ABANDON', 172800)
+    assert not {'RoleARN', 'NotificationTargetARN', 'NotificationMetadata'} & set(read)
+
+
+@pytest.mark.parametrize('wrong', [{'HeartbeatTimeout': 29}, {'HeartbeatTimeout': 7201},
+                                   {'LifecycleTransition': 'autoscaling:EC2_INSTANCE_SLEEPING'}])
+def test_a_hook_that_aws_would_refuse_is_refused(group: Group, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ClientError, match='ValidationError'):
+        group.api.put_lifecycle_hook(AutoScalingGroupName=group.name, **{**hook('wrong'), **wrong})
+
+
+def test_what_a_group_is_told_is_read_back(api: Rehearsal) -> None:
+    told: dict[str, Any] = {'DefaultInstanceWarmup': 30, 'MaxInstanceLifetime': 86400, 'DefaultCooldown': 10,
+                            'TerminationPolicies': ['OldestInstance'], 'CapacityRebalance': True,
+                            'InstanceMaintenancePolicy': {'MinHealthyPercentage': 100, 'MaxHealthyPercentage': 200}}
+    group = Group(api, [], DesiredCapacity=0, **told)
+    assert {name: group.described[name] for name in told} == told
+    group.api.update_auto_scaling_group(AutoScalingGroupName=group.name, DefaultCooldown=20)
+    assert group.described['DefaultCooldown'] == 20

@@ -1,0 +1,225 @@
+"""What must not get out of a machine does not, one that would let it is not started, and nothing stays behind."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, ExitStack
+from ipaddress import IPv4Network
+import os
+from pathlib import Path
+import signal
+import subprocess
+import uuid
+
+import docker
+import psutil
+import pytest
+
+from rehearsal.__main__ import main
+from rehearsal.cloud import Rehearsal
+from rehearsal.namespace import Leak, Namespace
+from rehearsal.naming import Names
+from rehearsal.network import BLOCKS, FORWARDING, free_blocks
+from rehearsal.settings import Settings
+from rehearsal.sweep import leftovers
+from tests.support.containers.engine import eventually
+from tests.support.instances import Instance, launch, launch_to_build_on
+from tests.support.network import another_host, HERE, THERE
+
+pytestmark = pytest.mark.ami
+
+METADATA = '169.254.169.254'
+SERVER = 'import http.server as h; h.ThreadingHTTPServer(("", 80), h.SimpleHTTPRequestHandler).serve_forever()'
+
+
+def client_of(rehearsal: Rehearsal) -> docker.DockerClient:
+    """Return what speaks with the engine that a rehearsal uses."""
+    return docker.DockerClient(rehearsal.facts['engine'] or None, version='auto')
+
+
+def bridge_of(rehearsal: Rehearsal) -> str:
+    """Return the name of the bridge of a rehearsal's default VPC."""
+    block = IPv4Network(f'{rehearsal.gateway}/16', strict=False)
+    return rehearsal.settings.names.bridge(block)
+
+
+@contextmanager
+def forwarding(rehearsal: Rehearsal) -> Iterator[None]:
+    """Let through what comes from the machines of a rehearsal, for the time of the block."""
+    path = Path(FORWARDING.format(bridge=bridge_of(rehearsal)))
+    path.write_text('1', encoding='ascii')
+    try:
+        yield
+    finally:
+        path.write_text('0', encoding='ascii')
+
+
+@contextmanager
+def unfiltered(one: str, other: str) -> Iterator[None]:
+    """Let all pass between two networks of this machine, for the time of the block.
+
+    An engine that was here before may have a packet filter of its own, which lets nothing of an internal network out
+    and nothing in: https://docs.docker.com/engine/network/packet-filtering-firewalls/
+    """
+    pairs = ((one, other), (other, one))
+    rules = [['FORWARD', '--in-interface', here, '--out-interface', there, '--jump', 'ACCEPT']
+             for here, there in pairs]
+    # In its own table, Docker 28 drops what comes to a container by another way than its bridge.
+    rules.append(['PREROUTING', '--table', 'raw', '--in-interface', other, '--jump', 'ACCEPT'])
+    with ExitStack() as stack:
+        for rule in rules:
+            subprocess.run(['iptables', '--wait', '--insert', *rule], check=True)
+            stack.callback(subprocess.run, ['iptables', '--wait', '--delete', *rule], check=True)
+        yield
+
+
+@contextmanager
+def namespace() -> Iterator[tuple[Namespace, int]]:
+    """Give a network namespace that has nothing but a loopback, and a process in it."""
+    process = subprocess.Popen(['unshare', '--net', 'sh', '-c', 'ip link set lo up; echo; exec sleep 60'],
+                               stdout=subprocess.PIPE)
+    assert process.stdout
+    try:
+        process.stdout.readline()
+        yield Namespace(process.pid), process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_address_that_is_not_the_namespaces_own_is_refused() -> None:
+    with namespace() as (made, process):
+        subprocess.run(['nsenter', f'--net=/proc/{process}/ns/net', 'sh', '-ec',
+                        'ip link add plug type veth peer name socket; ip addr add 10.0.0.1/24 dev plug; '
+                        'ip link set plug up; ip link set socket up; '
+                        f'ip route add {METADATA} via 10.0.0.2'], check=True)
+        with pytest.raises(Leak, match=f'{METADATA} is not local'):
+            made.check_is_own(METADATA)
+        made.own(METADATA)
+        made.check_is_own(METADATA)
+
+
+def test_a_way_out_is_refused_and_can_be_shut() -> None:
+    with namespace() as (made, process):
+        made.check_has_no_way_out()
+        subprocess.run(['nsenter', f'--net=/proc/{process}/ns/net', 'sh', '-ec',
+                        'ip link add plug type veth peer name socket; ip addr add 10.0.0.1/24 dev plug; '
+                        'ip link set plug up; ip link set socket up; '
+                        'ip route add default via 10.0.0.2'], check=True)
+        with pytest.raises(Leak, match='a way out'):
+            made.check_has_no_way_out()
+        made.shut()
+        made.check_has_no_way_out()
+
+
+def test_a_machine_is_not_started_whose_network_would_be_forwarded(stage: Rehearsal) -> None:
+    with forwarding(stage):
+        instance = launch(stage)
+        instance.wait_until('terminated', 30)
+    reason = instance.described['StateReason']
+    assert reason['Code'] == 'Server.InternalError' and 'would be forwarded' in reason['Message']
+    assert 'not started: what comes from the machines' in instance.console
+    assert not [name for name in leftovers(client_of(stage), stage.settings.names)['containers']
+                if instance.name in name], 'not even its card is left'
+    again = launch(stage)
+    again.wait_until('running')
+    again.terminate()
+
+
+@pytest.fixture(scope='module')
+def insider(stage: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """Give a machine in which somebody tries to get out."""
+    instance = launch_to_build_on(stage, tmp_path_factory.mktemp('keys'))
+    instance.run('true')
+    yield instance
+    instance.terminate()
+
+
+def test_a_metadata_address_is_answered_in_the_machine_and_for_it_alone(stage: Rehearsal, insider: Instance) -> None:
+    ask = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 5 http://{METADATA}/latest/meta-data/"
+    assert insider.run(ask) == '401'
+    local = subprocess.run(['ip', 'route', 'get', METADATA], capture_output=True, text=True, check=False).stdout
+    assert bridge_of(stage) not in local, 'on this machine the address is none of the rehearsal'
+
+
+def test_root_in_a_machine_finds_no_way_out_even_with_a_route(stage: Rehearsal, insider: Instance) -> None:
+    """The host beyond is reached as soon as this machine forwards, so it is really that which holds them back."""
+    reach = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 3 http://{THERE}/ || true"
+    insider.run(f'sudo ip route replace default via {stage.gateway}')
+    with another_host() as host:
+        server = subprocess.Popen([*host.prefix, 'python3', '-c', SERVER], stderr=subprocess.DEVNULL)
+        back = [*host.prefix, 'ip', 'route', 'add', 'default', 'via', HERE]
+        subprocess.run(back, check=True)
+        cable = Path(FORWARDING.format(bridge=host.cable))
+        before = cable.read_text(encoding='ascii')
+        cable.write_text('1', encoding='ascii')
+        try:
+            eventually(lambda: subprocess.run(['curl', '-s', '--max-time', '1', f'http://{THERE}/'],
+                                              capture_output=True, check=False).returncode == 0, 10, 'it answers')
+            with unfiltered(bridge_of(stage), host.cable):
+                assert insider.run(reach) == '000'
+                with forwarding(stage):
+                    assert insider.run(reach) == '200', 'the test could not have failed'
+        finally:
+            cable.write_text(before, encoding='ascii')
+            server.kill()
+            server.wait()
+            insider.run('sudo ip route delete default')
+
+
+def test_names_beyond_the_machine_fail_at_once(insider: Instance) -> None:
+    assert insider.run('timeout 2 getent hosts example.org; echo $?') == '2', 'not found, and not 124: too late'
+
+
+def test_machines_of_a_vpc_reach_each_other(stage: Rehearsal, insider: Instance) -> None:
+    other = launch(stage)
+    other.wait_until('running')
+    greeting = f'timeout 1 bash -c "exec 3<>/dev/tcp/{other.described["PrivateIpAddress"]}/22; head -c 4 <&3" || true'
+    eventually(lambda: insider.run(greeting) == 'SSH-', 60, 'the other one answers')
+    other.terminate()
+
+
+def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(stage: Rehearsal, insider: Instance) -> None:
+    name = f'k-{uuid.uuid4().hex[:8]}'
+    assert main(['up', '--name', name]) == 0
+    rehearsal = Rehearsal(Settings(name))
+    engine, server, bridge = client_of(rehearsal), psutil.Process(rehearsal.facts['pid']), bridge_of(rehearsal)
+    instance = launch(rehearsal)
+    instance.wait_until('running')
+    ami = rehearsal.client('ec2').create_image(InstanceId=instance.name, Name='kept', NoReboot=True)['ImageId']
+    eventually(lambda: len(leftovers(engine, Names(name))['images']) == 2, 60, f'{ami} is stored')
+    server.send_signal(signal.SIGKILL)
+    eventually(lambda: not rehearsal.is_up, 10, 'it is seen')
+    left = leftovers(engine, Names(name))
+    assert all(left.values()), 'the kill has left nothing, so this test would have proven nothing'
+
+    assert main(['down', '--name', name]) == 0
+    assert not any(leftovers(engine, Names(name)).values())
+    assert bridge not in psutil.net_if_addrs()
+    assert not [process for process in psutil.process_iter(['cmdline']) if name in str(process.info['cmdline'])]
+    assert insider.run('true') == '' and stage.is_up
+
+
+def test_the_next_one_of_the_name_sweeps_first(stage: Rehearsal) -> None:
+    name = f'k-{uuid.uuid4().hex[:8]}'
+    assert main(['up', '--name', name]) == 0
+    rehearsal = Rehearsal(Settings(name))
+    launch(rehearsal).wait_until('running')
+    os.kill(rehearsal.facts['pid'], signal.SIGKILL)
+    eventually(lambda: not rehearsal.is_up, 10, 'it is seen')
+    with Rehearsal(Settings(name)) as again:
+        assert leftovers(client_of(again), Names(name))['containers'] == []
+        assert again.gateway != stage.gateway, 'side by side they have networks of their own'
+        launch(again).wait_until('running')
+
+
+def test_a_block_that_is_taken_is_not_chosen() -> None:
+    taken = [IPv4Network('10.64.0.0/10')]
+    assert list(free_blocks('any', taken)) == []
+    assert set(free_blocks('any', taken[:0])) == set(BLOCKS)
+    assert BLOCKS[3] not in free_blocks('any', [IPv4Network(f'{BLOCKS[3][77]}/32')])
+
+
+def test_a_block_that_another_rehearsal_has_is_refused_by_name(stage: Rehearsal,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    block = str(IPv4Network(f'{stage.gateway}/16', strict=False))
+    assert main(['up', '--name', f'k-{uuid.uuid4().hex[:8]}', '--vpc-cidr', block]) == 1
+    assert block in capsys.readouterr().err

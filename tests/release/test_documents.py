@@ -1,0 +1,95 @@
+"""The documents tell of the verbs and the exit codes that there are, and of no others."""
+
+import argparse
+import re
+import subprocess
+import sys
+
+import pytest
+
+from release.__main__ import _parser
+from release.errors import Exit
+from release.inputs import NEUTRAL
+from tests.support.server import ROOT
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """Return the verbs of the release tool."""
+    (choices,) = [action.choices for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(choices)
+
+
+def section(document: str, title: str) -> str:
+    """Return one section of a document."""
+    text = (ROOT / document).read_text(encoding='utf-8')
+    match = re.search(rf'^## {title}\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
+    assert match, f'{document} has no section {title}'
+    return match[1]
+
+
+def test_the_readme_lists_exactly_the_verbs_that_there_are() -> None:
+    assert re.findall(r'^\| `([a-z]+)`', section('README.md', 'Release'), re.MULTILINE) == list(verbs())
+
+
+def test_the_readme_names_exactly_the_exit_codes_that_there_are() -> None:
+    (told,) = re.findall(r'^Exit codes: (.*?)\.\n\n', section('README.md', 'Release'), re.MULTILINE | re.DOTALL)
+    assert {int(code) for code in re.findall(r'(?:^|, |\n)(\d+) ', told)} == {int(code) for code in Exit}
+
+
+def test_the_operations_list_the_exit_codes_with_their_meanings() -> None:
+    rows = re.findall(r'^\| (\d+) \| (.*) \|$', section('docs/operations.md', 'Read a failed bake'), re.MULTILINE)
+    assert rows == [(str(code.value), code.meaning) for code in Exit]
+
+
+@pytest.mark.parametrize('verb', verbs())
+def test_the_help_of_each_verb_tells_the_exit_codes(verb: str) -> None:
+    done = subprocess.run([sys.executable, '-m', 'release', verb, '--help'], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    for code in Exit:
+        assert re.search(rf'^  {code.value} +{re.escape(code.meaning)}$', done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize('verb', verbs())
+def test_every_option_has_help(verb: str) -> None:
+    assert all(action.help for action in verbs()[verb]._actions)
+
+
+def test_the_commands_in_the_operations_are_verbs_with_options_that_exist() -> None:
+    text = (ROOT / 'docs' / 'operations.md').read_text(encoding='utf-8')
+    for verb, options in re.findall(r'bin/release ([a-z]+)(.*?)(?:#|`|\n)', text):
+        known = {option for action in verbs()[verb]._actions for option in action.option_strings}
+        assert set(re.findall(r'--[a-z-]+', options)) <= known, verb
+
+
+@pytest.mark.parametrize('arguments', [
+    [], ['nothing'], ['bake'], ['bake', '--image', 'a', '--archive', 'b'], ['bake', '--image', 'a', '--timeout', 'x'],
+    ['bake', '--image', 'a', '--timeout', '0'], ['bake', '--image', 'a', '--scan', 'some'], ['verify'], ['purge'],
+    ['verify', 'ami'], ['purge', ''], ['artefacts', '0123456789abcdef'],
+])
+def test_wrong_usage_ends_with_its_code(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=ROOT, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == Exit.USAGE
+    assert 'usage: release' in done.stderr
+
+
+def test_the_version_is_told_where_nothing_is_installed() -> None:
+    program = ('import sys; sys.modules.update(boto3=None, rich=None, yaml=None)\n'
+               'from release.__main__ import main; main()')
+    done = subprocess.run([sys.executable, '-S', '-c', program, 'version'], cwd=ROOT, capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, '+build.' in done.stdout) == (0, True), done.stderr
+
+
+def test_a_job_bakes_with_a_role_and_no_stored_key() -> None:
+    pipeline = (ROOT / '.gitlab-ci.yml').read_text(encoding='utf-8')
+    assert 'AWS_SECRET_ACCESS_KEY' not in pipeline
+    assert re.search(r'^\.aws:\n  id_tokens:', pipeline, re.MULTILINE)
+
+
+def test_the_settings_in_the_operations_are_read() -> None:
+    table = section('docs/operations.md', 'Bake an image')
+    code = '\n'.join(path.read_text(encoding='utf-8') for path in (ROOT / 'release').glob('*.py'))
+    for setting in re.findall(r'^\| `(VISITORS_[A-Z]+)`', table, re.MULTILINE):
+        assert f"'{setting}'" in code
+    assert 'ssh_interface' in NEUTRAL

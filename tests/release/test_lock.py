@@ -1,0 +1,225 @@
+"""Who may bake a key: one at a time, on any number of machines, and the next one when the owner has died."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from release import lock as lock_module
+from release.aws import Aws
+from release.errors import AwsFailed
+from release.lock import Lease, LeaseLost, Lock
+from release.progress import Progress, View
+from release.waiting import Deadline
+from tests.support.account import Account, REGION
+from tests.support.checkout import Checkout, ended, processes_with
+
+KEY = '0123456789abcdef'
+
+
+class Clock:
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds so far."""
+        return self.now
+
+
+@pytest.fixture
+def aws(account: Account, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """Give the seam to the account of the test."""
+    for name, value in account.environment.items():
+        monkeypatch.setenv(name, value)
+    return Aws({'AWS_REGION': REGION})
+
+
+@pytest.fixture
+def make(aws: Aws) -> Callable[..., Lock]:
+    """Give a maker of locks on one key, each of a run of its own."""
+    def made(run: str, clock: Callable[[], float] = time.monotonic) -> Lock:
+        return Lock(aws, KEY, run, f'user of {run}', clock)
+    return made
+
+
+def age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every lease be too old."""
+    monkeypatch.setattr(lock_module, 'LEASE_SECONDS', -1.0)
+
+
+def test_the_second_one_is_told_who_is_the_first(make: Callable[..., Lock]) -> None:
+    assert make('a').take() is None
+    holder = make('b').take()
+    assert holder and (holder.run_id, holder.who) == ('a', 'user of a')
+
+
+def test_what_was_given_back_can_be_taken(make: Callable[..., Lock], account: Account) -> None:
+    first, second = make('a'), make('b')
+    first.take()
+    first.give_back()
+    assert second.take() is None
+    assert second.dead is None
+    second.give_back()
+    assert not account.leftovers()
+
+
+def test_whoever_takes_over_knows_who_has_died(make: Callable[..., Lock], account: Account,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    make('a').take()
+    heir = make('b')
+    with monkeypatch.context() as later:
+        age(later)
+        assert heir.take() is None
+    assert heir.dead and heir.dead.run_id == 'a'
+    assert make('c').take(), 'the heir holds it now'
+    heir.give_back()
+    assert not account.leftovers(), 'the lease of the dead one went with that of the heir'
+
+
+def test_an_owner_that_was_taken_for_dead_is_told_when_it_renews(make: Callable[..., Lock],
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    owner = make('a', clock)
+    owner.take()
+    with monkeypatch.context() as later:
+        age(later)
+        heir = make('b')
+        heir.take()
+    owner.renew()
+    clock.now = lock_module.RENEWAL_SECONDS
+    with pytest.raises(LeaseLost, match='user of b may have taken over'):
+        owner.renew()
+    owner.give_back()
+    assert make('c').take(), 'what the heir holds is not for the former owner to give back'
+
+
+def test_an_owner_that_renews_in_time_stays_the_owner(make: Callable[..., Lock],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, 'LEASE_SECONDS', 3.0)
+    monkeypatch.setattr(lock_module, 'RENEWAL_SECONDS', 0.0)
+    owner, other = make('a'), make('b')
+    owner.take()
+    until = time.monotonic() + 4.5
+    while time.monotonic() < until:
+        owner.renew()
+        assert other.take(), 'taken from an owner that lives'
+        time.sleep(0.3)
+
+
+def test_of_many_that_succeed_a_dead_owner_one_does(make: Callable[..., Lock],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    make('dead').take()
+    read = lock_module.read
+
+    def aged(parameter: dict[str, Any], now: datetime) -> Lease:
+        lease = read(parameter, now)
+        return replace(lease, age=lease.age + 2 * lock_module.LEASE_SECONDS) if lease.run_id == 'dead' else lease
+
+    monkeypatch.setattr(lock_module, 'read', aged)
+    locks = [make(f'heir-{number}') for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        holders = list(pool.map(lambda each: each.take(), locks))
+    assert holders.count(None) == 1, holders
+
+
+def test_of_many_that_come_first_one_does(make: Callable[..., Lock]) -> None:
+    locks = [make(f'run-{number}') for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        holders = list(pool.map(lambda each: each.take(), locks))
+    assert holders.count(None) == 1, holders
+
+
+def test_a_moment_without_aws_does_not_cost_the_lease(make: Callable[..., Lock],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    owner = make('a', clock)
+    owner.take()
+
+    def away(*arguments: object, **named: object) -> None:
+        raise AwsFailed('away')
+
+    monkeypatch.setattr(Aws, 'call', away)
+    clock.now = lock_module.RENEWAL_SECONDS + 1
+    owner.renew()
+    clock.now = lock_module.LEASE_SECONDS
+    with pytest.raises(LeaseLost):
+        owner.renew()
+
+
+def test_a_waiter_takes_it_when_the_owner_gives_it_back(make: Callable[..., Lock],
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_module, 'POLL_SECONDS', 0.1)
+    owner, waiter = make('a'), make('b')
+    owner.take()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(held_once, waiter)
+        time.sleep(1)
+        assert not waiting.done()
+        owner.give_back()
+        assert waiting.result(100) == 'held'
+
+
+def held_once(lock: Lock) -> str:
+    """Return when the lock was held once."""
+    with lock.held(Deadline(100), Progress(View())):
+        return 'held'
+
+
+@pytest.mark.packer
+def test_two_bakes_of_the_same_at_once_bake_it_once(account: Account, tmp_path: Path) -> None:
+    one = Checkout(tmp_path, account)
+    (tmp_path / 'other').mkdir()
+    other = one.clone(tmp_path / 'other')
+    both = [each.start('bake', '--archive', str(one.archive)) for each in (one, other)]
+    first, second = (ended(process) for process in both)
+    assert (first.code, second.code) == (0, 0), (first, second)
+    assert first.out == second.out
+    assert sorted([one.report['baked'], other.report['baked']]) == [[], ['base', 'app']]
+    assert 'is baking the same; waiting for it' in first.err + second.err
+    assert (len(account.images(Stage='base')), len(account.images(Stage='app'))) == (1, 1)
+    assert not account.leftovers()
+
+
+@pytest.mark.packer
+def test_who_waits_goes_on_when_the_one_that_bakes_is_killed(account: Account, tmp_path: Path) -> None:
+    one = Checkout(tmp_path, account)
+    (tmp_path / 'other').mkdir()
+    other = one.clone(tmp_path / 'other')
+    account.say('image-state', 'pending')
+    owner = one.start('bake', '--archive', str(one.archive))
+    wait_for(owner, 'Waiting for AMI to become ready')
+    waiter = other.start('bake', '--archive', str(one.archive))
+    wait_for(waiter, 'is baking the same; waiting for it')
+    owner.send_signal(signal.SIGKILL)
+    ended(owner)
+    account.say('image-state', 'available')
+    done = ended(waiter)
+    assert done.code == 0, done
+    assert 'was baking the same and has died; removing what it has left' in done.err
+    assert other.report['baked'] == ['base', 'app']
+    assert (len(account.images(Stage='base')), len(account.images(Stage='app'))) == (1, 1)
+    assert not account.leftovers()
+    assert not processes_with(str(one.root)), 'the Packer of who was killed still works'
+
+
+def wait_for(process: object, text: str) -> None:
+    """Return when a process has written a text."""
+    lines = getattr(process, 'stderr')
+    assert any(text in line for line in lines), f'never written: {text}'
+
+
+def test_a_lock_whose_creation_was_answered_to_none_is_taken_again_by_its_run(make: Callable[..., Lock],
+                                                                              account: Account) -> None:
+    assert make('a').take() is None  # as when the answer is lost: the lease is there, its owner does not know
+    again = make('a')
+    assert again.take() is None
+    assert again.dead is None, 'a run would remove its own machines'
+    again.give_back()
+    assert not account.leftovers()

@@ -1,0 +1,202 @@
+"""A copy of an image that tests itself: what its console says decides, and the copy is gone in any case."""
+
+from pathlib import Path
+import subprocess
+import time
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from release.console import end_of, Verdict, verdict_of
+from release.errors import NotReady
+from release.userdata import render
+from tests.support.account import Account
+from tests.support.checkout import Checkout, Ended, ended
+from tests.support.server import ROOT
+
+pytestmark = pytest.mark.packer
+
+
+@pytest.mark.parametrize(('console', 'verdict'), [
+    ('boot\nSELFTEST PASSED 1.0.2+build.41\n', Verdict('1.0.2+build.41')),
+    ('boot\r\n\x1b[32mSELFTEST PASSED 1.0.2\x1b[0m\r\n', Verdict('1.0.2')),
+    ('[   12.345678] python3[611]: SELFTEST PASSED 1.0.2\n', Verdict('1.0.2')),
+    ('SELFTEST FAILED docker: it is off\n', Verdict(failures=('docker: it is off',))),
+    ('SELFTEST FAILED a: b\nSELFTEST FAILED c: d\nSELFTEST FAILED a: b\n', Verdict(failures=('a: b', 'c: d'))),
+    ('SELFTEST PASSED 1.0.2\nSELFTEST FAILED a: b\n', Verdict(failures=('a: b',))),
+    ('boot\nSELFTEST PASSED\n', None), ('SELFTEST RUNNING\n', None), ('the SELFTEST PASSED 1\n', None), ('', None),
+])
+def test_a_console_is_read_line_by_line(console: str, verdict: Verdict | None) -> None:
+    assert verdict_of(console) == verdict
+
+
+@given(st.text(max_size=300))
+def test_no_console_is_too_strange(console: str) -> None:
+    verdict_of(console)
+    assert end_of(console)
+
+
+def test_what_a_boot_has_said_is_told_however_much_the_system_says_at_its_end() -> None:
+    said = '[    3.1] python3[7]: visitors FAILED in config: no instance.env; turning off'
+    system = [f'unit {number}' for number in range(40)]
+    console = '\n'.join(['first', 'visitors network: 1.00 s: online', said, *system])
+    told = end_of(console).splitlines()
+    assert told[:3] == ['  | visitors network: 1.00 s: online', f'  | {said}', '  | unit 25']
+    assert told[-1] == '  | unit 39'
+
+
+def test_another_version_than_the_image_is_said_to_hold_is_no_pass() -> None:
+    assert Verdict('1.0.1').objections('1.0.2') == (
+        'version: the machine runs 1.0.1, the image is said to hold 1.0.2',)
+    assert Verdict('1.0.2').objections('1.0.2') == ()
+
+
+def test_user_data_are_the_template_of_the_project_with_names_in_it() -> None:
+    text = render(ROOT, {'SELFTEST': '1', 'AWS_REGION': 'eu-central-1'})
+    assert '\nSELFTEST=1\nAWS_REGION=eu-central-1\n' in text
+    assert '${' not in text
+
+
+@pytest.mark.parametrize(('template', 'says'), [
+    (None, 'No such file'), ('nothing', '0 times instead of once'), ('${environment}${environment}', '2 times'),
+    ('${environment}' + 'x' * 16400, 'EC2 takes 16384'),
+])
+def test_a_template_that_cannot_be_used_is_named(tmp_path: Path, template: str | None, says: str) -> None:
+    if template is not None:
+        (tmp_path / 'instance').mkdir()
+        (tmp_path / 'instance' / 'user-data.tftpl').write_text(template, encoding='utf-8')
+    with pytest.raises(NotReady, match=says):
+        render(tmp_path, {'SELFTEST': '1'})
+
+
+@pytest.fixture(scope='module')
+def checkout(account_server: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Give a checkout, and an account that has an image of it, which the tests share."""
+    account_server.reset()
+    made = Checkout(tmp_path_factory.mktemp('verify'), account_server)
+    baked = made.bake()
+    assert baked.code == 0, baked
+    return made
+
+
+@pytest.fixture
+def ami(checkout: Checkout) -> str:
+    """Give the id of the image."""
+    checkout.account.say('console', 'SELFTEST PASSED {version}\n')
+    checkout.account.refuse(0)
+    (image,) = checkout.account.images(Stage='app')
+    return str(image['ImageId'])
+
+
+def tags(checkout: Checkout) -> dict[str, str]:
+    """Return the tags of the image."""
+    (image,) = checkout.account.images(Stage='app')
+    return {tag['Key']: tag['Value'] for tag in image['Tags']}
+
+
+def copies(checkout: Checkout) -> list[dict[str, Any]]:
+    """Return the copies that were ever started, the newest last."""
+    found = [each for each in checkout.account.instances()
+             if {'Key': 'Purpose', 'Value': 'verify'} in each.get('Tags', [])]
+    return sorted(found, key=lambda each: str(each['LaunchTime']))
+
+
+def test_an_image_that_passes_is_released_with_the_moment_and_the_version(checkout: Checkout, ami: str) -> None:
+    done = checkout.release('verify', ami)
+    assert (done.code, done.out) == (0, f'{ami} is released: its self-test has passed as version 1.0.2+build.41'), done
+    assert (tags(checkout)['Released'], tags(checkout)['Verified']) == ('true', 'passed 1.0.2+build.41')
+    assert tags(checkout)['VerifiedAt'].endswith('Z')
+    assert not checkout.account.leftovers()
+
+
+def test_the_copy_is_told_to_test_itself_and_is_found_by_a_sweep(checkout: Checkout, ami: str) -> None:
+    checkout.release('verify', ami)
+    copy = copies(checkout)[-1]
+    told = {tag['Key']: tag['Value'] for tag in copy['Tags']}
+    assert (told['Project'], told['Image']) == ('visitors', ami)
+    assert told['Run']
+    ec2 = checkout.account.client('ec2')
+    data = ec2.describe_instance_attribute(InstanceId=copy['InstanceId'], Attribute='userData')['UserData']['Value']
+    text = subprocess.run(['base64', '--decode'], input=data, capture_output=True, text=True, check=True).stdout
+    assert '\nSELFTEST=1\n' in text
+    assert copy['MetadataOptions']['HttpTokens'] == 'required'
+    shutdown = ec2.describe_instance_attribute(InstanceId=copy['InstanceId'],
+                                               Attribute='instanceInitiatedShutdownBehavior')
+    assert shutdown['InstanceInitiatedShutdownBehavior']['Value'] == 'terminate'
+
+
+def test_an_image_that_fails_is_not_released_and_every_failed_check_is_named(checkout: Checkout, ami: str) -> None:
+    checkout.account.say('console', 'SELFTEST FAILED host keys: one is left\nSELFTEST FAILED docker: it is off\n')
+    done = checkout.release('verify', ami)
+    assert done.code == 6, done
+    assert 'host keys: one is left\n  docker: it is off' in done.err
+    assert tags(checkout)['Released'] == 'false'
+    assert tags(checkout)['Verified'] == 'failed host keys: one is left; docker: it is off'
+    assert not checkout.account.leftovers()
+
+
+def test_another_version_is_no_pass(checkout: Checkout, ami: str) -> None:
+    checkout.account.say('console', 'SELFTEST PASSED 0.9.0\n')
+    done = checkout.release('verify', ami)
+    assert (done.code, 'the machine runs 0.9.0' in done.err) == (6, True), done
+    assert tags(checkout)['Released'] == 'false'
+
+
+@pytest.mark.parametrize(('console', 'says'), [
+    ('kernel panic\n', 'the copy has ended without a word'),
+    ('[   20.1] python3[7]: visitors FAILED in user data: cloud-final.service ended with exit-code; turning off\n'
+     'Reached target poweroff\n', 'the copy FAILED in user data: cloud-final.service ended with exit-code'),
+])
+def test_a_copy_that_ends_without_a_verdict_is_a_failure_with_the_reason_that_it_gave(checkout: Checkout, ami: str,
+                                                                                      console: str, says: str) -> None:
+    checkout.account.say('console', console)
+    before = len(copies(checkout))
+    process = checkout.start('verify', ami)
+    copy = new_copy(checkout, before)
+    checkout.account.client('ec2').terminate_instances(InstanceIds=[copy])
+    done = ended(process)
+    assert done.code == 6, done
+    assert says in done.err
+    assert f'| {console.splitlines()[-1]}' in done.err
+    assert tags(checkout)['Verified'].startswith(f'no verdict: {says}')
+
+
+def new_copy(checkout: Checkout, before: int) -> str:
+    """Return the id of the copy that is started next."""
+    until = time.monotonic() + 60
+    while len(copies(checkout)) == before:
+        assert time.monotonic() < until, 'no copy was started'
+        time.sleep(0.1)
+    return str(copies(checkout)[-1]['InstanceId'])
+
+
+def test_no_verdict_within_the_time_leaves_an_image_released_and_says_so(checkout: Checkout, ami: str) -> None:
+    assert checkout.release('verify', ami).code == 0
+    checkout.account.say('console', 'booting\n')
+    done = checkout.release('verify', ami, '--timeout', '2')
+    assert done.code == 7, done
+    assert tags(checkout)['Released'] == 'true'
+    assert tags(checkout)['Verified'].startswith('no verdict: an answer of the self-test')
+    assert not checkout.account.leftovers()
+
+
+def test_an_aws_that_is_unavailable_for_a_while_costs_no_call_of_a_verification(checkout: Checkout, ami: str) -> None:
+    checkout.account.refuse(8)
+    done = checkout.release('verify', ami)
+    checkout.account.refuse(0)
+    assert (done.code, tags(checkout)['Released']) == (0, 'true'), done
+    assert 'injected; retrying for ' in done.err
+    assert {'DescribeImages', 'RunInstances', 'GetConsoleOutput', 'DescribeInstances', 'CreateTags',
+            'TerminateInstances', 'DescribeVolumes'} <= set(checkout.account.refused)
+    assert not checkout.account.leftovers()
+
+
+@pytest.mark.parametrize(('which', 'says'), [
+    ('ami-0123456789abcdef0', 'the region us-east-1 has no such image'),
+    ('ami-0debian13newest', 'is no image of this project: it has no tag Project=visitors'),
+])
+def test_an_image_that_is_not_ours_is_refused(checkout: Checkout, which: str, says: str) -> None:
+    done: Ended = checkout.release('verify', which)
+    assert (done.code, says in done.err) == (3, True), done

@@ -1,0 +1,118 @@
+"""How a bake makes sure, before it starts anything, that SSH will reach the instance."""
+
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import json
+from pathlib import Path
+import re
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from release import wayin
+from release.aws import Aws
+from release.errors import NotReady
+from tests.support.account import Account
+from tests.support.checkout import Checkout
+from tests.support.server import ROOT
+
+ADDRESS = '198.51.99.7'
+OWN_ONLY = {'ssh_source_cidrs': [f'{ADDRESS}/32']}
+NO_ADDRESS = {'no address': '<html>', 'an address of IPv6': '2a00::1', 'a private address': '10.0.0.7'}
+Answer = Callable[[str], None]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
+    """Give what sets the answer of a service that says, as AWS's does, from which address it is asked."""
+    said = ['']
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Answer."""
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f'{said[0]}\n'.encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Service) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setattr(wayin, 'ADDRESS_SERVICE', f'http://127.0.0.1:{server.server_port}')
+        yield lambda text: said.__setitem__(0, text)
+        server.shutdown()
+
+
+@pytest.fixture
+def aws(account: Account, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """Give the release tool's way to the account."""
+    for name, value in account.environment.items():
+        monkeypatch.setenv(name, value)
+    return Aws(account.environment)
+
+
+def subnet(account: Account, public: bool) -> str:
+    ec2 = account.client('ec2')
+    found = str(ec2.describe_subnets()['Subnets'][0]['SubnetId'])
+    ec2.modify_subnet_attribute(SubnetId=found, MapPublicIpOnLaunch={'Value': public})
+    return found
+
+
+def test_by_default_only_the_own_address_on_the_internet_may_reach_the_instance(aws: Aws, answer: Answer) -> None:
+    answer(ADDRESS)
+    assert wayin.ssh_variables(aws, {}, '') == OWN_ONLY
+
+
+def test_a_private_way_asks_nobody_for_an_address(aws: Aws) -> None:
+    found = wayin.ssh_variables(aws, {wayin.INTERFACE: 'private_ip'}, '')
+    assert found == {'ssh_source_cidrs': list(wayin.PRIVATE_CIDRS)}
+
+
+def test_addresses_that_the_environment_names_stay(aws: Aws) -> None:
+    assert wayin.ssh_variables(aws, {wayin.CIDRS: '["198.51.100.0/24"]'}, '') == {}
+
+
+@pytest.mark.parametrize('kind', NO_ADDRESS)
+def test_no_instance_is_started_for(aws: Aws, answer: Answer, kind: str) -> None:
+    answer(NO_ADDRESS[kind])
+    with pytest.raises(NotReady, match=f'{re.escape(NO_ADDRESS[kind])}.*PKR_VAR_ssh_source_cidrs'):
+        wayin.ssh_variables(aws, {}, '')
+
+
+def test_a_subnet_without_public_addresses_is_refused_by_its_name(aws: Aws, account: Account, answer: Answer) -> None:
+    answer(ADDRESS)
+    name = subnet(account, public=False)
+    with pytest.raises(NotReady, match=f'{name} gives its instances no public address'):
+        wayin.ssh_variables(aws, {}, name)
+    assert wayin.ssh_variables(aws, {wayin.INTERFACE: 'private_ip'}, name)
+    assert wayin.ssh_variables(aws, {}, subnet(account, public=True)) == OWN_ONLY
+
+
+def test_a_bake_that_cannot_find_its_address_ends_before_it_starts_anything(
+        account: Account, tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path, account)
+    # A proxy that refuses, so that the service is out of reach wherever this runs.
+    done = checkout.bake(PKR_VAR_ssh_interface='', https_proxy='http://127.0.0.1:9')
+    assert done.code == 3, done
+    assert 'address of this machine on the Internet is unknown' in done.err
+    assert account.client('ec2').describe_instances()['Reservations'] == []
+
+
+def test_the_document_the_template_and_the_tool_have_the_same_default() -> None:
+    template = (ROOT / 'packer/ami.pkr.hcl').read_text(encoding='utf-8')
+    block = template[template.index('variable "ssh_interface"'):]
+    (in_template,) = re.findall(r'^  default += "(.*)"$', block[:block.index('\n}\n')], re.MULTILINE)
+    document = (ROOT / 'docs/operations.md').read_text(encoding='utf-8')
+    (in_document,) = re.findall(r'^\| `PKR_VAR_ssh_interface` \| `(.*?)` \|', document, re.MULTILINE)
+    assert in_template == in_document == wayin.DEFAULT
+
+
+def test_what_the_document_says_of_a_variable_of_the_template_is_its_default() -> None:
+    template = (ROOT / 'packer/ami.pkr.hcl').read_text(encoding='utf-8')
+    defaults = dict(re.findall(r'^variable "(\w+)" \{\n(?:  .*\n)*?  default += (.*)$', template, re.MULTILINE))
+    document = (ROOT / 'docs/operations.md').read_text(encoding='utf-8')
+    named = dict(re.findall(r'^\| `PKR_VAR_([a-z_]+)` \| `(.*?)` \|', document, re.MULTILINE))
+    assert named
+    assert {name: json.dumps(value) for name, value in named.items()}.items() <= defaults.items()

@@ -1,0 +1,1 @@
+"""Servers, stand-ins and fixtures that tests share."""

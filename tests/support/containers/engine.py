@@ -1,0 +1,163 @@
+"""One container of a test, and one set-up of compose: started, asked, and removed with all that they wrote."""
+
+from collections.abc import Callable, Mapping, Sequence
+import json
+from pathlib import Path
+import re
+import time
+from types import TracebackType
+from typing import Any
+import uuid
+
+import requests
+
+from rehearsal.engine import Engine
+from tests.support.server import BROWSER, ROOT
+
+PORT = 8000
+# How long to wait for what takes a second where nothing else runs; how fast it is, is no subject of these tests.
+PATIENCE = 60
+ANSWER_SECONDS = 30
+READ_ONLY = ('--read-only', '--tmpfs=/tmp', '--cap-drop=ALL', '--security-opt=no-new-privileges')
+# For the embedded database, with nothing but the container's own memory.
+EMBEDDED = ('--tmpfs=/app/data:uid=10001,mode=0700',)
+
+
+def unique(name: str) -> str:
+    """Return a name that no other run uses on the same engine."""
+    return f'visitors-test-{name}-{uuid.uuid4().hex[:8]}'
+
+
+def eventually(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Return as soon as something holds; fail when it does not in so many seconds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f'not in {seconds} s: {what}'
+        time.sleep(0.1)
+
+
+class Container:
+    def __init__(self, engine: Engine, network: str, image: str, *options: str, command: Sequence[str] = (),
+                 port: int = PORT) -> None:
+        """Start a container of an image; its port is published on a free one."""
+        self._engine = engine
+        self._port = port
+        self.name = unique('container')
+        engine.docker('run', '--detach', f'--name={self.name}', f'--network={network}',
+                      f'--publish={engine.publish_address}::{port}', *options, image, *command)
+
+    def __enter__(self) -> 'Container':
+        """Return the started container."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Remove the container; what it has logged goes where pytest shows it with a failure."""
+        print(self.logs)
+        self._engine.docker('rm', '--force', '--volumes', self.name)
+
+    @property
+    def logs(self) -> str:
+        """What the container has written to both of its streams."""
+        return self._engine.logs(self.name)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the engine knows of the container's state and health."""
+        return dict(json.loads(self._engine.docker('inspect', '--format={{json .State}}', self.name)))
+
+    @property
+    def address(self) -> str:
+        """The URL that the container answers at; another one after each start."""
+        published = self._engine.docker('port', self.name, str(self._port)).splitlines()[0]
+        return f'http://{self._engine.host}:{published.rpartition(":")[2]}'
+
+    def run(self, *command: str) -> str:
+        """Return what a command prints that is run in the container."""
+        return self._engine.docker('exec', self.name, *command)
+
+    def get(self, path: str = '/') -> requests.Response:
+        """Return the answer to a browser's request."""
+        return requests.get(self.address + path, headers={'User-Agent': BROWSER}, timeout=ANSWER_SECONDS)
+
+    def wait_until_served(self) -> None:
+        """Return when the application answers."""
+        eventually(lambda: answers(self.address), PATIENCE, 'the container serves')
+
+    def wait_for_health(self, health: str) -> None:
+        """Return when the container's own health check says this: healthy or unhealthy."""
+        eventually(lambda: bool(self.state['Health']['Status'] == health), PATIENCE, f'the container is {health}')
+
+    def health_log(self) -> str:
+        """Return what the health check has said the last time."""
+        return str(self.state['Health']['Log'][-1]['Output'])
+
+
+class Composed:
+    def __init__(self, engine: Engine, variables: Mapping[str, str], files: Sequence[str] = (),
+                 folder: Path = ROOT) -> None:
+        """Make a set-up from a folder's compose files, none of it started yet; variables stand for those of .env."""
+        self._engine = engine
+        self._folder = folder
+        self._options = [f'--project-name={unique("compose")}', *(f'--file={file}' for file in files),
+                         '--env-file=/dev/null']
+        self._variables = {'PUBLISH_ADDRESS': engine.publish_address, 'PORT': '0', **variables}
+
+    def __enter__(self) -> 'Composed':
+        """Return the set-up."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Remove all of it; what it has logged goes where pytest shows it with a failure."""
+        print(self('logs'))
+        self('down', '--volumes', '--timeout=5')
+
+    def __call__(self, *arguments: str) -> str:
+        """Return what a compose command prints for this set-up."""
+        return self._engine.compose(*self._options, *arguments, environment=self._variables, cwd=self._folder)
+
+    def up(self) -> None:
+        """Start everything that is not running, and return when all of it is healthy or done."""
+        self('up', '--detach', '--no-build', '--wait', f'--wait-timeout={3 * PATIENCE}')
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """Return what the engine knows of a service's only container."""
+        (container,) = self('ps', '--all', '--quiet', service).split()
+        (inspected,) = json.loads(self._engine.docker('inspect', container))
+        return dict(inspected)
+
+    @property
+    def address(self) -> str:
+        """The URL that the application answers at; another one after each start."""
+        published = self('port', 'application', str(PORT)).strip()
+        return f'http://{self._engine.host}:{published.rpartition(":")[2]}'
+
+    def get(self, path: str = '/') -> requests.Response:
+        """Return the answer to a browser's request that comes through a proxy, always from the same address."""
+        headers = {'User-Agent': BROWSER, 'X-Forwarded-For': '198.51.100.7'}
+        return requests.get(self.address + path, headers=headers, timeout=ANSWER_SECONDS)
+
+    def leftovers(self) -> dict[str, str]:
+        """Return the containers, networks and volumes that the engine still has of this set-up."""
+        project = self._options[0].partition('=')[2]
+        label = f'--filter=label=com.docker.compose.project={project}'
+        return {kind: self._engine.docker(kind, 'ls', '--quiet', label, *(['--all'] if kind == 'container' else []))
+                for kind in ('container', 'network', 'volume')}
+
+
+def counted(page: requests.Response) -> tuple[int, int]:
+    """Return what a page tells: how often this visitor has come, and how many visitors there are."""
+    assert page.status_code == 200, page.text
+    visits = re.search(r'You have visited this page ([0-9]+) time', page.text)
+    total = re.search(r'Total visitors: ([0-9]+)', page.text)
+    assert visits and total, page.text
+    return int(visits[1]), int(total[1])
+
+
+def answers(address: str) -> bool:
+    """Return whether an application answers at an address."""
+    try:
+        return requests.get(f'{address}/livez', timeout=5).ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,114 @@
+"""A rehearsal for the tests, and the machines in it: launched, asked over SSH, and waited for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+import re
+import subprocess
+import time
+from typing import Any
+import uuid
+
+import pytest
+
+from rehearsal.cloud import Rehearsal
+from rehearsal.errors import RehearsalError
+from rehearsal.settings import Settings
+from tests.support.containers.engine import eventually
+
+BOOT_SECONDS, END_SECONDS = 120, 120
+SSH = ('ssh', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=3', '-o', 'LogLevel=ERROR',
+       '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null')
+NO_CONNECTION = 255
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line('markers', 'ami: boots machines of a rehearsal; needs root and a Docker engine')
+
+
+@pytest.fixture(scope='session')
+def stage() -> Iterator[Rehearsal]:
+    """Give a rehearsal with machines, one for the whole run; tests that break or end one bring up their own."""
+    try:
+        rehearsal = Rehearsal().__enter__()
+    except RehearsalError as error:
+        pytest.fail(f'NOTHING TESTED ON MACHINES: {error}', pytrace=False)
+    yield rehearsal
+    rehearsal.__exit__(None, None, None)
+
+
+@pytest.fixture(scope='module')
+def api() -> Iterator[Rehearsal]:
+    """Give a rehearsal without machines."""
+    with Rehearsal(Settings(name=f'api-{uuid.uuid4().hex[:8]}', machines=False)) as rehearsal:
+        yield rehearsal
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance of a rehearsal, and the key that opens its machine."""
+
+    cloud: Rehearsal
+    name: str
+    key: Path | None = None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the API tells of it."""
+        answer = self.cloud.client('ec2').describe_instances(InstanceIds=[self.name])
+        return dict(answer['Reservations'][0]['Instances'][0])
+
+    @property
+    def state(self) -> str:
+        """The state that the API tells."""
+        return str(self.described['State']['Name'])
+
+    @property
+    def console(self) -> str:
+        """What its machine has written to the console, without colours."""
+        return re.sub(r'\x1b\[[0-9;]*m', '', self.cloud.console(self.name))
+
+    def run(self, command: str) -> str:
+        """Return what a command prints that is run over SSH, as soon as somebody answers there."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        address = f'admin@{self.described["PrivateIpAddress"]}'
+        while True:
+            done = subprocess.run([*SSH, '-i', str(self.key), address, command], capture_output=True, text=True,
+                                  timeout=300, check=False)
+            if done.returncode != NO_CONNECTION:
+                assert done.returncode == 0, f'{command}: {done.stdout}{done.stderr}'
+                return done.stdout.strip()
+            assert time.monotonic() < deadline, f'nobody answers: {done.stderr}\n{self.console}'
+            time.sleep(0.3)
+
+    def wait_until(self, state: str, seconds: float = END_SECONDS) -> None:
+        """Return when the API tells this state."""
+        eventually(lambda: self.state == state, seconds, f'{self.name} is {state}')
+
+    def wait_for_console(self, text: str, seconds: float = BOOT_SECONDS) -> str:
+        """Return the console when this text is on it."""
+        eventually(lambda: text in self.console, seconds, f'{text!r} is on the console of {self.name}')
+        return self.console
+
+    def terminate(self) -> None:
+        """Terminate it, and return when it is gone."""
+        self.cloud.client('ec2').terminate_instances(InstanceIds=[self.name])
+        self.wait_until('terminated')
+
+
+def launch(cloud: Rehearsal, **options: Any) -> Instance:
+    """Return a new instance of the source AMI, or of what else is asked for, that nobody can log in to."""
+    usual = {'ImageId': cloud.facts['source_ami'], 'InstanceType': 't3.small', 'MinCount': 1, 'MaxCount': 1}
+    answer = cloud.client('ec2').run_instances(**{**usual, **options})
+    return Instance(cloud, answer['Instances'][0]['InstanceId'])
+
+
+def launch_to_build_on(cloud: Rehearsal, folder: Path, **options: Any) -> Instance:
+    """Return a new instance that can be logged in to, by a key pair of its own that is kept in a folder."""
+    name = f'key-{uuid.uuid4().hex[:8]}'
+    pair = cloud.client('ec2').create_key_pair(KeyName=name, KeyType='ed25519')
+    key = folder / name
+    key.touch(mode=0o600)
+    key.write_text(pair['KeyMaterial'], encoding='ascii')
+    return Instance(cloud, launch(cloud, KeyName=name, **options).name, key)

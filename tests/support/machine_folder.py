@@ -1,0 +1,195 @@
+"""A machine in a folder: its files, the programs that it calls, and its steps as processes of their own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from instance.aws import METADATA_SETTINGS
+from instance.machine import Machine
+from tests.support.cloud import Cloud, KEYS, REGION
+from tests.support.metadata_service import MetadataService
+from tests.support.server import ROOT
+
+PREFIX = '/visitors/test'
+DEPLOY = '7/ami-0123456789abcdef0'
+IMAGE_ID = f'sha256:{"5a" * 32}'
+INSTANCE = 'i-0123456789abcdef0'
+POWERED_ON = 5_000_000  # microseconds
+STEP_SECONDS = 120
+IMAGE = {'image': 'visitors:1.0.2-build.41', 'id': IMAGE_ID, 'version': '1.0.2', 'commit': '5' * 40,
+         'build_time': '2026-01-02T03:04:05Z'}
+
+
+class FolderMachine:
+    def __init__(self, folder: Path, cloud: Cloud, metadata: MetadataService) -> None:
+        """Make a machine that was just turned on."""
+        self.root = folder / 'root'
+        self.programs = folder / 'programs'
+        self._cloud = cloud
+        self._metadata = metadata
+        for path in ('etc/visitors', 'var/lib', 'run'):
+            (self.root / path).mkdir(parents=True)
+        self.programs.mkdir()
+        self.tell(PARAMETER_PREFIX=PREFIX, AWS_REGION=REGION, DEPLOY_ID=DEPLOY, LIFECYCLE_HOOK='')
+        self.write('etc/visitors/image.json', json.dumps({**IMAGE, 'version': version()}))
+        self.know_units({
+            '': {'UserspaceTimestampMonotonic': str(POWERED_ON)},
+            'network-online.target': {'ActiveEnterTimestampMonotonic': str(POWERED_ON + 1_500_000)},
+        })
+        self.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}})
+        stand_in = f'exec {sys.executable} -S -E {ROOT}/tests/support/stand_in.py'
+        for program in ('docker', 'systemctl'):
+            self.install(program, f'{stand_in} {program} {self.programs} "$@"')
+        self.install('journalctl', 'exit 0')
+
+    def write(self, path: str, text: str) -> Path:
+        """Write a file of the machine."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding='utf-8')
+        return file
+
+    def tell(self, **names: str) -> None:
+        """Write what the user data would have written."""
+        sdk = {'AWS_ENDPOINT_URL': self._cloud.endpoint}
+        lines = ''.join(f'{name}={value}\n' for name, value in {**names, **sdk}.items())
+        self.write('etc/visitors/instance.env', lines)
+
+    def tell_sdk(self, **names: str) -> None:
+        """Write more of what the user data would have written: settings of the SDK."""
+        with self.environment_file.open('a', encoding='utf-8') as file:
+            file.writelines(f'{name}={value}\n' for name, value in names.items())
+
+    @property
+    def environment_file(self) -> Path:
+        """The file that the user data writes."""
+        return self.root / 'etc/visitors/instance.env'
+
+    def be(self, instance: str) -> None:
+        """Be this instance from now on."""
+        self._metadata.tree['latest/meta-data/instance-id'] = instance
+
+    def know_units(self, units: Mapping[str, Any]) -> None:
+        """Write what systemctl answers."""
+        (self.programs / 'systemctl.json').write_text(json.dumps(units), encoding='utf-8')
+
+    def answer_docker(self, answers: Mapping[str, Mapping[str, object]]) -> None:
+        """Write what docker answers; what is not here it does."""
+        (self.programs / 'docker.json').write_text(json.dumps(answers), encoding='utf-8')
+
+    def install(self, program: str, line: str) -> None:
+        """Write a program that this machine calls."""
+        path = self.programs / program
+        path.write_text(f'#!/bin/sh\n{line}\n', encoding='utf-8')
+        path.chmod(0o755)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment that a unit would give a step, the secret keys for moto aside."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith('COVERAGE_')}
+        return {**kept, **KEYS, 'PATH': f'{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin', 'PYTHONPATH': str(ROOT),
+                'AWS_EC2_METADATA_SERVICE_ENDPOINT': self._metadata.endpoint, 'PYTHONUNBUFFERED': '1'}
+
+    def start(self, *step: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a step."""
+        # From the root folder, as systemd does: what is imported has to come from PYTHONPATH.
+        return subprocess.Popen([sys.executable, '-m', 'instance', f'--root={self.root}', *step], cwd='/', text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={**self.environment, **environment})
+
+    def run(self, *step: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Return how a step has ended."""
+        with self.start(*step, **environment) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=STEP_SECONDS)
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(step, process.returncode, stdout, stderr)
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> Machine:
+        """Make this process one on this machine, for a test that has to change how long something takes."""
+        # A step adds what the user data says of the SDK to its environment; here it has to be gone afterwards.
+        lines = self.environment_file.read_text(encoding='utf-8').split('\n') if self.environment_file.exists() else []
+        told = dict(line.split('=', 1) for line in lines if line.startswith('AWS_'))
+        for name, value in {**self.environment, **METADATA_SETTINGS, **told}.items():
+            monkeypatch.setenv(name, value)
+        return Machine(self.root)
+
+    def calls(self, program: str) -> list[list[str]]:
+        """Return how a program was called, in order."""
+        path = self.programs / 'calls'
+        lines = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
+        return [arguments for name, *arguments in map(json.loads, lines) if name == program]
+
+    @property
+    def was_turned_off(self) -> bool:
+        """Whether a step has turned this machine off."""
+        return ['--no-block', 'poweroff'] in self.calls('systemctl')
+
+    @property
+    def boot(self) -> dict[str, Any]:
+        """The record of its boot."""
+        return dict(json.loads((self.root / 'run/visitors/boot.json').read_text(encoding='utf-8')))
+
+    def variables(self, role: str) -> dict[str, str]:
+        """Return the environment that a kind of container gets."""
+        text = (self.root / f'run/visitors/{role}.env').read_text(encoding='utf-8')
+        return dict(line.split('=', 1) for line in text.rstrip('\n').split('\n'))
+
+    def secret(self, role: str, name: str) -> Path:
+        """Return the file of a secret."""
+        return self.root / 'run/visitors/secrets' / role / name
+
+
+def version() -> str:
+    """Return the version that the application of this working copy answers, when no build has written another."""
+    build = ROOT / 'build.json'
+    number = (ROOT / 'version.txt').read_text(encoding='utf-8').strip()
+    known = json.loads(build.read_text(encoding='utf-8'))['version'] if build.exists() else number
+    return str(known) if str(known).partition('+')[0] == number else number
+
+
+def last_line(text: str) -> str:
+    """Return the last line, the one that ends a step."""
+    return text.strip().splitlines()[-1]
+
+
+def value_of(options: Sequence[str], name: str) -> str:
+    """Return the value of an option of a command line."""
+    (found,) = [option.partition('=')[2] for option in options if option.startswith(f'{name}=')]
+    return found
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """Give an AWS of which nothing exists yet."""
+    cloud = Cloud()
+    yield cloud
+    cloud.stop()
+
+
+@pytest.fixture
+def metadata() -> Iterator[MetadataService]:
+    """Give the metadata service of an instance that has no role; tests hand the steps their keys otherwise."""
+    with MetadataService({'latest/meta-data/instance-id': INSTANCE,
+                          'latest/meta-data/placement/region': REGION}) as service:
+        yield service
+
+
+@pytest.fixture
+def machine(tmp_path: Path, cloud: Cloud, metadata: MetadataService) -> FolderMachine:
+    """Give a machine that was just turned on."""
+    return machine_in(tmp_path, cloud, metadata)
+
+
+def machine_in(folder: Path, cloud: Cloud, metadata: MetadataService) -> FolderMachine:
+    """Return a machine in a folder; some of its files belong to others than its user, as only root can make it."""
+    if os.geteuid():
+        pytest.skip('not root: a machine gives files to the user of its containers')
+    return FolderMachine(folder, cloud, metadata)

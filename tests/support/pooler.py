@@ -1,0 +1,75 @@
+"""A real pgbouncer in front of a test's server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import pwd
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+from sqlalchemy import make_url
+
+from tests.support.postgresql import free_port
+from tests.tools.packages import program
+
+CONFIGURATION = """
+[databases]
+* = host={host} port={port}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {own_port}
+unix_socket_dir =
+auth_type = any
+auth_file = {folder}/users
+pool_mode = transaction
+ignore_startup_parameters = {ignored}
+logfile = {folder}/log
+pidfile = {folder}/pid
+"""
+
+
+@contextmanager
+def pooler(url: str, ignored: str = 'extra_float_digits') -> Iterator[str]:
+    """Give the URL of a database through a pooler in transaction mode, which drops some settings of a connection."""
+    binary = program('pgbouncer')
+    if not binary:
+        pytest.fail('no pgbouncer: apt-get install pgbouncer, or let `make test` do it', pytrace=False)
+    direct, port = make_url(url), free_port()
+    with tempfile.TemporaryDirectory(prefix='visitors-pooler-') as name:
+        folder = Path(name)
+        # With auth_type any everybody signs in as the user that is named here for the database.
+        text = CONFIGURATION.format(host=direct.host, port=f'{direct.port} user={direct.username}', own_port=port,
+                                    folder=folder, ignored=ignored)
+        (folder / 'ini').write_text(text, encoding='ascii')
+        (folder / 'users').write_text('', encoding='ascii')
+        process = subprocess.Popen([*_as_nobody_special(folder), str(binary), str(folder / 'ini')],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait_for(port, folder)
+            yield direct.set(host='127.0.0.1', port=port).render_as_string(hide_password=False)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _as_nobody_special(folder: Path) -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    user = pwd.getpwnam('postgres')
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    return ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups']
+
+
+def _wait_for(port: int, folder: Path) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(('127.0.0.1', port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f'pgbouncer does not listen: {(folder / "log").read_text(encoding="utf-8")}')

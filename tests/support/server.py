@@ -1,0 +1,180 @@
+"""The real application in processes of its own, as gunicorn or the flask command starts it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timezone
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import requests
+
+from tests.support.warm import WarmProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = 'a-key-for-tests-only-of-32-bytes-and-more'
+BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
+# Ten times what a start takes, and more: a hang is all that has to be noticed.
+START_SECONDS = 100
+KEPT = ('PATH', 'HOME', 'LANG', 'TZ')
+KEPT_PREFIXES = ('COVERAGE_', 'MUTANT_')
+
+
+def environment(url: str, **settings: str) -> dict[str, str]:
+    """Return an environment for the application on a database, free of what the caller's own happens to hold."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
+    return {**kept, 'FLASK_SKIP_DOTENV': '1', 'PYTHONUNBUFFERED': '1', 'DATABASE_URL': url, 'VISITOR_KEY': KEY,
+            'WORKERS': '2', 'THREADS': '4', **settings}
+
+
+def flask(url: str, *arguments: str, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Return what a flask command of the application ended with."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        process = WarmProcess(['flask', '--app', 'app', *arguments], environment(url, **settings), stdout, stderr)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+        output = [file.read().decode() for file in (stdout, stderr) if not file.seek(0)]
+    return subprocess.CompletedProcess(process.args, code, *output)
+
+
+def flask_command(*arguments: str) -> list[str]:
+    """Return the command line of a flask command of the application."""
+    return [sys.executable, '-m', 'flask', '--app', 'app', *arguments]
+
+
+def start(arguments: Sequence[str], env: Mapping[str, str], stdout: BinaryIO, stderr: BinaryIO,
+          prefix: Sequence[str] = (), start_new_session: bool = False) -> 'subprocess.Popen[bytes] | WarmProcess':
+    """Start `python -m` with these arguments: warm, unless another program or a library has to start it."""
+    if not prefix and 'LD_PRELOAD' not in env:
+        return WarmProcess(arguments, env, stdout, stderr, start_new_session)
+    return subprocess.Popen([*prefix, sys.executable, '-m', *arguments], env=env, cwd=ROOT, stdout=stdout,
+                            stderr=stderr, start_new_session=start_new_session)
+
+
+def bring_up(url: str) -> str:
+    """Return a database's URL when its schema is the newest."""
+    done = flask(url, 'schema', 'ready')
+    assert done.returncode == 0, done.stderr
+    return url
+
+
+def today() -> date:
+    """Return the day that an application without TIME_ZONE counts now."""
+    return datetime.now(timezone.utc).date()
+
+
+class Server:
+    def __init__(self, url: str, /, *prefix: str, application: str = 'app:create_app()',
+                 config: str = 'gunicorn.conf.py', **settings: str) -> None:
+        """Start gunicorn with an application on a database and a free port, and wait until it answers.
+
+        The prefix is put before the command line, as in 'faketime', '-f', '@2026-01-01 23:59:58'.
+        """
+        self.url = url
+        self.folder = tempfile.TemporaryDirectory(prefix='visitors-server-')
+        arguments = ['gunicorn', '--config', config, application]
+        with open(self._path('stdout'), 'wb') as stdout, open(self._path('stderr'), 'wb') as stderr:
+            self.process = start(arguments, environment(url, PORT='0', **settings), stdout, stderr, prefix, True)
+        self.address = self._wait_for_address()
+        self.http = requests.Session()
+        self.http.headers['User-Agent'] = BROWSER
+
+    def __enter__(self) -> 'Server':
+        """Return the running server."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """End the server and all its processes."""
+        self.http.close()
+        self.end()
+        self.folder.cleanup()
+
+    def get(self, path: str = '/', **headers: str) -> requests.Response:
+        """Return the answer to a GET; header names are given with underscores for hyphens."""
+        named = {name.replace('_', '-'): value for name, value in headers.items()}
+        return self.http.get(self.address + path, headers=named, timeout=60)
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """The server's address and port."""
+        host, _, port = self.address.removeprefix('http://').rpartition(':')
+        return host, int(port)
+
+    def connect(self) -> socket.socket:
+        """Return a new connection to the server."""
+        return socket.create_connection(self.endpoint, timeout=20)
+
+    def exchange(self, request: bytes) -> str:
+        """Return all that the server answers to exactly these bytes; raise TimeoutError if it does not close."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return b''.join(iter(lambda: connection.recv(65536), b'')).decode()
+
+    def visits(self, **headers: str) -> int:
+        """Visit the page and return the how manieth visit it says this was."""
+        answer = self.get('/', **headers)
+        assert answer.status_code == 200, answer.text
+        found = re.search(r'You have visited this page (\d+) time', answer.text)
+        assert found, answer.text
+        return int(found[1])
+
+    def statistics(self) -> dict[str, Any]:
+        """Return /stats.json, when what it is made from is newer than this call."""
+        time.sleep(1.1)
+        return dict(self.get('/stats.json').json())
+
+    def stdout(self) -> str:
+        """Return what the server has written to stdout: its access log."""
+        return self._path('stdout').read_text(encoding='utf-8')
+
+    def stderr(self) -> str:
+        """Return what the server has written to stderr."""
+        return self._path('stderr').read_text(encoding='utf-8')
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 100) -> int:
+        """Send the first process a signal and return the exit code it ends with."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout)
+        finally:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+    def _path(self, name: str) -> Path:
+        return Path(self.folder.name) / name
+
+    def _wait_for_address(self) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            for line in self.stderr().splitlines():
+                found = re.search(r'serving on (http://[0-9a-f.:[\]]+)', line)
+                if found:
+                    return found[1]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        self._kill_group()
+        raise RuntimeError(f'the server did not start: {self.stderr()}')
+
+
+def json_lines(text: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a log of JSON lines."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith('{')]

@@ -1,0 +1,135 @@
+"""stand_in.py PROGRAM FOLDER ARGUMENT...: take the place of docker or systemctl, and write down how it was called.
+
+What docker runs is real: the application of this working copy with the environment that the container would have, and
+with its secrets where they are mounted from. What systemctl knows stands in systemctl.json, to be changed by a test.
+"""
+
+from collections.abc import Sequence
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = Path(__file__).resolve().parents[2]
+FLASK = [sys.executable, '-m', 'flask', '--app', 'app']
+GUNICORN = [sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', 'app:create_app()']
+
+
+def docker(folder: Path, arguments: Sequence[str]) -> int:
+    """Do what the engine would do, as far as machines use it."""
+    answers = json.loads((folder / 'docker.json').read_text(encoding='utf-8'))
+    answer = answers.get(' '.join(arguments[:2])) or answers.get(arguments[0])
+    if answer:
+        sys.stdout.write(answer.get('stdout', ''))
+        sys.stderr.write(answer.get('stderr', ''))
+        sys.stderr.flush()
+        touch(answer.get('begins'))
+        wait_for(answer.get('until'))
+        touch(answer.get('touches'))
+        return int(answer.get('code', 0))
+    if arguments[0] == 'run':
+        return run(folder, arguments)
+    if arguments[0] == 'attach':
+        return attach(folder, arguments[-1])
+    if arguments[0] == 'stop':
+        return stop(folder, arguments[-1])
+    if arguments[:2] == ['container', 'inspect'] and is_running(folder, arguments[-1]):
+        print('true', (folder / f'{arguments[-1]}.image').read_text(encoding='utf-8'))
+        return 0
+    sys.stderr.write(f'Error: No such container: {arguments[-1]}\n')
+    return 1
+
+
+def wait_for(file: str | None) -> None:
+    """Wait for a file: an answer takes as long as the test wants, however slow the machine is."""
+    while file and not os.path.exists(file):
+        time.sleep(0.02)
+
+
+def touch(file: str | None) -> None:
+    """Make the file that another answer, or the test, waits for."""
+    if file:
+        Path(file).touch()
+
+
+def run(folder: Path, arguments: Sequence[str]) -> int:
+    """Run the application, or a command of it, as a container of its image would."""
+    options = [argument for argument in arguments if argument.startswith('--')]
+    image = next(number for number, argument in enumerate(arguments) if argument.startswith('sha256:'))
+    command = list(arguments[image + 1:])
+    name = next(option for option in options if option.startswith('--name=')).removeprefix('--name=')
+    process = subprocess.Popen([*FLASK, *command[1:]] if command else GUNICORN, cwd=ROOT, env=environment(options))
+    (folder / f'{name}.pid').write_text(str(process.pid), encoding='utf-8')
+    (folder / f'{name}.image').write_text(arguments[image], encoding='utf-8')
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+def attach(folder: Path, name: str) -> int:
+    """Wait for the end of a container that an earlier call has started; signals are passed on to it."""
+    signal.signal(signal.SIGTERM, lambda *_: stop(folder, name))
+    while is_running(folder, name):
+        time.sleep(0.1)
+    return 0
+
+
+def is_running(folder: Path, name: str) -> bool:
+    """Return whether the process of a container lives."""
+    try:
+        pid = (folder / f'{name}.pid').read_text(encoding='utf-8')
+        state = Path(f'/proc/{pid}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != 'Z'
+
+
+def environment(options: Sequence[str]) -> dict[str, str]:
+    """Return what the container's environment would be: the files' and the image's, and nothing of the caller's."""
+    file = next(option for option in options if option.startswith('--env-file=')).removeprefix('--env-file=')
+    given = dict(line.split('=', 1) for line in Path(file).read_text(encoding='utf-8').rstrip('\n').split('\n'))
+    for mount in (option for option in options if option.startswith('--mount=')):
+        parts = dict(part.split('=', 1) for part in mount.removeprefix('--mount=').split(',') if '=' in part)
+        given = {name: value.replace(parts['target'], parts['source']) for name, value in given.items()}
+    kept = {name: value for name, value in os.environ.items() if name.startswith('COVERAGE_')}
+    return {**kept, 'PATH': '/usr/bin:/bin', 'FLASK_SKIP_DOTENV': '1', 'PYTHONUNBUFFERED': '1', **given}
+
+
+def stop(folder: Path, name: str) -> int:
+    """Tell a container to end."""
+    try:
+        os.kill(int((folder / f'{name}.pid').read_text(encoding='utf-8')), signal.SIGTERM)
+    except (FileNotFoundError, ProcessLookupError):
+        sys.stderr.write(f'Error response from daemon: No such container: {name}\n')
+        return 1
+    return 0
+
+
+def systemctl(folder: Path, arguments: Sequence[str]) -> int:
+    """Show what is known, turn nothing off."""
+    known = json.loads((folder / 'systemctl.json').read_text(encoding='utf-8'))
+    if known.get('broken'):
+        sys.stderr.write('Failed to connect to bus\n')
+        return 1
+    if arguments[0] == 'list-units':
+        sys.stdout.write(''.join(f'{unit} loaded failed failed it\n' for unit in known.get('failed', ())))
+    if arguments[0] == 'show':
+        unit = '' if arguments[-1].startswith('--') else arguments[-1]
+        wanted = [argument.removeprefix('--property=') for argument in arguments if argument.startswith('--property=')]
+        shown = known.get(unit, {})
+        sys.stdout.write(''.join(f'{name}={shown[name]}\n' for name in wanted if name in shown))
+    return 0
+
+
+def main(program: str, folder: Path, arguments: Sequence[str]) -> int:
+    """Write a call down, then do what the program would."""
+    with (folder / 'calls').open('a', encoding='utf-8') as file:
+        file.write(json.dumps([program, *arguments]) + '\n')
+    return {'docker': docker, 'systemctl': systemctl}[program](folder, arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))

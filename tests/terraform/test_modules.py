@@ -1,0 +1,111 @@
+"""What the stack in terraform/ and the rest of the project promise to each other."""
+
+from pathlib import Path
+import re
+
+from app import create_app
+from instance import parameters
+from instance.user_data import NAMES, UserData
+from tests.support.server import bring_up, ROOT
+from visitors.settings import Settings as ApplicationSettings
+
+TERRAFORM = ROOT / 'terraform'
+RUNBOOKS = ROOT / 'docs' / 'runbooks'
+HEADINGS = ['Meaning', 'Impact', 'Diagnosis', 'Mitigation']
+
+
+def text_of(name: str) -> str:
+    return (TERRAFORM / name).read_text(encoding='utf-8')
+
+
+def block(text: str, opening: str) -> str:
+    """Return the lines between an opening and the first bracket that closes it at the opening's own depth."""
+    start = text.index(opening)
+    indent = re.findall(r'[ ]*$', text[:start])[0]
+    end = re.compile(rf'^{indent}[\])}}]', re.MULTILINE).search(text, start)
+    assert end, f'{opening} has no end'
+    return text[start:end.start()]
+
+
+def alarms() -> set[str]:
+    """Return the names of all alarms and notifications, without the installation's name."""
+    monitoring = block(text_of('modules/monitoring/alarms.tf'), 'alarms = {')
+    named = set(re.findall(r'^    ([a-z-]+) = \{$', monitoring, re.MULTILINE))
+    for file in ('monitoring/alarms.tf', 'monitoring/notifications.tf', 'edge/health-check.tf'):
+        named |= set(re.findall(r'docs/runbooks/([a-z-]+)\.md"', text_of(f'modules/{file}')))
+    return named
+
+
+def test_every_alarm_has_its_runbook_and_every_runbook_its_alarm() -> None:
+    assert len(alarms()) > 10, 'this test looks in the wrong place'
+    assert {path.stem for path in RUNBOOKS.glob('*.md')} == alarms()
+
+
+def test_every_runbook_has_the_four_headings() -> None:
+    for path in RUNBOOKS.glob('*.md'):
+        assert re.findall('^## (.*)$', path.read_text(encoding='utf-8'), re.MULTILINE) == HEADINGS, path.name
+
+
+def test_the_parameters_of_the_stack_are_what_an_instance_reads() -> None:
+    source = text_of('modules/service/settings.tf')
+    settings = dict(re.findall(r'^    ([A-Z_]+) += (.+?)(?: #.*)?$', block(source, 'settings = merge('), re.MULTILINE))
+    secrets = re.findall(r'^    ([A-Z_]+) +=', block(source, 'secrets = {'), re.MULTILINE)
+    (tls,) = re.findall(r'^  database_tls = "(.*)"$', source, re.MULTILINE)
+    url = f'postgresql://visitors_app@database.example:5432/visitors?{tls}'
+    values = {**{name: '1' for name in settings}, **{name: url for name in parameters.URLS}, 'PURGE_OLDER_THAN': '365'}
+    folders = {role: ROOT for role in ('application', 'migration', 'requests')}
+    plan = parameters.plan('/visitors/test', values, {name: f'arn:{name}' for name in secrets}, {}, folders,
+                           has_authorities=True)
+    assert set(parameters.URLS) <= settings.keys(), 'this test looks in the wrong place'
+    assert plan.token_for, 'the application would have neither a password nor a token'
+
+
+def test_the_user_data_of_the_stack_are_what_an_instance_takes() -> None:
+    environment = block(text_of('modules/service/launch-template.tf'), 'instance_environment = merge(')
+    named = re.findall(r'^    ([A-Z_]+) +=', environment, re.MULTILINE)
+    assert set(named) == set(NAMES) - {'SELFTEST'}
+    lines = [f'{name}={"/x" if name == "PARAMETER_PREFIX" else "eu-central-1"}' for name in named]
+    assert UserData.from_text('\n'.join(lines)).region == 'eu-central-1'
+
+
+def test_the_role_of_an_instance_allows_what_the_document_lists() -> None:
+    policy = block(text_of('modules/service/permissions.tf'), 'resource "aws_iam_role_policy" "instance"')
+    granted = set(re.findall(r'"([a-z-]+:[A-Za-z]+)"', policy)) - {'cloudwatch:namespace'}  # a condition's key
+    document = (ROOT / 'docs' / 'instance.md').read_text(encoding='utf-8').partition('## What its role may do')[2]
+    listed = set(re.findall(r'`([a-z-]+:[A-Za-z]+)`', document))
+    assert len(listed) > 8, 'this test looks in the wrong place'
+    assert granted == listed
+
+
+def test_port_and_health_check_are_the_applications() -> None:
+    assert f'application_port = {parameters.PORT}\n' in text_of('modules/service/launch-template.tf')
+    health = (ROOT / 'visitors' / 'health.py').read_text(encoding='utf-8')
+    (target,) = re.findall(r'path += "(/\w+)"', text_of('modules/service/load-balancer.tf'))
+    (page,) = re.findall(r'resource_path += "(/\w+)"', text_of('modules/edge/health-check.tf'))
+    served = re.findall(r"^@health\.get\('(.*)'\)", health, re.MULTILINE)
+    assert {target, page} <= set(served)
+
+
+def test_the_load_balancer_lets_go_of_a_connection_before_gunicorn_does() -> None:
+    (idle,) = re.findall(r'idle_timeout += (\d+)', text_of('modules/service/load-balancer.tf'))
+    (kept,) = re.findall(r'^keepalive = (\d+)', (ROOT / 'gunicorn.conf.py').read_text(encoding='utf-8'), re.MULTILINE)
+    assert int(idle) < int(kept)
+
+
+def test_every_variable_of_the_stack_is_described_and_every_value_of_an_environment_is_a_variable() -> None:
+    variables = dict(re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', text_of('variables.tf'), re.MULTILINE | re.DOTALL))
+    assert [name for name, body in variables.items() if 'description' not in body] == []
+    for path in (TERRAFORM / 'environments').glob('*.tfvars'):
+        named = set(re.findall(r'^(\w+) +=', path.read_text(encoding='utf-8'), re.MULTILINE))
+        needed = {name for name, body in variables.items() if not re.search(r'^  default', body, re.MULTILINE)}
+        assert named <= variables.keys(), path.name
+        assert needed - {'ami_id', 'deploy_number'} <= named, path.name
+
+
+def test_route_53_finds_its_text_in_the_answer_of_a_ready_application(sqlite_url: str, tmp_path: Path) -> None:
+    (text,) = re.findall(r'default += "(.*)"$', block(text_of('modules/edge/variables.tf'), 'variable "ready_text"'),
+                         re.MULTILINE)
+    settings = ApplicationSettings.from_environ({'DATABASE_URL': bring_up(sqlite_url)}, tmp_path)
+    answer = create_app(settings).test_client().get('/readyz')
+    assert answer.status_code == 200
+    assert text.replace('\\"', '"') in answer.text[:5120], 'Route 53 looks at the first 5120 bytes only'

@@ -1,0 +1,1 @@
+"""Programs that the verbs of make call."""
