@@ -95,6 +95,11 @@ PYTHONS := 3.11 3.12 3.13 3.14
 # flake8-quotes is published as source only, and needs no compiler.
 RESOLVE := $(BIN)/uv pip install --quiet --dry-run --require-hashes --only-binary :all: --no-binary flake8-quotes
 
+.PHONY: check-words
+check-words: $(BIN)/.installed-tests ## check spelling, and the wording of comments, messages and documents; WORDS=FOLDER for a part
+	@git ls-files -z -- $(WORDS) | xargs -0 $(BIN)/codespell
+	@$(BIN)/python -m tests.tools.words $(WORDS)
+
 .PHONY: check-requirements
 check-requirements: $(BIN)/.installed-tests ## check that every requirements file installs on every supported Python
 	@for python in $(PYTHONS); do for file in $$(git ls-files '*requirements*.txt'); do \
