@@ -17,8 +17,8 @@ import time
 import requests
 
 from benchmarks.__main__ import FAILURES, Progress
-from rehearsal.engine import usable_engine
 from rehearsal.errors import RehearsalError
+from rehearsal.machines.engine import usable_engine
 from tests.support.containers.bases import BaseImages
 from tests.support.containers.engine import PORT
 from tests.support.containers.fixtures import built_image

@@ -12,7 +12,7 @@ from release.commandline import add_completion, add_version, completion, example
 try:
     from botocore.exceptions import ClientError
 
-    from rehearsal.cloud import NotUp, Rehearsal
+    from rehearsal.client import NotUp, Rehearsal
     from rehearsal.errors import RehearsalError
     from rehearsal.settings import DEFAULT_NAME, Settings
     from release.progress import progress

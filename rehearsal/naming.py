@@ -1,10 +1,10 @@
 """How all that a rehearsal makes is called and labelled, so that it is found again and nobody else's is touched."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import IPv4Network
 import re
 
-from rehearsal.cache import short_hash
 from rehearsal.errors import RehearsalError
 
 LABEL = 'rehearsal'
@@ -56,3 +56,8 @@ class Names:
     def bridge(self, block: IPv4Network) -> str:
         """Return the name of a network's bridge, of which the kernel takes no more than 15 characters."""
         return f'rh-{short_hash(self.network(block))}'
+
+
+def short_hash(text: str) -> str:
+    """Return twelve hexadecimal digits that stand for a text."""
+    return sha256(text.encode()).hexdigest()[:12]

@@ -19,25 +19,31 @@ from moto.ec2.models.vpcs import VPCBackend
 from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
 from moto.route53.models import route53_backends
 
-from rehearsal import amis, api, debian, group_actions, instances, templates, volumes
-from rehearsal.archive import Archive
+from rehearsal import api
+from rehearsal.api import amis, instances, launch_templates, source_ami, volumes
+from rehearsal.api.fleet import Fleet, NoMachines
+from rehearsal.api.gaps import Gaps
+from rehearsal.api.groups import actions
+from rehearsal.api.groups.controller import Groups
+from rehearsal.api.patching import wrapping
+from rehearsal.api.source_ami import NO_IMAGE, SourceAmi
 from rehearsal.authority import Authority
-from rehearsal.doors import answer, API
-from rehearsal.engine import running_engines, usable_engine
 from rehearsal.errors import RehearsalError
-from rehearsal.fleet import Fleet, Machines, NoMachines
 from rehearsal.folder import Folder
-from rehearsal.gaps import Gaps
-from rehearsal.groups import Groups
-from rehearsal.images import Images
+from rehearsal.listeners import serve as answer
+from rehearsal.machines import debian
+from rehearsal.machines.addresses import API
+from rehearsal.machines.archive import Archive
+from rehearsal.machines.engine import running_engines, usable_engine
+from rehearsal.machines.fleet import Machines
+from rehearsal.machines.images import Images
+from rehearsal.machines.network import gateway, Networks
+from rehearsal.machines.source_ami import make_source_ami
+from rehearsal.machines.sweep import sweep
+from rehearsal.names.resolver import local_address, resolver
+from rehearsal.names.zones import address_in
 from rehearsal.naming import Names
-from rehearsal.network import gateway, Networks
-from rehearsal.patching import wrapping
-from rehearsal.resolver import local_address, resolver
 from rehearsal.settings import ACCOUNT, Settings
-from rehearsal.source import NO_IMAGE, source_image, SourceImage
-from rehearsal.sweep import sweep
-from rehearsal.zones import address_in
 
 logger = logging.getLogger(__name__)
 
@@ -109,11 +115,10 @@ def machines(settings: Settings, gaps: Gaps, begin: Callable[[str], None]) -> It
         try:
             networks = Networks(client, names)
             block = networks.claim_default(settings.block)
-            source = source_image(client, names, begin)
+            source = make_source_ami(client, names, begin)
             begin('start the API')
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
-                             settings.shutdown_seconds)
-            fleet.api, fleet.archive = gaps, Archive(debian.mirrors(), debian.proxies())
+                             settings.shutdown_seconds, gaps, Archive(debian.mirrors(), debian.proxies()))
             place_default_vpc(str(block), settings.region)
             extend(fleet, source, settings)
             yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
@@ -136,17 +141,17 @@ def records(settings: Settings) -> Iterator[dict[str, Any]]:
     yield {'source_ami': NO_IMAGE.ami}
 
 
-def extend(fleet: Fleet, source: SourceImage, settings: Settings) -> None:
+def extend(fleet: Fleet, source: SourceAmi, settings: Settings) -> None:
     """Extend moto by what it leaves out."""
     api.install(Authority(settings.name))
     instances.install(fleet)
     amis.install(fleet)
-    templates.install()
+    launch_templates.install()
     volumes.install()
     groups = Groups(lambda: [group for backend in list(autoscaling_backends[ACCOUNT].values())
                              for group in list(backend.autoscaling_groups.values())])
-    group_actions.install(groups)
-    amis.register(ec2_backends[ACCOUNT][settings.region], source)
+    actions.install(groups)
+    source_ami.register(ec2_backends[ACCOUNT][settings.region], source)
     groups.look_after()
 
 

@@ -5,7 +5,8 @@ their own beside this package.
 """
 
 from rehearsal.api import (
-    account_defaults, buckets, budgets, certificates, databases, networks, scaling_policies)
+    account_defaults, buckets, budgets, certificates, databases, networks)
+from rehearsal.api.groups import scaling_policies
 from rehearsal.authority import Authority
 
 

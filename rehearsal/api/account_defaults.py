@@ -11,7 +11,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2.responses.settings import Settings as Response
 
-from rehearsal.patching import adding
+from rehearsal.api.patching import adding
 
 UNBLOCKED = 'unblocked'
 METADATA = ('HttpTokens', 'HttpPutResponseHopLimit', 'HttpEndpoint', 'InstanceMetadataTags')

@@ -9,7 +9,7 @@ from typing import Any
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.models import FakeBucket
 
-from rehearsal.patching import wrapping
+from rehearsal.api.patching import wrapping
 
 # The API of a rehearsal speaks plain HTTP where AWS's speaks TLS, so its requests stand for ones with TLS.
 WITHOUT_TLS = {'Bool': {'aws:SecureTransport': 'false'}}

@@ -9,7 +9,7 @@ from typing import Any
 from moto.budgets.exceptions import NotFoundException
 from moto.budgets.responses import BudgetsResponse
 
-from rehearsal.patching import adding, wrapping
+from rehearsal.api.patching import adding, wrapping
 
 # Of each budget, by its ARN.
 TAGS: dict[str, list[dict[str, str]]] = {}

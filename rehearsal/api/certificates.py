@@ -5,8 +5,8 @@ from typing import Any
 from moto.acm.models import CertBundle
 from moto.acm.responses import AWSCertificateManagerResponse
 
+from rehearsal.api.patching import wrapping
 from rehearsal.authority import Authority
-from rehearsal.patching import wrapping
 
 
 def install(authority: Authority) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from moto.rds.models import DBInstance, DBParameterGroup
 
-from rehearsal.patching import wrapping
+from rehearsal.api.patching import wrapping
 
 # What moto does not keep of a database, by the argument of its creation and the attribute that its answer looks for.
 KEPT = {'engine_lifecycle_support': 'engine_lifecycle_support',

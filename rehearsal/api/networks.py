@@ -5,7 +5,7 @@ from typing import Any
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.models.subnets import Subnet
 
-from rehearsal.patching import wrapping
+from rehearsal.api.patching import wrapping
 
 IPV6_FILTERS = {'ipv6-cidr-block-association.association-id': 'associationId',
                 'ipv6-cidr-block-association.ipv6-cidr-block': 'ipv6CidrBlock'}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rehearsal.engine import Engine
+from rehearsal.machines.engine import Engine
 from rehearsal.virtual.disk import Part
 
 DATA = 'var/lib/docker'

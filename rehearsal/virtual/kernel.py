@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from typing import BinaryIO
 
-from rehearsal.debian import ESSENTIALS, root_filesystem
+from rehearsal.machines.debian import ESSENTIALS, root_filesystem
 from rehearsal.virtual.disk import Part
 
 # The flavour that Debian's own AMIs have: https://wiki.debian.org/Cloud/AmazonEC2Image

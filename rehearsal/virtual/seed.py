@@ -7,9 +7,9 @@ import json
 import socket
 from types import SimpleNamespace
 
-from rehearsal.doors import answer
-from rehearsal.imds import MetadataService
-from rehearsal.metadata import identity_of, Tree
+from rehearsal.listeners import serve
+from rehearsal.machines.metadata.service import MetadataService
+from rehearsal.machines.metadata.tree import identity_of, Tree
 from rehearsal.settings import ACCOUNT
 from rehearsal.virtual.machine import ADDRESS, MAC, NETWORK
 
@@ -22,11 +22,11 @@ def metadata(instance: str, user_data: str, region: str) -> Iterator[int]:
     """Give the port of this machine's loopback that answers an instance's questions about itself."""
     known = tree(instance, user_data, region)
     options = SimpleNamespace(http_endpoint='enabled', http_tokens='required')
-    door = answer(MetadataService(lambda: known, lambda: options), socket.create_server(('127.0.0.1', 0)))
+    listener = serve(MetadataService(lambda: known, lambda: options), socket.create_server(('127.0.0.1', 0)))
     try:
-        yield door.server.port
+        yield listener.server.port
     finally:
-        door.close()
+        listener.close()
 
 
 def tree(instance: str, user_data: str, region: str) -> Tree:

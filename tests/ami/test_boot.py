@@ -17,7 +17,7 @@ import requests
 
 from instance.checks import METADATA_ADDRESSES, REACHED
 from instance.container import USER
-from rehearsal.cloud import Rehearsal
+from rehearsal.client import Rehearsal
 from tests.support.containers.engine import counted, eventually, PORT
 from tests.support.installation import Database, Installation, PROFILE
 from tests.support.instances import Instance, launch

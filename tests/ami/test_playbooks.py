@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rehearsal.cloud import Rehearsal
-from rehearsal.engine import Engine
+from rehearsal.client import Rehearsal
+from rehearsal.machines.engine import Engine
 from tests.support.containers.bases import certificates
 from tests.support.containers.fixtures import Image
 from tests.support.instances import Instance, launch_to_build_on

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from instance.container import MEBIBYTE, STOP_SECONDS
-from rehearsal.engine import CommandFailed, Engine
+from rehearsal.machines.engine import CommandFailed, Engine
 from tests.instance.test_config import KEY, OWNER_PASSWORD, put_secrets, put_settings
 from tests.support.cloud import Cloud
 from tests.support.containers.engine import unique

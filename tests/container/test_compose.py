@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 import pytest
 import requests
 
-from rehearsal.engine import CommandFailed, Engine
+from rehearsal.machines.engine import CommandFailed, Engine
 from tests.support.containers.bases import BaseImages
 from tests.support.containers.engine import Composed, counted, eventually, PATIENCE, unique
 from tests.support.containers.fixtures import default_of, Image

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from rehearsal.engine import CommandFailed, Engine
+from rehearsal.machines.engine import CommandFailed, Engine
 from tests.support.containers.engine import answers, Container, counted, EMBEDDED, eventually, PATIENCE, READ_ONLY
 from tests.support.containers.fixtures import built, default_of, Image
 from tests.support.server import ROOT

@@ -322,7 +322,7 @@ def test_an_instance_runs_its_user_data_and_makes_no_account() -> None:
 
 
 def test_the_account_of_the_build_is_the_one_that_the_source_image_makes() -> None:
-    source = read(ROOT / 'rehearsal/files/source/etc/cloud/cloud.cfg.d/01_debian_cloud.cfg')
+    source = read(ROOT / 'rehearsal/machines/files/source/etc/cloud/cloud.cfg.d/01_debian_cloud.cfg')
     assert f'default     = "{source["system_info"]["default_user"]["name"]}"' in variables()['ssh_username']
 
 

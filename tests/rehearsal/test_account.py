@@ -6,7 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 import pytest
 
-from rehearsal.cloud import Rehearsal
+from rehearsal.client import Rehearsal
 
 
 def test_what_may_be_shared_with_the_public_is_kept_and_taken_back(api: Rehearsal) -> None:

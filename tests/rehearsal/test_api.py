@@ -8,9 +8,9 @@ from botocore.exceptions import ClientError
 import pytest
 import requests
 
-from rehearsal.cloud import Rehearsal
-from rehearsal.source import OWNER
-from rehearsal.volumes import merged
+from rehearsal.api.source_ami import OWNER
+from rehearsal.api.volumes import merged
+from rehearsal.client import Rehearsal
 from tests.support.instances import Instance, launch
 
 TAGS = [{'ResourceType': 'image', 'Tags': [{'Key': 'Of', 'Value': 'image'}]},

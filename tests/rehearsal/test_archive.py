@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
-from rehearsal.archive import Archive
-from rehearsal.cache import kept, KEPT_SECONDS, short_hash
-from rehearsal.debian import mirrors
-from rehearsal.machine import kernel_command_line, LEGACY_CGROUPS
+from rehearsal.machines.archive import Archive
+from rehearsal.machines.cache import kept, KEPT_SECONDS
+from rehearsal.machines.debian import mirrors
+from rehearsal.machines.machine import kernel_command_line, LEGACY_CGROUPS
+from rehearsal.naming import short_hash
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from rehearsal.__main__ import main
-from rehearsal.cloud import NotUp, Rehearsal
+from rehearsal.client import NotUp, Rehearsal
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import root
 from rehearsal.naming import Names
@@ -165,7 +165,7 @@ def test_two_rehearsals_know_nothing_of_each_other(name: str, up: Rehearsal) -> 
 
 
 def test_a_rehearsal_ends_with_the_program_that_has_opened_it(name: str) -> None:
-    program = ('import time\nfrom rehearsal.cloud import Rehearsal\nfrom rehearsal.settings import Settings\n'
+    program = ('import time\nfrom rehearsal.client import Rehearsal\nfrom rehearsal.settings import Settings\n'
                f'Rehearsal(Settings(name={name!r}, machines=False)).__enter__()\ntime.sleep(60)\n')
     opener = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT)
     rehearsal = Rehearsal(Settings(name))

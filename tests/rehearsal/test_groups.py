@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given, strategies
 import pytest
 
-from rehearsal.capacity import COUNTED, emptiest, Member, missing, superfluous
-from rehearsal.cloud import Rehearsal
-from rehearsal.lifecycle import ABANDON, CONTINUE, longest_wait, outcome_of_all, Wait
+from rehearsal.api.groups.capacity import COUNTED, emptiest, Member, missing, superfluous
+from rehearsal.api.groups.hooks import ABANDON, CONTINUE, longest_wait, outcome_of_all, Wait
+from rehearsal.client import Rehearsal
 from tests.support.containers.engine import eventually
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)

@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from rehearsal.__main__ import main
-from rehearsal.cloud import Rehearsal
-from rehearsal.namespace import Leak, Namespace
+from rehearsal.client import Rehearsal
+from rehearsal.machines.namespace import Leak, Namespace
+from rehearsal.machines.network import BLOCKS, FORWARDING, free_blocks
+from rehearsal.machines.sweep import leftovers
 from rehearsal.naming import Names
-from rehearsal.network import BLOCKS, FORWARDING, free_blocks
 from rehearsal.settings import Settings
-from rehearsal.sweep import leftovers
 from tests.support.containers.engine import eventually
 from tests.support.instances import Instance, launch, launch_to_build_on
 from tests.support.network import another_host, HERE, THERE

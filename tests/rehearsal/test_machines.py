@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rehearsal.cloud import Rehearsal
+from rehearsal.client import Rehearsal
 from tests.support.containers.engine import eventually
 from tests.support.instances import BOOT_SECONDS, Instance, launch, launch_to_build_on
 

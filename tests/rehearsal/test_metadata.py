@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from rehearsal.imds import LIFETIME, LONGEST, MetadataService, TOKEN
-from rehearsal.metadata import instance_tree
+from rehearsal.machines.metadata.service import LIFETIME, LONGEST, MetadataService, TOKEN
+from rehearsal.machines.metadata.tree import instance_tree
 
 KEY = 'ssh-ed25519 AAAA somebody'
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)

@@ -13,11 +13,11 @@ from dnslib import DNSRecord, RCODE
 import pytest
 
 from rehearsal.authority import Authority
-from rehearsal.cloud import Rehearsal
+from rehearsal.client import Rehearsal
 from rehearsal.errors import RehearsalError
-from rehearsal.inside import RESOLV_CONF, run
-from rehearsal.resolver import answer, local_address, Resolver
-from rehearsal.zones import address_in
+from rehearsal.names.programs import RESOLV_CONF, run
+from rehearsal.names.resolver import answer, local_address, Resolver
+from rehearsal.names.zones import address_in
 from tests.support.server import ROOT
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason='a DNS server at port 53 and mount namespaces need root')

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rehearsal.errors import RehearsalError
-from rehearsal.power import After, after_end, Power, RESTARTED
+from rehearsal.machines.power import After, after_end, Power, RESTARTED
 from tests.support.containers.engine import eventually
 
 

@@ -9,7 +9,7 @@ import tarfile
 
 import pytest
 
-from rehearsal.engine import Engine
+from rehearsal.machines.engine import Engine
 from release.container import FromArchive, FromEngine, read
 from release.errors import NotReady, ToolFailed
 from tests.support.archives import LABELS, layer_of, make_archive, tar_of

@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from rehearsal.cloud import Rehearsal
+from rehearsal.client import Rehearsal
 from release.userdata import render
 from tests.support.postgresql import execute, PostgresServer
 from tests.support.server import ROOT

@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 
-from rehearsal.cloud import Rehearsal
+from rehearsal.client import Rehearsal
 from rehearsal.errors import RehearsalError
 from rehearsal.settings import Settings
 from tests.support.containers.engine import eventually

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rehearsal.cloud import Rehearsal
-from rehearsal.engine import Engine
+from rehearsal.client import Rehearsal
+from rehearsal.machines.engine import Engine
 from tests.support.checkout import Ended
 from tests.support.containers.fixtures import Image
 from tests.support.instances import launch

@@ -20,7 +20,7 @@ import uuid
 
 import pytest
 
-from rehearsal.cloud import Rehearsal
+from rehearsal.client import Rehearsal
 from rehearsal.settings import Settings
 from tests.support.server import ROOT
 

@@ -18,7 +18,7 @@ import time
 
 import requests
 
-from rehearsal.debian import apt_settings, root_filesystem, sources
+from rehearsal.machines.debian import apt_settings, root_filesystem, sources
 from tests.support.containers.bases import certificates, pip_settings
 from tests.support.postgresql import free_port
 from tests.support.server import BROWSER, ROOT

@@ -15,7 +15,7 @@ from types import TracebackType
 import pytest
 import requests
 
-from rehearsal.engine import CommandFailed, Engine
+from rehearsal.machines.engine import CommandFailed, Engine
 from tests.support.containers.engine import eventually, PATIENCE, unique
 from tests.support.containers.fixtures import cloned_into, Image
 from tests.support.postgresql import free_port

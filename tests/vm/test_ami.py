@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rehearsal.cloud import Rehearsal
-from rehearsal.doors import API, METADATA
-from rehearsal.engine import Engine
+from rehearsal.client import Rehearsal
+from rehearsal.machines.addresses import API, METADATA
+from rehearsal.machines.engine import Engine
 from rehearsal.virtual.disk import disk_of
 from rehearsal.virtual.image import parts_of
 from rehearsal.virtual.kernel import debian_kernel, Kernel

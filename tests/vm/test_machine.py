@@ -15,9 +15,9 @@ from typing import BinaryIO
 import psutil
 import pytest
 
-from rehearsal.debian import root_filesystem
-from rehearsal.engine import Engine
 from rehearsal.errors import RehearsalError
+from rehearsal.machines.debian import root_filesystem
+from rehearsal.machines.engine import Engine
 from rehearsal.virtual.disk import BYTES, disk_of, name_of, Part
 from rehearsal.virtual.image import parts_of
 from rehearsal.virtual.kernel import debian_kernel, Kernel

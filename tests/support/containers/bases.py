@@ -10,8 +10,8 @@ import sys
 import tempfile
 import uuid
 
-from rehearsal.debian import root_filesystem
-from rehearsal.engine import CommandFailed, Engine
+from rehearsal.machines.debian import root_filesystem
+from rehearsal.machines.engine import CommandFailed, Engine
 
 PYTHON_PACKAGES = ('ca-certificates', 'python3', 'python3-pip', 'python3-venv')
 # The names that the public image has, and no bytecode of the standard library, as there.

@@ -11,7 +11,7 @@ import uuid
 
 import requests
 
-from rehearsal.engine import Engine
+from rehearsal.machines.engine import Engine
 from tests.support.server import BROWSER, ROOT
 
 PORT = 8000

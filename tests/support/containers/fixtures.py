@@ -11,7 +11,7 @@ import tempfile
 
 import pytest
 
-from rehearsal.engine import Engine, NoEngine, usable_engine
+from rehearsal.machines.engine import Engine, NoEngine, usable_engine
 from tests.support.containers.bases import BaseImages
 from tests.support.containers.engine import unique
 from tests.support.server import ROOT

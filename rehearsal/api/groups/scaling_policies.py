@@ -4,7 +4,7 @@ from typing import Any
 
 from moto.autoscaling.models import FakeScalingPolicy
 
-from rehearsal.patching import wrapping
+from rehearsal.api.patching import wrapping
 
 
 def install() -> None:

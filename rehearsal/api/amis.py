@@ -7,14 +7,13 @@ from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models.amis import Ami, AmiBackend
+from moto.ec2.models.amis import AmiBackend
 from moto.ec2.responses.amis import AmisResponse
 
-from rehearsal.fleet import Fleet
-from rehearsal.patching import adding, wrapping
-from rehearsal.records import must_change
-from rehearsal.source import OWNER, SourceImage
-from rehearsal.volumes import root_volume
+from rehearsal.api.fleet import Fleet
+from rehearsal.api.instance_records import must_change
+from rehearsal.api.patching import adding, wrapping
+from rehearsal.api.volumes import root_volume
 
 
 def install(fleet: Fleet) -> None:
@@ -83,18 +82,6 @@ def install(fleet: Fleet) -> None:
             return original(response)
         (ami,) = response.ec2_backend.describe_images(ami_ids=[response._get_param('ImageId')])
         return ActionResult({'ImageId': ami.id, 'ImdsSupport': {'Value': getattr(ami, 'imds_support', None)}})
-
-
-def register(backend: Any, source: SourceImage) -> None:
-    """Put Debian's AMI where the API finds it, as Debian's own account has published it."""
-    ami: Any = Ami(backend, source.ami, name=source.name, description='Debian 13 (trixie)', owner_id=OWNER,
-                   public=True, virtualization_type='hvm', architecture='x86_64',
-                   image_location=f'{OWNER}/{source.name}',
-                   hypervisor='xen', root_device_type='ebs', root_device_name='/dev/xvda',
-                   creation_date=source.created, region_name=backend.region_name)
-    ami.ena_support = True
-    ami.ebs_snapshot.volume.size, ami.ebs_snapshot.volume.volume_type = 8, 'gp3'
-    backend.amis[source.ami] = ami
 
 
 def take_over(ami: Any, source: Any) -> None:

@@ -6,7 +6,7 @@ from moto.core.types import Base64EncodedString
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBackend
 from moto.ec2.responses.launch_templates import LaunchTemplates
 
-from rehearsal.patching import wrapping
+from rehearsal.api.patching import wrapping
 
 
 def install() -> None:

@@ -19,12 +19,12 @@ from botocore.config import Config
 import psutil
 import requests
 
-from rehearsal import inside
-from rehearsal.engine import running_engines
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
+from rehearsal.machines.engine import running_engines
+from rehearsal.machines.sweep import sweep
+from rehearsal.names import programs
 from rehearsal.settings import MOTO, Settings
-from rehearsal.sweep import sweep
 from release.progress import Progress, View
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,7 +111,7 @@ class Rehearsal:
 
     def run(self, command: Sequence[str]) -> int:
         """Return the exit code of a command of this machine that ran with its API, credentials and names."""
-        return inside.run(self.facts.get('resolver'), command, self.environment, self._folder.path)
+        return programs.run(self.facts.get('resolver'), command, self.environment, self._folder.path)
 
     def console(self, instance: str) -> str:
         """Return the end of what an instance has written to its console, also of one that is gone."""

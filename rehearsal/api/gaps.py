@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
-from rehearsal.doors import Application
+from rehearsal.listeners import Application
 
 logger = logging.getLogger(__name__)
 

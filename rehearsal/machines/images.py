@@ -9,7 +9,7 @@ import docker
 from docker.errors import ImageNotFound, NotFound
 
 from rehearsal.errors import RehearsalError
-from rehearsal.machine import copy_folder, DockerMachine
+from rehearsal.machines.machine import copy_folder, DockerMachine
 from rehearsal.naming import Names
 
 

@@ -13,10 +13,11 @@ from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount
 import requests
 
-from rehearsal.doors import Application, Door, open_doors
-from rehearsal.namespace import Namespace
+from rehearsal.listeners import Application, Listener
+from rehearsal.machines.addresses import listen
+from rehearsal.machines.namespace import Namespace
+from rehearsal.machines.network import Networks
 from rehearsal.naming import Names
-from rehearsal.network import Networks
 
 # systemd(1): has it power off, as the button does that EC2 presses.
 POWER_OFF, SECONDS_TO_NOTICE = 'SIGRTMIN+4', 5
@@ -72,7 +73,7 @@ class DockerMachine:
         self._networks = networks
         self._specification = specification
         self._applications = applications
-        self._doors: list[Door] = []
+        self._listeners: list[Listener] = []
         self.container: Any = None
         self._written = ''
 
@@ -82,7 +83,7 @@ class DockerMachine:
         self._networks.check_is_closed(self._specification.block)
         namespace.shut()
         namespace.check_has_no_way_out()
-        self._doors = open_doors(namespace, self._applications)
+        self._listeners = listen(namespace, self._applications)
         self.container = self._make()
 
     def boot(self) -> Callable[[], int]:
@@ -115,9 +116,9 @@ class DockerMachine:
                 self._client.containers.get(name).remove(force=True, v=True)
             except NotFound:
                 pass
-        for door in self._doors:
-            door.close()
-        self._doors = []
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
         try:
             self._client.volumes.get(self._volume).remove(force=True)
         except NotFound:

@@ -14,7 +14,7 @@ from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
 from rehearsal.errors import RehearsalError
-from rehearsal.namespace import Leak
+from rehearsal.machines.namespace import Leak
 from rehearsal.naming import Names
 
 # Where default VPCs lie. On AWS each is 172.31.0.0/16; here several rehearsals have to live side by side, and Docker's

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import docker
 import psutil
 
-from rehearsal.cache import locked
 from rehearsal.errors import RehearsalError
+from rehearsal.machines.cache import locked
 
 # Only root can start it, so it is one for the whole machine, whoever's cache is in use.
 RUNTIME = Path('/run/rehearsal-engine')

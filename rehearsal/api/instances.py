@@ -12,11 +12,11 @@ from moto.ec2.exceptions import InvalidAMIIdError
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.general import General
 
+from rehearsal.api.fleet import Fleet
+from rehearsal.api.instance_records import must_change, tell
+from rehearsal.api.patching import adding, wrapping
+from rehearsal.api.volumes import merged
 from rehearsal.errors import RehearsalError
-from rehearsal.fleet import Fleet
-from rehearsal.patching import adding, wrapping
-from rehearsal.records import must_change, tell
-from rehearsal.volumes import merged
 
 LONGEST_OUTPUT = 64 * 1024
 

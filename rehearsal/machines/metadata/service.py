@@ -12,7 +12,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from rehearsal.metadata import Tree
+from rehearsal.machines.metadata.tree import Tree
 
 VERSION = re.compile('latest|20[0-9]{2}-[0-9]{2}-[0-9]{2}')
 VERSIONS = ('2009-04-04', '2021-03-23', '2024-04-11', 'latest')

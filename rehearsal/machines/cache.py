@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import fcntl
-from hashlib import sha256
 import os
 from pathlib import Path
 import time
+
+from rehearsal.naming import short_hash
 
 # Who works on two branches at a time does not make everything anew at each change.
 KEPT_SECONDS = 7 * 24 * 3600
@@ -35,11 +36,6 @@ def kept(name: str, inputs: str, make: Callable[[Path], None]) -> Path:
             partial.replace(path)
         os.utime(path, (time.time(), path.stat().st_mtime))  # file systems do not tell by themselves when it was read
     return path
-
-
-def short_hash(text: str) -> str:
-    """Return twelve hexadecimal digits that stand for a text."""
-    return sha256(text.encode()).hexdigest()[:12]
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The AMI that everything starts from: Debian 13 as in Debian's own, but for the kernel and its boot loader."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -9,11 +8,10 @@ import shlex
 
 import docker
 
-from rehearsal.debian import root_filesystem
+from rehearsal.api.source_ami import SourceAmi
+from rehearsal.machines.debian import root_filesystem
 from rehearsal.naming import LABEL, Names
 
-# Debian's account, as https://wiki.debian.org/Cloud/AmazonEC2Image names it.
-OWNER = '136693071363'
 # What Debian's AMI brings beyond the packages of priority important, of what can do something in a container.
 PACKAGES = ('apparmor', 'bash-completion', 'ca-certificates', 'cloud-guest-utils', 'cloud-init', 'curl', 'dbus',
             'dhcpcd-base', 'gdisk', 'iproute2', 'less', 'locales-all', 'netbase', 'openssh-server', 'python3',
@@ -25,23 +23,8 @@ HOOKS = ('rm -f "$1"/etc/resolv.conf "$1"/etc/ssh/ssh_host_*_key* && truncate --
 VARIANT = ('--variant=important', '--format=tar')
 
 
-@dataclass(frozen=True)
-class SourceImage:
-    """An AMI of Debian's: its id, its name, when it was made, and the Docker image that it is here."""
-
-    ami: str
-    name: str
-    created: datetime
-    image: str
-
-
-# Debian's AMI where there are no machines to be made from it.
-NO_IMAGE = SourceImage(ami='ami-0123456789abcdef0', name='debian-13-amd64-20260101-0001',
-                       created=datetime(2026, 1, 1, tzinfo=timezone.utc), image='')
-
-
-def source_image(client: docker.DockerClient, names: Names,
-                 begin: Callable[[str], None] = lambda phase: None) -> SourceImage:
+def make_source_ami(client: docker.DockerClient, names: Names,
+                    begin: Callable[[str], None] = lambda phase: None) -> SourceAmi:
     """Return the AMI that everything starts from; it is made where none has been made from the same inputs."""
     begin('make the source AMI (once on a machine, one to two minutes)')
     archive = root_filesystem('source', PACKAGES, (*HOOKS, *writing_hooks()), VARIANT)
@@ -56,8 +39,8 @@ def source_image(client: docker.DockerClient, names: Names,
         begin('load the source AMI into the engine')
         client.api.import_image_from_file(str(archive), repository=names.images, tag=ami,
                                           changes=[f'LABEL {made_from}'])
-    return SourceImage(ami, f'debian-13-amd64-{created:%Y%m%d}-{int(key, 16) % 10000:04}', created,
-                       f'{names.images}:{ami}')
+    return SourceAmi(ami, f'debian-13-amd64-{created:%Y%m%d}-{int(key, 16) % 10000:04}', created,
+                     f'{names.images}:{ami}')
 
 
 def writing_hooks() -> Iterator[str]:

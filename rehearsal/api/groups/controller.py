@@ -12,9 +12,9 @@ from typing import Any
 
 from moto.autoscaling.models import ASG_NAME_TAG, InstanceState
 
-from rehearsal import activities
-from rehearsal.capacity import emptiest, Member, missing, superfluous
-from rehearsal.lifecycle import ABANDON, LAUNCHING, outcome_of_all, TERMINATING, Wait
+from rehearsal.api.groups import activities
+from rehearsal.api.groups.capacity import emptiest, Member, missing, superfluous
+from rehearsal.api.groups.hooks import ABANDON, LAUNCHING, outcome_of_all, TERMINATING, Wait
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import tempfile
 
-from rehearsal.cache import kept
 from rehearsal.errors import RehearsalError
+from rehearsal.machines.cache import kept
 
 SUITE = 'trixie'
 ESSENTIALS = ('--variant=essential', '--format=tar')

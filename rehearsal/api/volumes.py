@@ -9,7 +9,7 @@ from typing import Any
 from moto.ec2.models.amis import Ami
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
-from rehearsal.patching import wrapping
+from rehearsal.api.patching import wrapping
 
 Mappings = Iterable[Mapping[str, Any]]
 

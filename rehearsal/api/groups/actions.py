@@ -10,10 +10,11 @@ from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, In
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 
-from rehearsal import activities
-from rehearsal.groups import Groups
-from rehearsal.lifecycle import ABANDON, CONTINUE, LAUNCHING, LONGEST, longest_wait, SHORTEST, TERMINATING, USUAL
-from rehearsal.patching import adding, wrapping
+from rehearsal.api.groups import activities
+from rehearsal.api.groups.controller import Groups
+from rehearsal.api.groups.hooks import (
+    ABANDON, CONTINUE, LAUNCHING, LONGEST, longest_wait, SHORTEST, TERMINATING, USUAL)
+from rehearsal.api.patching import adding, wrapping
 
 # What moto does not keep of a group, and where its answers look for it.
 KEPT = {'CapacityRebalance': 'capacity_rebalance', 'DefaultCooldown': 'default_cooldown',

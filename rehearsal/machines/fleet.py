@@ -1,0 +1,119 @@
+"""The machines behind the API's instances."""
+
+from ipaddress import IPv4Network
+from typing import Any
+
+import docker
+
+from rehearsal.api.instance_records import MotoRecord
+from rehearsal.listeners import Application
+from rehearsal.machines.addresses import API, ARCHIVE, METADATA
+from rehearsal.machines.archive import HOSTS
+from rehearsal.machines.images import Images
+from rehearsal.machines.machine import DockerMachine, Specification
+from rehearsal.machines.metadata.service import MetadataService
+from rehearsal.machines.metadata.sources import public_key_of, tree_of
+from rehearsal.machines.network import Networks
+from rehearsal.machines.power import Power
+from rehearsal.naming import Names
+
+MEBIBYTE = 1024 * 1024
+
+
+class Machines:
+    def __init__(self, client: docker.DockerClient, names: Names, networks: Networks, images: Images, card_image: str,
+                 patience: int, api: Application, archive: Application) -> None:
+        """Make machines; who shuts down in order has so many seconds for it."""
+        self._client = client
+        self._names = names
+        self._networks = networks
+        self._images = images
+        self._card_image = card_image
+        self._patience = patience
+        self._machines: dict[str, tuple[DockerMachine, Power]] = {}
+        self._api = api
+        self._archive = archive
+
+    def check(self, ami: str) -> None:
+        """Refuse an AMI that no machine can be made from."""
+        self._images.of(ami)
+
+    def launch(self, instance: Any) -> None:
+        """Have a new instance's machine made and started."""
+        machine = DockerMachine(self._client, self._names, self._networks, self._specify(instance),
+                                self._applications(instance))
+        power = Power(MotoRecord(instance), machine, self._patience)
+        self._machines[instance.id] = machine, power
+        power.launch()
+
+    def start(self, instance: Any) -> None:
+        """Have an instance's machine started again."""
+        self._power(instance).start()
+
+    def stop(self, instance: Any) -> None:
+        """Have an instance's machine shut down."""
+        self._power(instance).stop()
+
+    def reboot(self, instance: Any) -> None:
+        """Have an instance's machine shut down and started again."""
+        self._power(instance).reboot()
+
+    def terminate(self, instance: Any) -> None:
+        """Have an instance's machine shut down and removed."""
+        self._power(instance).terminate()
+
+    def console(self, instance: str) -> str:
+        """Return what an instance has written to its console."""
+        return self._machines[instance][0].console()
+
+    def capture(self, instance: Any, ami: Any, while_off: bool) -> None:
+        """Have an instance's disks stored under the id of an AMI."""
+        machine, power = self._machines[instance.id]
+        power.do(lambda: self._capture(ami, machine), while_off)
+
+    def copy(self, source: str, ami: Any) -> None:
+        """Have an AMI stored once more."""
+        self._images.copy(source, ami.id)
+        ami.state = 'available'
+
+    def forget(self, ami: str) -> None:
+        """Have what is stored of an AMI deleted."""
+        self._images.forget(ami)
+
+    def _capture(self, ami: Any, machine: DockerMachine) -> None:
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html
+        try:
+            self._images.capture(ami.id, machine)
+        except Exception:
+            ami.state = 'failed'
+            raise
+        ami.state = 'available'
+
+    def _power(self, instance: Any) -> Power:
+        return self._machines[instance.id][1]
+
+    def _specify(self, instance: Any) -> Specification:
+        stored = self._images.of(instance.image_id)
+        card = instance.nics[0]
+        block = IPv4Network(instance.ec2_backend.get_vpc(card.subnet.vpc_id).cidr_block)
+        return Specification(
+            instance=instance.id, image=stored.image, data=stored.data, card_image=self._card_image, block=block,
+            address=instance.private_ip, mac=card.mac_address, hostname=instance.private_dns_name.partition('.')[0],
+            memory=memory_of(instance) * MEBIBYTE, hosts={host: ARCHIVE for host in HOSTS if is_built_on(instance)})
+
+    def _applications(self, instance: Any) -> dict[str, Application]:
+        public_key = public_key_of(instance)  # as it is now: the key pair may be deleted any time
+        metadata = MetadataService(lambda: tree_of(instance, public_key), lambda: instance.metadata_options)
+        applications: dict[str, Application] = {METADATA: metadata, API: self._api}
+        return {**applications, ARCHIVE: self._archive} if is_built_on(instance) else applications
+
+
+def is_built_on(instance: Any) -> bool:
+    """Return whether somebody is going to log in and install packages: nobody else's machine has a key pair."""
+    return bool(instance.key_name)
+
+
+def memory_of(instance: Any) -> int:
+    """Return the mebibytes that an instance of this type has."""
+    (described,) = instance.ec2_backend.describe_instance_types([instance.instance_type])
+    return int(described['MemoryInfo']['SizeInMiB'])

@@ -1,0 +1,42 @@
+"""An instance's metadata, gathered from moto's records of EC2, IAM and Auto Scaling."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+from moto.autoscaling.models import autoscaling_backends
+from moto.iam.models import iam_backends
+
+from rehearsal.machines.metadata.tree import instance_tree, Tree
+
+
+def tree_of(instance: Any, public_key: str | None) -> Tree:
+    """Return what an instance can learn of itself now."""
+    return instance_tree(instance, public_key=public_key, role=role_of(instance),
+                         lifecycle_state=lifecycle_state_of(instance), now=datetime.now(timezone.utc))
+
+
+def public_key_of(instance: Any) -> str | None:
+    """Return the public half of the key pair that an instance is launched with."""
+    pair = instance.ec2_backend.key_pairs.get(instance.key_name)
+    return pair.public_key.strip() if pair else None
+
+
+def role_of(instance: Any) -> str | None:
+    """Return the name of the role in an instance's profile."""
+    if not instance.iam_instance_profile:
+        return None
+    profiles = iam_backends[instance.owner_id]['aws'].get_instance_profiles()
+    arn = instance.iam_instance_profile['Arn']
+    return next((role.name for profile in profiles if profile.arn == arn for role in profile.roles), None)
+
+
+def lifecycle_state_of(instance: Any) -> str | None:
+    """Return the state that an instance of a group is on its way to.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
+    """
+    groups = autoscaling_backends[instance.owner_id][instance.region_name]
+    states: list[Any] = groups.describe_auto_scaling_instances([instance.id])
+    if not states:
+        return None
+    return 'Terminated' if states[0].lifecycle_state.startswith('Terminat') else 'InService'
