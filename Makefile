@@ -79,6 +79,7 @@ test-vm: $(BIN)/.installed-tests ## test virtual machines, and the machine image
 check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations, image templates, vulnerabilities and secrets
 	@$(BIN)/flake8 .
 	@$(BIN)/mypy .
+	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/check-jsonschema --builtin-schema vendor.renovate renovate.json

@@ -356,13 +356,3 @@ def test_every_permission_that_the_document_lists_is_used() -> None:
     used = {*re.findall(r'(?:\)|client)\.((?:get|describe|complete|record|put|create)_\w+)\(', source),
             *re.findall(r"paginator\('(\w+)'\)", source)} - {'get_paginator'}
     assert calls == used
-
-
-def test_only_one_module_calls_aws_and_none_knows_the_application_or_the_release() -> None:
-    for path in (ROOT / 'instance').glob('*.py'):
-        tree = ast.parse(path.read_text(encoding='utf-8'))
-        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        imported |= {node.module or '' for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        tops = {name.split('.')[0] for name in imported}
-        assert not tops & {'flask', 'visitors', 'release', 'rehearsal', 'moto', 'sqlalchemy'}, path
-        assert path.name == 'aws.py' or not tops & {'boto3', 'botocore'}, path

@@ -1,6 +1,5 @@
 """The promises that two files make to each other."""
 
-import ast
 from pathlib import Path
 import re
 import shutil
@@ -30,14 +29,6 @@ def test_only_the_settings_read_the_environment(module: object) -> None:
     path = ROOT / str(module)
     reads = 'environ' in re.findall(r'os\.(\w+)', path.read_text(encoding='utf-8'))
     assert not reads or path.name == 'settings.py'
-
-
-@pytest.mark.parametrize('module', MODULES, ids=lambda path: path.stem)
-def test_the_application_knows_nothing_of_the_cloud_and_the_release(module: object) -> None:
-    tree = ast.parse((ROOT / str(module)).read_text(encoding='utf-8'))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or '' for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not {name.split('.')[0] for name in imported} & {'boto3', 'botocore', 'moto', 'release', 'instance'}
 
 
 def test_every_verb_that_a_document_or_the_pipeline_calls_exists() -> None:

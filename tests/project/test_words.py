@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.server import ROOT
+from tests.support.server import ROOT
 from tests.tools.words import check, load_phrases, passages_of, Phrase
 
 PHRASES = load_phrases()

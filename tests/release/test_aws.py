@@ -1,8 +1,6 @@
 """AWS's refusals, silence and our own mistakes, each as one sentence that says what to do."""
 
-import ast
 from datetime import datetime, timezone
-from pathlib import Path
 
 from botocore.exceptions import ClientError, ParamValidationError
 import pytest
@@ -11,9 +9,6 @@ from release.aws import Aws, described, moment_of
 from release.errors import AwsFailed, NotReady
 from tests.support.account import Account, REGION
 from tests.support.postgresql import free_port
-from tests.support.server import ROOT
-
-MODULES = sorted((ROOT / 'release').glob('*.py'))
 
 
 @pytest.fixture
@@ -105,13 +100,3 @@ def test_a_reason_is_kept_for_who_has_an_answer_to_it(settings: pytest.MonkeyPat
 def test_the_moment_of_an_answer_is_that_of_aws(settings: pytest.MonkeyPatch) -> None:
     moment = moment_of(Aws({'AWS_REGION': REGION}).call('sts', 'get_caller_identity'))
     assert abs((datetime.now(timezone.utc) - moment).total_seconds()) < 60
-
-
-@pytest.mark.parametrize('module', MODULES, ids=lambda path: path.stem)
-def test_one_module_knows_how_aws_is_called(module: Path) -> None:
-    tree = ast.parse(module.read_text(encoding='utf-8'))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or '' for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    packages = {name.split('.')[0] for name in imported}
-    assert not packages & {'flask', 'visitors', 'instance', 'rehearsal', 'moto'}
-    assert module.stem == 'aws' or not packages & {'boto3', 'botocore'}
