@@ -1,6 +1,6 @@
 # The machine image in two builds: `base` is the system, its engine and its rules; `app` is one version of the
 # application on it. packer build -only='base.*' packer; packer build -only='app.*' -var=base_ami=ami-1 packer
-# Plain enough for Packer 1.6.6 and for 1.14 and newer: docs/decisions/0012-two-packers.md.
+# Plain enough for Packer 1.6.6 and for 1.14 and newer: docs/decisions/0007-two-packers.md.
 
 # Where it is built.
 

@@ -3,7 +3,7 @@
 The lease of a key is the parameter of the highest number below its path. Only creating a parameter that does not exist
 yet decides anything, because that is the one thing that the Parameter Store does for exactly one of several callers: a
 waiter that finds the owner dead creates the next number. Ages are by AWS's clock, never by that of a machine.
-docs/decisions/0020-lease-in-the-parameter-store.md tells what else was thought of.
+docs/decisions/0009-lease-in-the-parameter-store.md tells what else was thought of.
 """
 
 from collections.abc import Callable, Iterator
