@@ -11,10 +11,13 @@ except ModuleNotFoundError as missing:
     sys.exit(f'{missing.name} is not installed for {sys.executable}: use `make run`, or .venv/bin/python after it')
 
 from visitors import commands, health, logs, responses, schema, views
+from visitors.breaker import Breaker, RETRY_SECONDS
 from visitors.counting import Counter
-from visitors.database import Breaker, db, engine_options, prepare_engine, REQUEST_SECONDS, RETRY_SECONDS
+from visitors.deadline import REQUEST_SECONDS
+from visitors.engines import engine_options, prepare_engine
 from visitors.key import visitor_key
 from visitors.listening import obstacle
+from visitors.models import db
 from visitors.page import Page, Shortcut
 from visitors.prefix import Prefix
 from visitors.settings import exit_if_bad, is_embedded, load_or_exit, Settings

@@ -1,4 +1,4 @@
-"""Alembic runs this file for each of its commands; what they may do is said in visitors/schema/environment.py."""
+"""The file that Alembic runs for each of its commands; visitors/schema/environment.py says what each may do."""
 
 from visitors.schema import environment
 

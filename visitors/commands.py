@@ -15,8 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from visitors.backup import back_up, BackupRefused
 from visitors.counting import CHART_DAYS, forget_batch, may_purge
-from visitors.database import command_engine, describe
+from visitors.database_errors import describe
 from visitors.days import Calendar
+from visitors.engines import command_engine
 from visitors.invariants import differences
 from visitors.key import visitor_key
 from visitors.original import import_original

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Engine, PoolProxiedConnection
 
-from visitors.database import connected, is_stale
+from visitors.deadline import connected
+from visitors.engines import is_stale
 
 
 class _Kept(threading.local):

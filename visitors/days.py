@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import psycopg2
 from sqlalchemy import Connection, Engine
 
-from visitors.database import DatabaseAway
+from visitors.database_errors import DatabaseUnavailable
 from visitors.settings import is_embedded
 
 TABLE = 'calendar'
@@ -24,7 +24,7 @@ def server_today(zone: str) -> str:
     return f"CAST(now() AT TIME ZONE '{zone}' AS date)"
 
 
-class OtherTimeZone(DatabaseAway):
+class OtherTimeZone(DatabaseUnavailable):
     """This database counts in another time zone than TIME_ZONE, or its server does not know that one."""
 
 

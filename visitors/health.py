@@ -10,8 +10,9 @@ from flask import Blueprint, current_app, jsonify, Response
 from sqlalchemy import Engine
 
 from visitors.counting import check_visits
-from visitors.database import bounded, DatabaseAway, kind_and_code, Scope
+from visitors.database_errors import DatabaseUnavailable, kind_and_code, Scope
 from visitors.days import Calendar
+from visitors.deadline import bounded
 from visitors.responses import uncached
 from visitors.schema import CodeRevisions, Fitness
 
@@ -42,11 +43,6 @@ class Readiness:
         self._checked_at = 0.0
         self._checking = threading.Lock()
 
-    @property
-    def code_head(self) -> str:
-        """The newest schema revision that this code knows."""
-        return self._code.head
-
     def verdict(self) -> Verdict:
         """Return the verdict, a second old at most; whoever asks while a check runs shares its result.
 
@@ -61,9 +57,9 @@ class Readiness:
     def _check(self) -> Verdict:
         try:
             fitness, problem = bounded(self._read)
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             # Anybody may ask, so the answer leaves out what names hosts and users; the log has it, once an outage.
-            what = 'refuses what a visit needs' if error.scope is Scope.STATEMENT else 'is away'
+            what = 'refuses what a visit needs' if error.scope is Scope.STATEMENT else 'is unavailable'
             if not self._verdict or self._verdict.ready:
                 logger.error('not ready, the database %s: %s', what, error)
             return Verdict(False, f'the database {what}: {kind_and_code(error.__cause__)}')

@@ -1,10 +1,11 @@
 """The tables as the newest revision leaves them; a test compares them with what the migrations really make."""
 
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     BigInteger, CheckConstraint, Column, Date, Integer, LargeBinary, SmallInteger, String, Table, Text, Uuid,
 )
 
-from visitors.database import db
+db = SQLAlchemy()
 
 # SQLite keeps the hash as 16 bytes and a day as ISO text; both compare in the order that the counting needs.
 HASH = Uuid(as_uuid=False).with_variant(LargeBinary(16), 'sqlite')

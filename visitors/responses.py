@@ -6,7 +6,7 @@ from flask import current_app, Flask, jsonify, render_template, request, Respons
 from werkzeug.exceptions import HTTPException
 
 from visitors.compression import accepts_gzip, gzipped, LEAST_BYTES
-from visitors.database import DatabaseAway
+from visitors.database_errors import DatabaseUnavailable
 from visitors.settings import Settings
 from visitors.version import Version
 
@@ -39,7 +39,7 @@ def init_app(app: Flask) -> None:
     app.after_request(_secure)
     app.after_request(_limit_caching)
     app.register_error_handler(HTTPException, _show_error)
-    app.register_error_handler(DatabaseAway, _show_away)
+    app.register_error_handler(DatabaseUnavailable, _show_away)
 
 
 def context_of(settings: Settings, version: Version) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _show_error(error: HTTPException) -> Response:
     return response
 
 
-def _show_away(_error: DatabaseAway) -> Response:
+def _show_away(_error: DatabaseUnavailable) -> Response:
     response = _explain(503, 'Service Unavailable', AWAY)
     response.headers['Retry-After'] = str(RETRY_AFTER_SECONDS)
     return response

@@ -7,6 +7,7 @@ from flask import Blueprint, current_app, jsonify, render_template, request, Res
 from visitors.badge import parts_of
 from visitors.page import FAILURE
 from visitors.responses import CACHED_A_DAY, CACHED_A_MINUTE, shared, uncached
+from visitors.schema import CodeRevisions
 from visitors.statistics import Statistics
 from visitors.version import Version
 
@@ -83,4 +84,4 @@ def version() -> Response:
     """Tell the version that runs, what it was built from, and the newest schema revision that it knows."""
     known: Version = current_app.extensions['version']
     return uncached(jsonify(version=known.version, commit=known.commit, build_time=known.build_time,
-                            schema=current_app.extensions['readiness'].code_head))
+                            schema=CodeRevisions.load().head))

@@ -111,7 +111,7 @@ def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine
     assert machine.boot['failure']['code'] == 20
     again, repeated = ended(machine)
     assert again == 20
-    assert f'deploy 7/ami-0123456789abcdef0 has failed on {INSTANCE}' in repeated
+    assert f'deploy 7/ami-0123456789abcdef0 failed on {INSTANCE}' in repeated
 
 
 def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, cloud: Cloud,
@@ -120,7 +120,7 @@ def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, c
     execute(postgresql_url, 'CREATE TABLE of_another_application (id integer)')
     code, line = ended(machine)
     assert code == 22
-    assert 'FAILED (22): this image does not fit the schema: there are tables, but nothing says which' in line
+    assert 'FAILED (22): this image does not fit the schema: the database has tables, but no record of' in line
 
 
 def test_a_database_that_is_away_is_told_with_its_own_words() -> None:

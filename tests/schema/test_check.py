@@ -12,8 +12,8 @@ import pytest
 from tests.support.revisions import add_revision, make_release
 from tests.support.server import environment, flask, ROOT
 from visitors.schema import check
-from visitors.schema.environment import config_for
 from visitors.schema.revisions import CodeRevisions, MIGRATIONS
+from visitors.schema.upgrade import config_for
 
 
 def found_in(release: Path) -> str:
@@ -136,5 +136,5 @@ def test_developers_write_revisions_against_a_database_that_is_up(database_url: 
 
 
 def test_an_alembic_command_without_an_application_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match='there is no application whose database it could be'):
+    with pytest.raises(CommandError, match='no application, so no database'):
         command.current(config_for(make_release(tmp_path / 'new', 1)))

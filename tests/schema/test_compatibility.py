@@ -15,9 +15,10 @@ from sqlalchemy.exc import IntegrityError
 
 from visitors import models
 from visitors.schema import bring_up, Exit, Options
-from visitors.schema.environment import config_for, is_compared, RUN, Run
+from visitors.schema.environment import is_compared
 from visitors.schema.revisions import in_order, MIGRATIONS
-from visitors.schema.state import make_tables, STATE_TABLES
+from visitors.schema.tables import make_tables, SCHEMA_TABLES
+from visitors.schema.upgrade import config_for, Upgrade, UPGRADE
 from visitors.settings import Settings
 
 SCRIPTS = in_order(MIGRATIONS)
@@ -84,7 +85,7 @@ def test_down_and_up_again_makes_the_same_schema_in_development(database_url: st
     with connected(database_url) as connection:
         before = described(connection)
         develop(connection, command.downgrade, 'base')
-        assert set(inspect(connection).get_table_names()) == STATE_TABLES
+        assert set(inspect(connection).get_table_names()) == SCHEMA_TABLES
         assert connection.execute(text('SELECT * FROM schema_revision_log')).all() == []
         connection.rollback()
 
@@ -136,16 +137,16 @@ def connected(url: str) -> Iterator[Connection]:
 
 def develop(connection: Connection, go: Callable[[Config, str], None], target: str) -> None:
     """Go to a revision as nobody may in production."""
-    run = Run(connection, 'development', None, may_downgrade=True)
+    upgrade = Upgrade(connection, 'development', None, may_downgrade=True)
     connection.rollback()
-    go(config_for(MIGRATIONS, **{RUN: run}), target)
+    go(config_for(MIGRATIONS, **{UPGRADE: upgrade}), target)
     connection.commit()
 
 
 def described(connection: Connection) -> dict[str, object]:
     """Return what there is in a database: columns, keys, indexes, triggers."""
     found = inspect(connection)
-    names = sorted(set(found.get_table_names()) - STATE_TABLES)
+    names = sorted(set(found.get_table_names()) - SCHEMA_TABLES)
     triggers = ('SELECT tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1'
                 if connection.dialect.name == 'postgresql'
                 else "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY 1")

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 from sqlalchemy import exc
 
-from visitors.schema.decision import Code, decide, Found, State
+from visitors.schema.decision import Code, decide, Record, State
 from visitors.schema.errors import Kind, kind_of, UnsafeConnection
 
 CODE = Code('r3', frozenset({'r1', 'r2', 'r3'}))
@@ -33,7 +33,7 @@ REVISIONS = st.sampled_from([f'r{number}' for number in range(1, 7)])
 ])
 def test_the_first_row_that_matches_decides(
         heads: set[str], log: dict[str, bool], has_tables: bool, state: State) -> None:
-    assert decide(CODE, Found(frozenset(heads), log, has_tables)) is state
+    assert decide(CODE, Record(frozenset(heads), log, has_tables)) is state
 
 
 @pytest.mark.parametrize(('state', 'fits', 'refuses'), [
@@ -57,7 +57,7 @@ def test_in_one_line_of_revisions_only_the_places_of_code_database_and_floor_cou
     log = {f'r{number}': number < floor for number in range(1, database + 1)}
     heads = frozenset({f'r{database}'} if database else ())
 
-    state = decide(Code(f'r{code}', known), Found(heads, log, database > 0))
+    state = decide(Code(f'r{code}', known), Record(heads, log, database > 0))
 
     if database == code:
         assert state is State.READY
@@ -73,7 +73,7 @@ def test_migrating_is_only_ever_asked_for_where_every_revision_is_known(
         heads: frozenset[str], log: dict[str, bool], has_tables: bool, known: frozenset[str]) -> None:
     code = Code('r3', known | {'r3'})
 
-    state = decide(code, Found(heads, log, has_tables))
+    state = decide(code, Record(heads, log, has_tables))
 
     assert not (state.fits and state.refuses)
     if state is State.BEHIND:

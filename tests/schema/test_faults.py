@@ -24,8 +24,8 @@ from tests.support.revisions import (
     verdict,
 )
 from tests.support.server import environment, flask, ROOT
-from visitors.schema.environment import config_for, RUN, Run
 from visitors.schema.errors import SchemaError
+from visitors.schema.upgrade import config_for, Upgrade, UPGRADE
 
 IDLE = once("op.execute('SELECT 1')\ntime.sleep(250)")
 WAIT = 'SELECT extract(epoch FROM clock_timestamp() - statement_timestamp()) FROM (SELECT count(*) FROM r1) AS counted'
@@ -341,7 +341,7 @@ def test_a_revision_on_another_session_than_the_locks_is_rolled_back(
     boot = instances.boot(postgresql_url, release)
 
     assert boot.ended() == 20, boot.text
-    assert 'the session has changed from' in boot.text
+    assert 'the session changed from' in boot.text
     assert head(postgresql_url) == 'r1'
     assert 'r2' not in tables(postgresql_url)
     assert value(postgresql_url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'elsewhere'") == 0
@@ -352,7 +352,7 @@ def test_alembic_without_the_leader_changes_nothing_and_names_the_command(
         postgresql_url: str, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 2)
     program = ('import sys; from pathlib import Path; from alembic import command; '
-               'from visitors.schema.environment import config_for; '
+               'from visitors.schema.upgrade import config_for; '
                "command.upgrade(config_for(Path(sys.argv[1])), 'head')")
 
     bare = subprocess.run([sys.executable, '-c', program, str(release)], env=environment(postgresql_url), cwd=ROOT,
@@ -384,7 +384,7 @@ def test_an_upgrade_within_an_open_transaction_is_refused_and_not_silently_undon
         assert connection.in_transaction()
 
         with pytest.raises(CommandError, match='use `flask schema ready`'):
-            command.upgrade(config_for(release, **{RUN: Run(connection, 'deploy-1', backend)}), 'head')
+            command.upgrade(config_for(release, **{UPGRADE: Upgrade(connection, 'deploy-1', backend)}), 'head')
 
     assert tables(postgresql_url) == set()
 
@@ -444,8 +444,8 @@ def test_not_even_the_leader_goes_back(
         backend = connection.scalar(text('SELECT pg_backend_pid()'))
         connection.commit()
 
-        with pytest.raises(SchemaError, match='never taken back'):
-            go_back(config_for(release, **{RUN: Run(connection, 'deploy-1', backend)}), 'r1')
+        with pytest.raises(SchemaError, match='never downgraded'):
+            go_back(config_for(release, **{UPGRADE: Upgrade(connection, 'deploy-1', backend)}), 'r1')
 
     assert head(postgresql_url) == 'r2'
     assert 'r2' in tables(postgresql_url)

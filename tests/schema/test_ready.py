@@ -154,7 +154,7 @@ def test_an_index_is_built_on_a_large_table_while_seven_instances_wait(
 @pytest.mark.parametrize(('newest', 'prefix', 'code', 'says'), [
     (3, 'r', 0, 'which can live with it'),
     (5, 'r', 0, 'the schema is the one of this code'),
-    (2, 'x', 22, 'this code knows nothing of'),
+    (2, 'x', 22, 'unknown to this code'),
 ])
 def test_on_a_newer_schema_the_old_image_serves_and_a_foreign_one_is_refused(
         instances: Fleet, postgresql_url: str, tmp_path: Path, newest: int, prefix: str, code: int, says: str) -> None:
@@ -273,7 +273,7 @@ def test_tables_without_a_version_are_refused_and_left_alone(
     boot = instances.boot(postgresql_url, make_release(tmp_path / 'new', 2))
 
     assert boot.ended() == 22, boot.text
-    assert 'nothing says which revision they are at' in boot.text
+    assert 'no record of their revision' in boot.text
     assert tables(postgresql_url) == {'somebodys'}
 
 

@@ -19,9 +19,9 @@ from tests.support.postgresql import execute, PostgresServer, rows, value
 from tests.support.revisions import add_revision, Fleet, fleet, head, make_release, verdict
 from tests.support.server import flask, ROOT
 from visitors.schema import Fitness, State
-from visitors.schema.connection import Sessions
 from visitors.schema.lock import KEY
 from visitors.schema.revisions import CodeRevisions
+from visitors.schema.sessions import Sessions
 from visitors.settings import Settings
 
 PASSWORD = 'a:secret/of%the$application'  # pragma: allowlist secret
@@ -261,7 +261,7 @@ def test_a_session_that_broke_is_not_replaced_by_one_without_the_lock(postgresql
             connection.execute(text('SELECT pg_terminate_backend(pg_backend_pid())'))
         connection.rollback()
 
-        with pytest.raises(OperationalError, match='the session with the lock is gone'):
+        with pytest.raises(OperationalError, match='lost the session that holds the lock'):
             connection.execute(text('SELECT 1'))
 
 

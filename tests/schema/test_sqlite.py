@@ -86,7 +86,7 @@ def test_a_failing_revision_leaves_the_file_as_it_was_but_for_the_verdict(
     assert not {'r2', 'r3'} & tables(file)
     late = instances.boot(url(file), broken)
     assert late.ended() == 20
-    assert 'deploy deploy-1 has failed: RuntimeError: the disk of r3 is full' in late.text
+    assert 'deploy deploy-1 failed before: RuntimeError: the disk of r3 is full' in late.text
     assert not late.has_led
 
 
@@ -143,7 +143,7 @@ def test_reading_commands_of_alembic_make_no_file(file: Path, name: str) -> None
     done = flask(url(file), 'db', name)
 
     assert done.returncode == 1
-    assert 'is not there yet: use `flask schema ready`' in done.stderr
+    assert 'does not exist yet: use `flask schema ready`' in done.stderr
     assert not file.exists()
 
 

@@ -19,7 +19,7 @@ from app import create_app
 from tests.support.server import bring_up, BROWSER, environment, ROOT, Server, today
 from tests.tools.packages import program
 from visitors.counting import Counter
-from visitors.database import db
+from visitors.models import db
 from visitors.settings import Settings
 
 PICTURES = {'light': ROOT / 'docs' / 'screenshot.png', 'dark': ROOT / 'docs' / 'screenshot-dark.png'}

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.support.postgresql import execute, PostgresServer, rows
 from tests.support.server import bring_up, environment
 from visitors.counting import add_visits, Counter, forget_batch, history_of, may_purge, Moment, statistics_of, Visit
-from visitors.database import command_engine, engine_options, prepare_engine
+from visitors.engines import command_engine, engine_options, prepare_engine
 from visitors.invariants import differences
 from visitors.settings import Settings
 from visitors.statistics import Day, Statistics, Week

@@ -152,12 +152,12 @@ def test_readiness_says_why_and_liveness_does_not_care(database: PostgresServer)
         for _ in range(2):
             answer = server.get('/readyz')
             assert answer.status_code == 503
-            why = 'the database is away: OperationalError'
+            why = 'the database is unavailable: OperationalError'
             assert answer.json() == {'ready': False, 'reason': why, 'schema': None}
             time.sleep(1.1)
         assert server.get('/livez').status_code == 200
         messages = [str(line['message']) for line in json_lines(server.stderr())]
-    assert sum(message.startswith('not ready, the database is away: Op') for message in messages) == 1
+    assert sum(message.startswith('not ready, the database is unavailable: Op') for message in messages) == 1
 
 
 def test_many_health_checkers_at_once_are_one_check_for_the_database(postgresql: PostgresServer) -> None:
@@ -182,8 +182,8 @@ def test_an_outage_is_logged_once_and_its_end_too(database: PostgresServer) -> N
         database.start()
         wait_until_served(server)
         messages = [str(line['message']) for line in json_lines(server.stderr())]
-    assert sum('the database is away' in message for message in messages) == 1
-    assert sum('the database is back' in message for message in messages) == 1
+    assert sum('the database is unavailable' in message for message in messages) == 1
+    assert sum('the database is available again' in message for message in messages) == 1
 
 
 def test_a_database_without_the_schema_is_not_ready_and_the_page_is_a_503(postgresql_url: str) -> None:
@@ -213,7 +213,7 @@ def test_the_password_file_is_read_at_each_new_connection(database: PostgresServ
         execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
         time.sleep(1.1)
         # Whom the database refuses is told by the log alone.
-        assert server.get('/readyz').json()['reason'] == 'the database is away: OperationalError'
+        assert server.get('/readyz').json()['reason'] == 'the database is unavailable: OperationalError'
         assert any('password authentication failed for user "app"' in str(line['message'])
                    for line in json_lines(server.stderr()))
         file.unlink()
@@ -264,7 +264,7 @@ def test_a_resolver_that_never_answers_holds_up_neither_visitors_nor_liveness(tm
         assert server.get('/livez').status_code == 200
         paths = ['/', '/readyz', '/livez'] * 3
         assert list(pool.map(lambda path: status_in_time(server, path), paths)) == [503, 503, 200] * 3
-        assert server.get('/readyz').json()['reason'] == 'the database is away: OperationalError'
+        assert server.get('/readyz').json()['reason'] == 'the database is unavailable: OperationalError'
         for _ in range(3):
             assert (status_in_time(server), status_in_time(server, '/livez')) == (503, 200)
         assert 'the resolver did not answer in time for the host database.example' in server.stderr()
@@ -300,8 +300,8 @@ def test_one_visitors_locked_row_costs_no_other_visitor_an_answer(database: Post
         assert refused.result() == [503, 503]
         assert len(answers) > 8
         assert set(answers) == {200}
-        assert 'the database is away' not in server.stderr()
-        assert 'refused by the database, the last one by QueryCanceled 57014' in server.stderr()
+        assert 'the database is unavailable' not in server.stderr()
+        assert 'requests, the last one with QueryCanceled 57014' in server.stderr()
 
 
 def test_who_finds_no_free_connection_does_not_close_those_of_others(database: PostgresServer) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.support.server import flask, KEY
-from visitors import libpq
-from visitors.database import engine_options
+from visitors import libpq, postgresql
+from visitors.engines import engine_options
 from visitors.errors import SettingsError
-from visitors.schema.connection import CLIENT_SETTINGS, startup_options
+from visitors.schema.sessions import startup_options
 from visitors.settings import NAMES, Settings
 
 URL = 'postgresql://app:hunter2@db.example:5432/visitors'  # pragma: allowlist secret
@@ -254,7 +254,7 @@ def test_what_the_application_sets_itself_is_what_a_url_may_not_set(tmp_path: Pa
     ours = {*startup_options(60), *re.findall('-c ([a-z_]+)=', arguments['options'])}
     assert 'statement_timeout' in ours, 'this test looks in the wrong place'
     assert ours <= libpq.OWN_OPTIONS
-    assert {*arguments, *CLIENT_SETTINGS} - {'options'} <= libpq.OWN_PARAMETERS
+    assert {*arguments, *postgresql.LIMITS} - {'options'} <= libpq.OWN_PARAMETERS
 
 
 @pytest.mark.parametrize(('content', 'says'), [

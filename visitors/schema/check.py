@@ -14,9 +14,9 @@ from alembic import command
 from alembic.script import Script
 from alembic.script.revision import RevisionError
 
-from visitors.schema.environment import config_for, DIALECT
 from visitors.schema.errors import NotOneHead
 from visitors.schema.revisions import CodeRevisions, in_order
+from visitors.schema.upgrade import config_for, DIALECT
 
 # What squawk says where older code can no longer run on the schema: such a revision names its floor.
 CONTRACTS = frozenset({'ban-drop-column', 'ban-drop-table', 'ban-drop-database', 'changing-column-type',

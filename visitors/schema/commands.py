@@ -11,10 +11,10 @@ from flask.cli import with_appcontext
 from flask_migrate.cli import db as migration_commands
 from sqlalchemy.exc import DBAPIError
 
-from visitors.schema.boot import bring_up, tell_on_stderr
+from visitors.schema.admission import bring_up, log_to_stderr
 from visitors.schema.check import findings
+from visitors.schema.deploy import Options
 from visitors.schema.errors import explain, SchemaError
-from visitors.schema.options import Options
 from visitors.schema.revisions import MIGRATIONS
 from visitors.schema.status import read_status, Status
 
@@ -60,7 +60,7 @@ def ready(directory: Path, timeout: float, poll: float, one_transaction: bool, i
     migrating does not help; 23 when the database counts in another time zone than TIME_ZONE; 24 when a pooler is in
     between.
     """
-    tell_on_stderr()
+    log_to_stderr()
     options = Options(timeout, poll, directory, one_transaction, idle_limit)
     sys.exit(bring_up(current_app.config['SETTINGS'], options))
 

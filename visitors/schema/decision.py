@@ -1,4 +1,4 @@
-"""Does this schema fit this code? The one place that compares them; it reads nothing and changes nothing."""
+"""Whether a schema fits this code: the only place that compares them. It reads nothing and changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from enum import Enum
 
 
 class State(Enum):
-    """How a database's schema and this code stand to each other."""
+    """The relation of a database's schema to this code."""
 
     READY = 'the schema is the one of this code'
-    UNVERSIONED = 'there are tables, but nothing says which revision they are at'
+    UNVERSIONED = 'the database has tables, but no record of their revision'
     BEHIND = 'the schema is older than this code'
     NEWER_OK = 'the schema is newer than this code, which can live with it'
     RETIRED = 'the schema is newer than this code, which can no longer live with it'
-    FOREIGN = 'the schema is at a revision that this code knows nothing of'
+    FOREIGN = 'the schema is at a revision that is unknown to this code'
 
     @property
     def fits(self) -> bool:
@@ -22,38 +22,38 @@ class State(Enum):
 
     @property
     def refuses(self) -> bool:
-        """Whether neither waiting nor migrating makes it fit."""
+        """Whether neither waiting nor migrating makes the schema fit."""
         return self in (State.UNVERSIONED, State.RETIRED, State.FOREIGN)
 
 
 @dataclass(frozen=True)
 class Code:
-    """What a release knows: its newest revision, and all that lead there."""
+    """The revisions of a release: its newest one, and all that lead to it."""
 
     head: str
-    known: frozenset[str]
+    revisions: frozenset[str]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a database says: where it stands, each revision it ever had (and if it is retired), if it holds tables."""
+class Record:
+    """A database's record of its schema: its revision, each revision it ever had (and if retired), if it has tables."""
 
     heads: frozenset[str] = frozenset()
     log: Mapping[str, bool] = field(default_factory=dict)
     has_tables: bool = False
 
 
-def decide(code: Code, found: Found) -> State:
-    """Return how a database's schema and a release stand to each other.
+def decide(code: Code, record: Record) -> State:
+    """Return the relation of a database's schema to a release.
 
-    Equal heads alone would not do: with each migration every instance of the running release would turn unfit.
+    To compare heads alone is wrong, because each migration would make every instance of the running release unfit.
     """
-    if found.heads == {code.head}:
+    if record.heads == {code.head}:
         return State.READY
-    if not found.heads:
-        return State.UNVERSIONED if found.has_tables else State.BEHIND
-    if found.heads <= code.known:
+    if not record.heads:
+        return State.UNVERSIONED if record.has_tables else State.BEHIND
+    if record.heads <= code.revisions:
         return State.BEHIND
-    if code.head not in found.log:
+    if code.head not in record.log:
         return State.FOREIGN
-    return State.RETIRED if found.log[code.head] else State.NEWER_OK
+    return State.RETIRED if record.log[code.head] else State.NEWER_OK

@@ -1,4 +1,4 @@
-"""The schema of an embedded SQLite database: its write lock is the leader lock, its transaction the whole upgrade."""
+"""The schema of an embedded SQLite database: its write lock is the leader lock, and one transaction the upgrade."""
 
 import logging
 from pathlib import Path
@@ -8,21 +8,22 @@ from sqlalchemy import Connection, create_engine, Engine, event, NullPool, URL
 from sqlalchemy.exc import OperationalError
 
 from visitors.counting import check_visits
-from visitors.database import describe
-from visitors.schema import environment, state
-from visitors.schema.decision import decide, Found, State
+from visitors.database_errors import describe
+from visitors.schema import tables
+from visitors.schema.decision import decide, Record
+from visitors.schema.deploy import begin, Deploy, end, refuse
 from visitors.schema.errors import Exit
-from visitors.schema.leader import begin, Deploy, end, refuse
 from visitors.schema.revisions import ancestors, MIGRATIONS
+from visitors.schema.upgrade import apply, Upgrade
 
 logger = logging.getLogger(__name__)
 
 
 def bring_up(deploy: Deploy) -> Exit:
-    """Bring an embedded database's schema up, or wait for the process that does, and return how it ended."""
+    """Bring an embedded database's schema up, or wait for the process that does, and return the outcome."""
     try:
         outcome = _bring_up(deploy)
-        # Of other revisions than the code's own the tables are not known.
+        # Other revisions than this code's own make unknown tables.
         if outcome is Exit.FITS and deploy.options.directory == MIGRATIONS:
             _check(deploy)
         return outcome
@@ -34,72 +35,71 @@ def bring_up(deploy: Deploy) -> Exit:
 
 
 def read_only(url: URL, seconds: float) -> Engine:
-    """Return an engine whose transactions read one moment of a database and lock nobody out."""
+    """Return an engine whose transactions read one moment of a database and lock no writer out."""
     return _engine(url, seconds, 'BEGIN')
 
 
 def _bring_up(deploy: Deploy) -> Exit:
-    answer, found = _look(deploy)
-    if answer.fits:
-        logger.info('%s: %s', answer.value, deploy.revisions.head)
+    state = decide(deploy.revisions.code, _read_record(deploy))
+    if state.fits:
+        logger.info('%s: %s', state.value, deploy.revisions.head)
         return Exit.FITS
     return _lead(deploy)
 
 
 def _check(deploy: Deploy) -> None:
-    """Do what a visit does; raise the error that a visit would meet."""
+    """Run the statements of a visit; raise the error that a visit would meet."""
     engine = _engine(deploy.settings.database_url, deploy.options.timeout, 'BEGIN IMMEDIATE')
     with engine.connect() as connection:
         check_visits(connection)
 
 
-def _look(deploy: Deploy) -> tuple[State, Found]:
+def _read_record(deploy: Deploy) -> Record:
     url = deploy.settings.migration_database_url
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     with read_only(url, deploy.options.timeout).connect() as connection:
-        found = state.read_found(connection)
-    return decide(deploy.revisions.code, found), found
+        return tables.read_record(connection)
 
 
 def _lead(deploy: Deploy) -> Exit:
     engine = _engine(deploy.settings.migration_database_url, deploy.options.timeout, 'BEGIN IMMEDIATE')
     with engine.connect() as connection:
-        # Others wait here, and then find that there is nothing left to do.
+        # Other processes wait here; later they see that the schema fits.
         connection.begin()
-        found = state.read_found(connection)
-        answer = decide(deploy.revisions.code, found)
-        if answer.refuses:
-            return refuse(answer, found, deploy.revisions.head)
-        return Exit.FITS if answer.fits else _attempt(connection, deploy, found)
+        record = tables.read_record(connection)
+        state = decide(deploy.revisions.code, record)
+        if state.refuses:
+            return refuse(state, record, deploy.revisions.head)
+        return Exit.FITS if state.fits else _attempt(connection, deploy, record)
 
 
-def _attempt(connection: Connection, deploy: Deploy, found: Found) -> Exit:
-    state.make_tables(connection)
-    before = state.read_attempt(connection, deploy.name)
-    if before and before.status == state.FAILED:
-        logger.error('deploy %s has failed: %s', deploy.name, before.error)
+def _attempt(connection: Connection, deploy: Deploy, record: Record) -> Exit:
+    tables.make_tables(connection)
+    previous = tables.read_attempt(connection, deploy.name)
+    if previous and previous.status == tables.FAILED:
+        logger.error('deploy %s failed before: %s', deploy.name, previous.error)
         return Exit.FAILED
 
-    attempt = begin(deploy, found, before)
-    error = _upgrade(connection, deploy, found)
+    attempt = begin(deploy, record, previous)
+    error = _upgrade(connection, deploy, record)
     if error:
-        # Nothing of it is left; what failed is written down by itself.
+        # The rollback leaves nothing of the upgrade; a transaction of its own records the failure.
         connection.rollback()
         connection.begin()
-        state.make_tables(connection)
-    state.write_attempt(connection, end(attempt, error))
+        tables.make_tables(connection)
+    tables.write_attempt(connection, end(attempt, error))
     connection.commit()
     if error:
         return Exit.FAILED
-    logger.info('deploy %s has brought the schema to %s', deploy.name, deploy.revisions.head)
+    logger.info('deploy %s brought the schema to %s', deploy.name, deploy.revisions.head)
     return Exit.FITS
 
 
-def _upgrade(connection: Connection, deploy: Deploy, found: Found) -> str | None:
+def _upgrade(connection: Connection, deploy: Deploy, record: Record) -> str | None:
     directory = deploy.options.directory
-    state.seed_log(connection, ancestors(directory, found.heads))
+    tables.seed_log(connection, ancestors(directory, record.heads))
     try:
-        environment.upgrade(environment.Run(connection, deploy.name, None, True), directory)
+        apply(Upgrade(connection, deploy.name, backend=None, in_one_transaction=True), directory)
     except Exception as error:
         logger.exception('the migration failed: %s', describe(error))
         return describe(error)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import exc
 
-from visitors.database import describe, PoolerBetween
+from visitors.database_errors import describe, PoolerBetween
 
 # How the server or a pooler between says that it does not pass a connection's settings on.
 POOLER_WORDS = ('unsupported startup parameter', 'command-line options')

@@ -1,20 +1,20 @@
-"""The leader: looks again under the lock, migrates on the connection that holds it, and writes down how it went."""
+"""The leader: it reads the schema again under the lock, migrates on the connection that holds it, and records how."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 import logging
 import random
 import time
 
 from sqlalchemy import Connection, func, select
 
-from visitors.database import describe
-from visitors.schema import environment, roles, state
-from visitors.schema.decision import decide, Found, State
+from visitors.database_errors import describe
+from visitors.schema import roles, tables
+from visitors.schema.decision import decide, Record
+from visitors.schema.deploy import begin, Deploy, end, refuse
 from visitors.schema.errors import Exit, Kind, kind_of
-from visitors.schema.options import Options
-from visitors.schema.revisions import ancestors, CodeRevisions
-from visitors.settings import Settings
+from visitors.schema.revisions import ancestors
+from visitors.schema.tables import Attempt
+from visitors.schema.upgrade import apply, Upgrade
 
 ATTEMPTS = 3
 EXHAUSTED = 'attempts exhausted'
@@ -23,29 +23,21 @@ LONGEST_PAUSE = 30.0
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Deploy:
-    """What is brought up: by which deploy, to which revisions, how, and for whom."""
-
-    name: str
-    revisions: CodeRevisions
-    settings: Settings
-    options: Options
-
-
 class LeaderLost(Exception):
-    """The leader's connection is gone, and the lock with it; what it did last may have been committed or not."""
+    """The loss of the leader's connection, and of the lock with it; its last statement may be committed or not."""
 
 
 class Leader:
+    """The leader of a deploy, on the connection that holds the leader lock."""
+
     def __init__(self, connection: Connection, deploy: Deploy) -> None:
-        """Lead a deploy on the connection that holds the leader lock."""
+        """Keep the connection that holds the lock."""
         self._connection = connection
         self._deploy = deploy
         self._code = deploy.revisions.code
 
     def lead(self) -> Exit:
-        """Bring the schema up and return how that ended; raise LeaderLost when the connection is gone."""
+        """Bring the schema up and return the outcome; raise LeaderLost when the connection is lost."""
         try:
             return self._lead()
         except Exception as error:
@@ -54,35 +46,35 @@ class Leader:
             raise
 
     def _lead(self) -> Exit:
-        found = state.read_found(self._connection)
-        answer = decide(self._code, found)
-        if answer.refuses:
-            return refuse(answer, found, self._code.head)
+        record = tables.read_record(self._connection)
+        state = decide(self._code, record)
+        if state.refuses:
+            return refuse(state, record, self._code.head)
 
-        if answer.fits:
+        if state.fits:
             self._ensure_role()
             return Exit.FITS
 
-        state.make_tables(self._connection)
-        return self._attempt(found)
+        tables.make_tables(self._connection)
+        return self._attempt(record)
 
-    def _attempt(self, found: Found) -> Exit:
-        before = state.read_attempt(self._connection, self._deploy.name)
-        if before and before.status == state.FAILED:
-            logger.error('this deploy has failed already: %s', before.error)
+    def _attempt(self, record: Record) -> Exit:
+        previous = tables.read_attempt(self._connection, self._deploy.name)
+        if previous and previous.status == tables.FAILED:
+            logger.error('this deploy failed before: %s', previous.error)
             return Exit.FAILED
 
-        attempt = begin(self._deploy, found, before)
+        attempt = begin(self._deploy, record, previous)
         if attempt.attempt > ATTEMPTS:
             return self._finish(replace(attempt, attempt=ATTEMPTS), EXHAUSTED)
 
-        state.write_attempt(self._connection, attempt)
-        state.seed_log(self._connection, ancestors(self._deploy.options.directory, found.heads))
+        tables.write_attempt(self._connection, attempt)
+        tables.seed_log(self._connection, ancestors(self._deploy.options.directory, record.heads))
         error = self._upgrade()
         return self._finish(attempt, error)
 
     def _upgrade(self) -> str | None:
-        """Apply the missing revisions and return nothing, or what went wrong for good."""
+        """Apply the missing revisions; return None, or the final error."""
         for number in range(LOCK_TRIES):
             try:
                 self._upgrade_once()
@@ -102,29 +94,28 @@ class Leader:
         connection = self._connection
         self._ensure_role()
         backend = connection.scalar(select(func.pg_backend_pid()))
-        # The statement has opened a transaction, as far as SQLAlchemy and Alembic know; there must be none.
+        # SQLAlchemy and Alembic take that statement for the begin of a transaction, and none may be open here.
         connection.commit()
         connection.execution_options(isolation_level='READ COMMITTED')
         in_one = self._deploy.options.one_transaction
         if in_one:
             connection.begin()
-        environment.upgrade(environment.Run(connection, self._deploy.name, backend, in_one, self._grant),
-                            self._deploy.options.directory)
+        apply(Upgrade(connection, self._deploy.name, backend, in_one, self._grant), self._deploy.options.directory)
         connection.commit()
 
-    def _finish(self, attempt: state.Attempt, error: str | None) -> Exit:
+    def _finish(self, attempt: Attempt, error: str | None) -> Exit:
         connection = self._connection
         connection.rollback()
         connection.execution_options(isolation_level='AUTOCOMMIT')
-        state.write_attempt(connection, end(attempt, error))
+        tables.write_attempt(connection, end(attempt, error))
         if error:
             logger.error('deploy %s failed: %s', attempt.deploy_id, error)
             return Exit.FAILED
 
-        logger.info('deploy %s has brought the schema to %s', attempt.deploy_id, attempt.target)
-        found = state.read_found(connection)
-        answer = decide(self._code, found)
-        return Exit.FITS if answer.fits else refuse(answer, found, self._code.head)
+        logger.info('deploy %s brought the schema to %s', attempt.deploy_id, attempt.target)
+        record = tables.read_record(connection)
+        state = decide(self._code, record)
+        return Exit.FITS if state.fits else refuse(state, record, self._code.head)
 
     def _ensure_role(self) -> None:
         if roles.are_apart(self._deploy.settings):
@@ -135,35 +126,12 @@ class Leader:
             roles.grant(connection, self._deploy.settings)
 
     def _is_lost(self, error: Exception) -> bool:
-        # An error that arises while another one is cleaned up hides that one, so the connection is asked as well.
+        # The connection is asked too, because an error during the clean-up after another one hides that one.
         return self._connection.invalidated or kind_of(error) is Kind.LOST
 
 
-def begin(deploy: Deploy, found: Found, before: state.Attempt | None) -> state.Attempt:
-    """Return the attempt that follows what a deploy has written before."""
-    number = before.attempt + 1 if before and before.status == state.RUNNING else 1
-    stands = ','.join(sorted(found.heads))
-    logger.info('leading: attempt %d of deploy %s, from %s to %s', number, deploy.name, stands or 'nothing',
-                deploy.revisions.head)
-    return state.Attempt(deploy.name, deploy.revisions.head, stands, state.RUNNING, number,
-                         deploy.settings.instance_id, datetime.now(timezone.utc))
-
-
-def end(attempt: state.Attempt, error: str | None) -> state.Attempt:
-    """Return an attempt with its verdict."""
-    status = state.FAILED if error else state.SUCCEEDED
-    return replace(attempt, status=status, finished_at=datetime.now(timezone.utc),
-                   error=error and error[:state.ERROR_LENGTH])
-
-
-def refuse(answer: State, found: Found, head: str) -> Exit:
-    """Tell why this code cannot run on this schema, and return the exit code that says so."""
-    logger.error('%s: database at %s, code at %s', answer.value, ', '.join(sorted(found.heads)) or 'nothing', head)
-    return Exit.DOES_NOT_FIT
-
-
 def pause_after(number: int, error: Exception) -> None:
-    """Let others finish with what is locked; the leader lock stays held meanwhile."""
+    """Pause while others finish with a locked table; the leader keeps the leader lock."""
     seconds = min(LONGEST_PAUSE, 2.0 ** number) * random.uniform(0.5, 1)
     logger.warning('%s; try %d of %d follows in %.1f s', describe(error), number + 2, LOCK_TRIES, seconds)
     time.sleep(seconds)

@@ -3,8 +3,8 @@
 from alembic import op
 from sqlalchemy import text
 
-from visitors.schema.environment import RUN
 from visitors.schema.errors import SchemaError
+from visitors.schema.upgrade import UPGRADE
 
 IS_VALID = text('SELECT (SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(quote_ident(:name)))')
 # Building waits for all transactions that were open before. With the limits of every other statement it would be
@@ -23,8 +23,8 @@ def create_index(name: str, table: str, columns: list[str], unique: bool = False
         op.create_index(name, table, columns, unique=unique)
         return
 
-    run = context.config.attributes.get(RUN) if context.config else None
-    if run and run.in_one_transaction:
+    upgrade = context.config.attributes.get(UPGRADE) if context.config else None
+    if upgrade and upgrade.in_one_transaction:
         raise SchemaError(f'the index {name} cannot be made within one transaction for all revisions')
     with context.autocommit_block():
         _create_patiently(name, table, columns, unique)

@@ -1,4 +1,4 @@
-"""The revisions that this code brings along, read from their files without running env.py."""
+"""The revisions of this code, read from their files without running env.py."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,7 @@ class CodeRevisions:
     """The revisions of this code: all of them, and the newest, of which a release has exactly one."""
 
     heads: tuple[str, ...]
-    known: frozenset[str]
+    revisions: frozenset[str]
     directory: Path
 
     @classmethod
@@ -28,7 +28,7 @@ class CodeRevisions:
 
     @property
     def head(self) -> str:
-        """The newest revision; raises NotOneHead where there are several or none."""
+        """The newest revision; raises NotOneHead if there are several or none."""
         if len(self.heads) != 1:
             raise NotOneHead(f'{self.directory} has {len(self.heads)} heads ({", ".join(self.heads) or "none"}); '
                              'a release needs one: merge them with `flask db merge heads`')
@@ -36,8 +36,8 @@ class CodeRevisions:
 
     @property
     def code(self) -> Code:
-        """The part of it that the decision needs; raises NotOneHead."""
-        return Code(self.head, self.known)
+        """The revisions as the decision takes them; raises NotOneHead."""
+        return Code(self.head, self.revisions)
 
 
 def in_order(directory: Path) -> list[Script]:
@@ -55,5 +55,5 @@ def ancestors(directory: Path, heads: frozenset[str]) -> list[str]:
 @cache
 def _load(directory: Path) -> CodeRevisions:
     scripts = ScriptDirectory(str(directory))
-    known = frozenset(script.revision for script in scripts.walk_revisions())
-    return CodeRevisions(tuple(sorted(scripts.get_heads())), known, directory)
+    revisions = frozenset(script.revision for script in scripts.walk_revisions())
+    return CodeRevisions(tuple(sorted(scripts.get_heads())), revisions, directory)

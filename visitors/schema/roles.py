@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from visitors import models, passwordfile
-from visitors.database import describe
-from visitors.schema import state
+from visitors.database_errors import describe
+from visitors.schema import tables
 from visitors.schema.errors import Kind, kind_of, SchemaError
 from visitors.settings import is_embedded, Settings
 
@@ -21,7 +21,7 @@ EXISTS = text('SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)')
 BELONGS = text('SELECT EXISTS (SELECT FROM pg_auth_members WHERE roleid = to_regrole(quote_ident(:login_group)) '
                'AND member = to_regrole(quote_ident(:role)))')
 CHANGE, READ = ('SELECT', 'INSERT', 'UPDATE', 'DELETE'), ('SELECT',)
-OWN_TABLES = {**dict.fromkeys(models.visitors.metadata.tables, CHANGE), **dict.fromkeys(state.STATE_TABLES, READ)}
+OWN_TABLES = {**dict.fromkeys(models.visitors.metadata.tables, CHANGE), **dict.fromkeys(tables.SCHEMA_TABLES, READ)}
 LACKING = text("""
 SELECT privilege FROM unnest(string_to_array(:privileges, ' ')) AS privilege
 WHERE NOT has_table_privilege(:role, quote_ident(:table), privilege)
@@ -101,7 +101,7 @@ def _missing_grants(connection: Connection, settings: Settings) -> Iterator[tupl
     role = {'role': settings.database_url.username}
     if not connection.scalar(MAY_LOOK, role):
         yield 'USAGE', 'SCHEMA', str(connection.scalar(text('SELECT current_schema()')))
-    for table in sorted(OWN_TABLES.keys() & state.table_names(connection)):
+    for table in sorted(OWN_TABLES.keys() & tables.table_names(connection)):
         given = {**role, 'table': table}
         lacking = list(connection.scalars(LACKING, {**given, 'privileges': ' '.join(OWN_TABLES[table])}))
         if lacking:

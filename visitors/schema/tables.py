@@ -1,4 +1,4 @@
-"""What the database remembers of its schema: where it stands, every revision it had, and how each deploy went."""
+"""The tables in which a database records its schema: its revision, every revision it had, and each deploy's outcome."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint, select, String, Table, Text, text, true, union_all, update,
 )
 
-from visitors.schema.decision import Found
+from visitors.schema.decision import Record
 from visitors.schema.errors import SchemaError
 
 RUNNING, SUCCEEDED, FAILED = 'running', 'succeeded', 'failed'
@@ -35,7 +35,7 @@ log = Table(
     Column('deploy_id', Text),
 )
 
-# How each deploy went. A row that says `running` while nobody holds the leader lock means that the leader died.
+# The outcome of each deploy. A row that is `running` while no session holds the leader lock means that the leader died.
 attempts = Table(
     'migration_attempt', metadata,
     Column('deploy_id', Text, primary_key=True),
@@ -49,7 +49,7 @@ attempts = Table(
     Column('error', Text),
 )
 
-STATE_TABLES = frozenset(metadata.tables)
+SCHEMA_TABLES = frozenset(metadata.tables)
 TABLES = {
     'postgresql': text('SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()'),
     'sqlite': text("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"),
@@ -58,7 +58,7 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one deploy's migration went, or goes."""
+    """One deploy's migration: its target, its leader and its outcome."""
 
     deploy_id: str
     target: str
@@ -72,62 +72,63 @@ class Attempt:
 
 
 def table_names(connection: Connection) -> frozenset[str]:
-    """Return the names of all tables where this connection makes and finds them."""
+    """Return the names of all tables in the schema in which this connection makes and finds them."""
     return frozenset(connection.scalars(TABLES[connection.dialect.name]))
 
 
-def read_found(connection: Connection) -> Found:
-    """Return what the database says of its schema, in two small statements.
+def read_record(connection: Connection) -> Record:
+    """Return the database's record of its schema, in two small statements.
 
-    The tables are read first: whoever sees a revision's tables then sees its version too, and never tables alone.
+    The table names are read first. A reader that sees a revision's tables then sees its version too, never tables
+    alone.
     """
-    return found_among(connection, table_names(connection))
+    return record_among(connection, table_names(connection))
 
 
-def found_among(connection: Connection, tables: frozenset[str]) -> Found:
-    """Return what the database says of its schema, if these are its tables."""
+def record_among(connection: Connection, names: frozenset[str]) -> Record:
+    """Return the record of a database that has these tables."""
     parts = []
-    if version.name in tables:
+    if version.name in names:
         number = version.c.version_num.label('revision')
         parts.append(select(number, true().label('is_head'), false().label('retired')))
-    if log.name in tables:
+    if log.name in names:
         parts.append(select(log.c.revision, false().label('is_head'), log.c.retired))
     lines = list(connection.execute(union_all(*parts))) if parts else []
-    return Found(
+    return Record(
         heads=frozenset(line.revision for line in lines if line.is_head),
         log={line.revision: line.retired for line in lines if not line.is_head},
-        has_tables=bool(tables - STATE_TABLES),
+        has_tables=bool(names - SCHEMA_TABLES),
     )
 
 
 def make_tables(connection: Connection) -> None:
-    """Make the tables that remember the schema's state, where they are missing."""
+    """Make those of these tables that are missing."""
     metadata.create_all(connection)
 
 
 def read_attempt(connection: Connection, deploy_id: str) -> Attempt | None:
-    """Return how a deploy's migration went, or None where it has not begun."""
-    found = connection.execute(select(attempts).where(attempts.c.deploy_id == deploy_id)).one_or_none()
-    return Attempt(**found._mapping) if found else None
+    """Return a deploy's migration, or None if it has not begun."""
+    row = connection.execute(select(attempts).where(attempts.c.deploy_id == deploy_id)).one_or_none()
+    return Attempt(**row._mapping) if row else None
 
 
 def read_last_attempts(connection: Connection, number: int) -> list[Attempt]:
-    """Return how the last deploys' migrations went, the latest first."""
+    """Return the last deploys' migrations, the latest first."""
     query = select(attempts).order_by(attempts.c.started_at.desc()).limit(number)
-    return [Attempt(**found._mapping) for found in connection.execute(query)]
+    return [Attempt(**row._mapping) for row in connection.execute(query)]
 
 
 def write_attempt(connection: Connection, attempt: Attempt) -> None:
-    """Write how a deploy's migration goes, in place of what was written before."""
-    # Under the leader lock, so nobody else inserts it; and one statement, so that being killed here loses nothing.
+    """Write a deploy's migration, in place of its earlier row."""
+    # The leader lock excludes another writer, and a process killed in a single statement loses nothing.
     values = asdict(attempt)
-    changed = connection.execute(update(attempts).where(attempts.c.deploy_id == attempt.deploy_id).values(values))
-    if not changed.rowcount:
+    result = connection.execute(update(attempts).where(attempts.c.deploy_id == attempt.deploy_id).values(values))
+    if not result.rowcount:
         connection.execute(insert(attempts).values(values))
 
 
 def seed_log(connection: Connection, revisions: Sequence[str]) -> None:
-    """Write revisions that are older than the log itself into it, if it is empty."""
+    """Write revisions that are older than the log into it, if it is empty."""
     if connection.scalar(select(func.count()).select_from(log)) or not revisions:
         return
     connection.execute(insert(log), [{'revision': revision, 'seq': number, 'deploy_id': SEED}
@@ -135,19 +136,19 @@ def seed_log(connection: Connection, revisions: Sequence[str]) -> None:
 
 
 def log_revision(connection: Connection, revision: str, deploy_id: str) -> None:
-    """Write that a revision was applied, after all others."""
+    """Write a revision into the log, after all others."""
     forget_revision(connection, revision)
     following = select(func.coalesce(func.max(log.c.seq), 0) + 1).scalar_subquery()
     connection.execute(insert(log).values(revision=revision, seq=following, deploy_id=deploy_id))
 
 
 def forget_revision(connection: Connection, revision: str) -> None:
-    """Write that a revision was taken back."""
+    """Delete a revision from the log, because it was downgraded."""
     connection.execute(delete(log).where(log.c.revision == revision))
 
 
 def retire_before(connection: Connection, floor: str) -> None:
-    """Write that code whose newest revision is older than this one may no longer run."""
+    """Retire the code whose newest revision is older than this one: it may no longer run."""
     seq = connection.scalar(select(log.c.seq).where(log.c.revision == floor))
     if seq is None:
         raise SchemaError(f'min_code_revision = {floor!r} was never applied here')
