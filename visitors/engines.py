@@ -115,8 +115,8 @@ def _refuse_pooler(connection: Any, _record: Any) -> None:
 
 
 def _obey_deadlines(_dialect: Any, _record: Any, _arguments: Any, _parameters: Any) -> None:
-    # The callback belongs to the whole process. The server's first connection sets it, not the import, so that commands
-    # and migrations, which have no deadline, keep libpq's own waiting and its connect_timeout.
+    # The callback belongs to the whole process. The server's first connection sets it, not the import, so that
+    # commands and migrations, which have no deadline, keep libpq's own waiting and its connect_timeout.
     extensions.set_wait_callback(wait_until_deadline)
 
 

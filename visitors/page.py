@@ -11,10 +11,10 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from visitors.address import client_network, visitor_id
 from visitors.agents import IN_ADVANCE, reason_not_to_count
+from visitors.breaker import Breaker
 from visitors.chart import days_counted, lay_out_days, lay_out_weeks, weeks_counted
 from visitors.compression import accepts_gzip, joined, packed, stored
 from visitors.counting import Counter, Visit
-from visitors.breaker import Breaker
 from visitors.responses import context_of, NOT_CACHED, SECURITY_HEADERS
 from visitors.settings import Settings
 from visitors.statistics import Statistics
@@ -78,7 +78,7 @@ class Page:
         self._rendered: dict[str | None, Rendered] = {}
 
     def view(self, environ: Environ) -> Answer:
-        """Count the visit that a request is, if it is one, and return the page; raise DatabaseUnavailable or InAdvance."""
+        """Count the visit of a request, if it is one, and return the page; raise DatabaseUnavailable or InAdvance."""
         visitor, reason = self._who(environ)
         if reason == IN_ADVANCE:
             raise InAdvance

@@ -18,7 +18,7 @@ from visitors.schema import bring_up, Exit, Options
 from visitors.schema.environment import is_compared
 from visitors.schema.revisions import in_order, MIGRATIONS
 from visitors.schema.tables import make_tables, SCHEMA_TABLES
-from visitors.schema.upgrade import config_for, Upgrade, UPGRADE
+from visitors.schema.upgrade import config_for, UPGRADE, Upgrade
 from visitors.settings import Settings
 
 SCRIPTS = in_order(MIGRATIONS)

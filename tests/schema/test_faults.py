@@ -25,7 +25,7 @@ from tests.support.revisions import (
 )
 from tests.support.server import environment, flask, ROOT
 from visitors.schema.errors import SchemaError
-from visitors.schema.upgrade import config_for, Upgrade, UPGRADE
+from visitors.schema.upgrade import config_for, UPGRADE, Upgrade
 
 IDLE = once("op.execute('SELECT 1')\ntime.sleep(250)")
 WAIT = 'SELECT extract(epoch FROM clock_timestamp() - statement_timestamp()) FROM (SELECT count(*) FROM r1) AS counted'

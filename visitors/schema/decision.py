@@ -36,7 +36,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Record:
-    """A database's record of its schema: its revision, each revision it ever had (and if retired), if it has tables."""
+    """A database's record of its schema: its revision, each revision it ever had and if retired, if it has tables."""
 
     heads: frozenset[str] = frozenset()
     log: Mapping[str, bool] = field(default_factory=dict)

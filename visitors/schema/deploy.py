@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """How to bring a schema up: the limits of waiting and looking, the folder of revisions, a frozen leader's limit."""
+    """The options of a boot: how long to wait, how often to look, which revisions, when to replace a frozen leader."""
 
     timeout: float = 120.0
     poll: float = 0.5
@@ -37,7 +37,7 @@ class Deploy:
 
 
 def deploy_name(settings: Settings) -> str:
-    """Return the name under which verdicts are kept: the deploy's, or one of this start alone if there is no deploy."""
+    """Return the name under which verdicts are kept: the deploy's, or one for this start alone without a deploy."""
     return settings.deploy_id or f'{settings.instance_id}/{uuid4()}'
 
 
@@ -54,7 +54,8 @@ def begin(deploy: Deploy, record: Record, previous: Attempt | None) -> Attempt:
 def end(attempt: Attempt, error: str | None) -> Attempt:
     """Return an attempt with its verdict."""
     status = FAILED if error else SUCCEEDED
-    return replace(attempt, status=status, finished_at=datetime.now(timezone.utc), error=error and error[:ERROR_LENGTH])
+    finished_at = datetime.now(timezone.utc)
+    return replace(attempt, status=status, finished_at=finished_at, error=error and error[:ERROR_LENGTH])
 
 
 def refuse(state: State, record: Record, head: str) -> Exit:

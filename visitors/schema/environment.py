@@ -26,7 +26,7 @@ from visitors.schema.admission import bring_up, log_to_stderr
 from visitors.schema.deploy import Options
 from visitors.schema.errors import explain, FenceBroken, SchemaError
 from visitors.schema.sessions import SERVER_SETTINGS
-from visitors.schema.upgrade import DIALECT, Upgrade, UPGRADE
+from visitors.schema.upgrade import DIALECT, UPGRADE, Upgrade
 from visitors.settings import is_embedded, Settings
 
 ADVICE = 'flask schema ready'

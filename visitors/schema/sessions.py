@@ -17,7 +17,7 @@ from visitors.settings import Settings
 SERVER_SETTINGS = {
     # At a stricter level a statement that another session has overtaken would fail.
     'default_transaction_isolation': 'read committed',
-    # While a session waits for ACCESS EXCLUSIVE, every later query on the table queues behind it: abort soon and retry.
+    # While a session waits for ACCESS EXCLUSIVE, each later query on the table queues behind it: abort soon, retry.
     'lock_timeout': '1s',
     'statement_timeout': '30s',
     # The client's host vanished: while the session is idle, with data not acknowledged, in a statement.
@@ -54,7 +54,8 @@ class Sessions:
 
     def _make_engine(self, settings: Settings, idle_limit: float) -> Engine:
         url = settings.migration_database_url
-        arguments = postgresql.arguments(url, session_name('waiter', settings.instance_id), startup_options(idle_limit))
+        name = session_name('waiter', settings.instance_id)
+        arguments = postgresql.arguments(url, name, startup_options(idle_limit))
         engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
         event.listen(engine, 'do_connect', self._refuse_reconnect)
         postgresql.sign_in(engine, settings.migration_database_password_file)

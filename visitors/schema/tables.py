@@ -1,4 +1,4 @@
-"""The tables in which a database records its schema: its revision, every revision it had, and each deploy's outcome."""
+"""The tables in which a database records its schema: its revision, all earlier ones, and each deploy's outcome."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +35,7 @@ log = Table(
     Column('deploy_id', Text),
 )
 
-# The outcome of each deploy. A row that is `running` while no session holds the leader lock means that the leader died.
+# The outcome of each deploy. If a row is `running` while no session holds the leader lock, the leader died.
 attempts = Table(
     'migration_attempt', metadata,
     Column('deploy_id', Text, primary_key=True),
