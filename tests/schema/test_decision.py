@@ -77,13 +77,13 @@ def test_migrating_is_only_ever_asked_for_where_every_revision_is_known(
 
     assert not (state.fits and state.refuses)
     if state is State.BEHIND:
-        assert heads <= code.known
+        assert heads <= code.revisions
         assert heads or not has_tables
-    if heads and heads <= code.known:
+    if heads and heads <= code.revisions:
         assert state is (State.READY if heads == {'r3'} else State.BEHIND)
     if state.fits:
         assert heads == {'r3'} or log['r3'] is False
-    if not heads <= code.known and 'r3' not in log:
+    if not heads <= code.revisions and 'r3' not in log:
         assert state is State.FOREIGN
 
 
