@@ -1,4 +1,5 @@
-# The verbs of this project. People, CI and the documents call the same ones; `make help` lists them.
+# The verbs of this project. People, CI and the documents call the same ones; `make help` lists them. In brackets at the
+# end of a help text: the duration on two processors, then the needs besides Python; CONTRIBUTING.md repeats them.
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
@@ -7,68 +8,68 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Flask's own reader of .env ends with a traceback where the file is not UTF-8; the application's says so in a line.
+# Flask's own reader of .env ends with a traceback if the file is not UTF-8; the application's prints one line.
 FLASK := FLASK_SKIP_DOTENV=$${FLASK_SKIP_DOTENV:-flask} $(BIN)/flask --app app
 PYTEST := $(BIN)/python -m pytest
 
 ##@ Start
 
 .PHONY: help
-help: ## list these verbs
-	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' \
+help: ## list the verbs
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
-run: $(BIN)/.installed build.json ## serve the application, on an embedded SQLite file unless DATABASE_URL says else
+run: $(BIN)/.installed build.json ## serve the application, by default on an SQLite file (seconds)
 	@$(FLASK) schema ready
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
 .PHONY: version
-version: ## print the version of a build made now
+version: ## print the version of a build of this checkout
 	@$(PYTHON) -m release version
 
 ##@ Test
 
-# As many processes as tests/conftest.py says. One that has no more tests takes some of another one's.
+# tests/conftest.py sets the number of processes. A process that runs out of tests takes some of another process.
 SIDE_BY_SIDE := --numprocesses auto --dist worksteal
-# Those that need no engine, no machine and no Packer.
+# The tests that need neither Docker nor Packer, and boot nothing.
 OF_THE_APPLICATION := -m 'not container and not ami and not vm and not packer and not stack'
 
 .PHONY: test
-test: $(BIN)/.installed-tests ## run the tests on servers of their own; installs what they need
+test: $(BIN)/.installed-tests ## run the tests, or TESTS=PATH for a part in seconds (15 min; PostgreSQL, Chromium, root)
 	@tests/install-packages tests/packages.txt
 	@$(PYTEST) $(SIDE_BY_SIDE) $(OF_THE_APPLICATION) $(TESTS)
 
 .PHONY: test-matrix
-test-matrix: $(BIN)/.installed-tests ## run `make run` and `make test` in fresh Debian 13 and 12 (needs root, about an hour)
+test-matrix: $(BIN)/.installed-tests ## run `make run` and `make test` in fresh Debian 13 and 12 (1 h; root)
 	@tests/install-packages tests/packages.container.txt
 	@$(BIN)/python -m tests.tools.matrix $(OPTIONS)
 
 .PHONY: test-packer
-test-packer: $(BIN)/.installed-tests ## test the release tool and the image templates with a real Packer
+test-packer: $(BIN)/.installed-tests ## test the release tool and the AMI's template with Packer (minutes; Packer)
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.check.txt
 	@$(PYTEST) $(SIDE_BY_SIDE) -m 'packer and not ami' $(TESTS)
 
 .PHONY: test-container
-test-container: $(BIN)/.installed-tests ## test the container image and the compose file on a Docker engine
+test-container: $(BIN)/.installed-tests ## test the container image and the compose file (3 min; Docker)
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.container.txt
 	@$(PYTEST) -m container $(TESTS)
 
 .PHONY: test-ami
-test-ami: $(BIN)/.installed-tests ## test the machine image and what boots from it, on a rehearsal's machines
+test-ami: $(BIN)/.installed-tests ## bake an AMI on a rehearsal, boot it and test it (16 min; root, Docker, Packer)
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.ami.txt
 	@tests/install-packages tests/packages.check.txt
 	@$(PYTEST) -m ami $(TESTS)
 
 .PHONY: test-stack
-test-stack: $(BIN)/.installed-tests ## apply terraform/ to a rehearsal without machines (needs root, about 10 minutes; not in .ci/run)
+test-stack: $(BIN)/.installed-tests ## apply terraform/ to a rehearsal without machines; not in .ci/run (10 min; root, Terraform)
 	@$(PYTEST) -m stack $(TESTS)
 
 .PHONY: test-vm
-test-vm: $(BIN)/.installed-tests ## test virtual machines, and the machine image on one with a kernel of its own
+test-vm: $(BIN)/.installed-tests ## boot the AMI with its own kernel; not in .ci/run (11 min; root, Docker, Packer, QEMU)
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.check.txt
 	@tests/install-packages tests/packages.ami.txt
@@ -76,7 +77,7 @@ test-vm: $(BIN)/.installed-tests ## test virtual machines, and the machine image
 	@$(PYTEST) -m vm $(TESTS)
 
 .PHONY: check
-check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, migrations, image templates, vulnerabilities and secrets
+check: $(BIN)/.installed-tests ## run every check of style, types, wording, files, packages and secrets (1 min; Packer)
 	@$(BIN)/flake8 .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports --no-cache --no-logo
@@ -91,18 +92,18 @@ check: $(BIN)/.installed-tests ## check style, types, Dockerfile, YAML, shell, m
 	@$(BIN)/python -m tests.tools.audit $(LOCKS)
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook $(NO_SECRETS)
 
-# The Pythons that everything here installs on, whether they are on this machine or not.
+# The Pythons on which everything here installs, whether this machine has them or not.
 PYTHONS := 3.11 3.12 3.13 3.14
 # flake8-quotes is published as source only, and needs no compiler.
 RESOLVE := $(BIN)/uv pip install --quiet --dry-run --require-hashes --only-binary :all: --no-binary flake8-quotes
 
 .PHONY: check-words
-check-words: $(BIN)/.installed-tests ## check spelling, and the wording of comments, messages and documents; WORDS=FOLDER for a part
+check-words: $(BIN)/.installed-tests ## check spelling and wording, or WORDS=PATH for a part (seconds)
 	@git ls-files -z -- $(WORDS) | xargs -0 $(BIN)/codespell
 	@$(BIN)/python -m tests.tools.words $(WORDS)
 
 .PHONY: check-requirements
-check-requirements: $(BIN)/.installed-tests ## check that every requirements file installs on every supported Python
+check-requirements: $(BIN)/.installed-tests ## check that the locked packages install on each supported Python (seconds)
 	@for python in $(PYTHONS); do for file in $$(git ls-files '*requirements*.txt'); do \
 		$(RESOLVE) --python $(BIN)/python --python-version $$python --python-platform linux --target build/none \
 			--requirement $$file || { echo "$$file does not install on Python $$python; make requirements locks it again" >&2; exit 1; }; \
@@ -114,19 +115,19 @@ check-requirements: $(BIN)/.installed-tests ## check that every requirements fil
 .PHONY: check-packer
 check-packer: export PATH := $(abspath $(BIN)):$(PATH)
 check-packer: export CHECKPOINT_DISABLE := 1
-check-packer: $(BIN)/.installed-tests ## check the template and the playbooks of the machine image
+check-packer: $(BIN)/.installed-tests ## check the AMI's template and playbooks (seconds; Packer)
 	@tests/install-packages tests/packages.check.txt
-	@packer fmt -check packer || { echo 'packer fmt packer puts it right' >&2; exit 1; }
+	@packer fmt -check packer || { echo 'packer fmt packer formats it' >&2; exit 1; }
 	@packer validate -var=region=eu-central-1 -var=base_ami=ami-0123456789abcdef0 -var='ssh_source_cidrs=["198.51.100.7/32"]' packer
 	@cd packer/ansible && ansible-lint --nocolor -qq
 
-# Providers come from a folder of this machine where there is one, else from their registry.
+# Providers come from a mirror folder of this machine if it has one, else from their registry.
 TERRAFORM_PROVIDERS := $(patsubst %/registry.terraform.io,%,$(firstword $(wildcard /*/registry.terraform.io /*/*/registry.terraform.io)))
 TERRAFORM_INIT := terraform init -input=false -no-color $(addprefix -plugin-dir=,$(TERRAFORM_PROVIDERS))
 
 .PHONY: check-terraform
 check-terraform: export CHECKPOINT_DISABLE := 1
-check-terraform: ## check the stack's form, its types, and the policies that each of its modules promises
+check-terraform: ## check the stack and test its modules (minutes; Terraform)
 	@command -v terraform >/dev/null || { echo 'terraform is missing: Terraform 1.11 or newer, from https://developer.hashicorp.com/terraform/install' >&2; exit 1; }
 	@terraform fmt -check -recursive terraform || { echo 'terraform fmt -recursive terraform formats them' >&2; exit 1; }
 	@mkdir --parents build
@@ -138,7 +139,7 @@ check-terraform: ## check the stack's form, its types, and the policies that eac
 	done
 
 .PHONY: coverage
-coverage: $(BIN)/.installed-tests ## run the tests and report which branches of visitors/ they take; writes build/coverage.xml
+coverage: $(BIN)/.installed-tests ## run the tests and report the branch coverage of visitors/ (longer than test; PostgreSQL, Chromium, root)
 	@tests/install-packages tests/packages.txt
 	@rm --force .coverage .coverage.*
 	@mkdir --parents build
@@ -148,42 +149,41 @@ coverage: $(BIN)/.installed-tests ## run the tests and report which branches of 
 	@$(BIN)/coverage report --fail-under 95
 
 .PHONY: benchmark
-benchmark: $(BIN)/.installed-tests ## measure ratios of speed; takes minutes. OPTIONS='--rows 10000 10000000' for other sizes
+benchmark: $(BIN)/.installed-tests ## benchmark pages and statements; OPTIONS='--rows 10000' (minutes; PostgreSQL)
 	@tests/install-packages benchmarks/packages.txt
 	@$(BIN)/python -m benchmarks $(OPTIONS)
 
 .PHONY: bake-benchmark
-bake-benchmark: $(BIN)/.installed-tests ## measure what bakes and boots take, as ratios; takes a quarter of an hour
+bake-benchmark: $(BIN)/.installed-tests ## benchmark bakes and boots (15 min; root, Docker, Packer)
 	@tests/install-packages tests/packages.txt
 	@tests/install-packages tests/packages.ami.txt
 	@tests/install-packages tests/packages.check.txt
 	@$(BIN)/python -m benchmarks.bake $(OPTIONS)
 
 .PHONY: mutation
-mutation: $(BIN)/.installed-tests ## change what counts and decides, one place at a time: do the tests notice? Takes long
+mutation: $(BIN)/.installed-tests ## test the tests by changing the code that counts and decides (1 h; PostgreSQL)
 	@tests/install-packages tests/packages.txt
 	@rm --recursive --force mutants
 	@nice $(BIN)/mutmut run --max-children 2
 	@nice $(BIN)/python -m tests.tools.mutation
 
-# The files of pinned packages.
+# The locks: files of pinned packages.
 LOCKS := requirements.txt requirements.test.txt release/requirements.txt packer/ansible/requirements.txt
 
-# What looks like a secret and is none, by its form; what is in one place only says so there, as a comment on its line:
-# `pragma: allowlist secret`. Pinned hashes, names of revisions, URLs that show where a password would stand, names of
-# secrets at AWS, and ids that can be none.
+# Text that only looks like a secret, by its form: pinned hashes, names of revisions, URLs that show the place of a
+# password, names of secrets at AWS, and ids that cannot exist. A single place has `pragma: allowlist secret` on its line.
 NO_SECRETS := --exclude-files 'requirements[a-z.]*\.txt$$' --exclude-lines "revision = '[0-9a-f]{12}'" \
 	--exclude-lines '://USER:PASSWORD@' --exclude-lines 'arn:aws:secretsmanager:' --exclude-lines '0123456789abcdef'
 
 ##@ Ship
 
-# The image's name without its tag, and another base than the Dockerfile's, from where compose reads it, too.
+# The image's name without its tag, and a base other than the Dockerfile's; compose reads both from the same place.
 NAME ?= visitors
 PYTHON_IMAGE ?= $(shell sed -n 's/^PYTHON_IMAGE=//p' .env 2>/dev/null)
 
-# The moment is that of the commit: the same commit makes the same image, and that one is not baked anew.
+# CREATED is the moment of the commit, because then the same commit makes the same image, and that is baked once.
 .PHONY: image
-image: ## build the container image, tagged with its version
+image: ## build the container image, tagged with its version (Docker)
 	@tag="$(NAME):$$($(PYTHON) -m release version --tag)"; \
 	docker build --tag "$$tag" --tag $(NAME):latest $(addprefix --build-arg PYTHON_IMAGE=,$(PYTHON_IMAGE)) \
 		--build-arg VERSION="$$($(PYTHON) -m release version)" \
@@ -192,21 +192,21 @@ image: ## build the container image, tagged with its version
 	echo "built $$tag"
 
 .PHONY: archive
-archive: $(BIN)/.installed-release image ## save the container image to build/images, for a bake elsewhere
+archive: $(BIN)/.installed-release image ## save the container image to build/images, for a bake elsewhere (Docker)
 	@$(BIN)/python -m release archive "$(NAME):$$($(PYTHON) -m release version --tag)"
 
 .PHONY: bake
-bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## make a released machine image on AWS; of ARCHIVE=FILE, if it is given
+bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## bake a released AMI on AWS; ARCHIVE=FILE for a saved image (Packer, AWS)
 	@tests/install-packages tests/packages.check.txt
 	@$(BIN)/python -m release bake $(OPTIONS) \
 		$(if $(ARCHIVE),--archive '$(wildcard $(ARCHIVE))',--image "$(NAME):$$($(PYTHON) -m release version --tag)")
 
 .PHONY: purge
-purge: $(BIN)/.installed-release ## remove a broken machine image, after a question; PURGE=KEY or AMI, OPTIONS=--yes
+purge: $(BIN)/.installed-release ## remove a broken AMI, after a question; PURGE=KEY or AMI, OPTIONS=--yes (AWS)
 	@$(BIN)/python -m release purge $(OPTIONS) '$(PURGE)'
 
 .PHONY: up
-up: compose .env image ## start the application with a PostgreSQL by compose; makes .env with secrets of its own
+up: compose .env image ## start the application and a PostgreSQL by compose; make .env with new secrets (Docker)
 	@docker compose up --detach --wait
 	@echo "serving on http://$$(docker compose port application 8000)"
 
@@ -220,29 +220,29 @@ compose:
 		'for Debian 12, too: https://docs.docker.com/engine/install/debian' >&2; exit 1; }
 
 .PHONY: down
-down: compose ## stop what `make up` has started; the data stay
+down: compose ## stop the containers of `make up`; the data stay (Docker)
 	@docker compose down
 
 ##@ Maintain
 
-# The update bot reads each lock's command from its first lines.
-# One lock for every interpreter and platform: --universal keeps what another one needs beside a marker, with its hashes.
+# The update bot reads the command of each lock from its first lines.
+# One lock serves every interpreter and platform: --universal keeps their packages beside markers, with all hashes.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes
 
 .PHONY: requirements
-requirements: $(BIN)/.installed-tests ## lock the newest versions of what the files requirements*.in name
+requirements: $(BIN)/.installed-tests ## lock the newest versions of the packages in requirements*.in
 	@for folder in . release packer/ansible; do \
 		$(LOCK) --output-file $$folder/requirements.txt $$folder/requirements.in; \
 	done
 	@$(LOCK) --output-file requirements.test.txt requirements.test.in
 
 .PHONY: clean
-clean: ## remove what make has made, but not the embedded database
+clean: ## remove the files that make writes; the embedded database stays
 	@rm --recursive --force .venv build build.json mutants .mypy_cache .pytest_cache .hypothesis .coverage*
 
-# What stands below is made by the verbs above and not called by hand.
+# The targets below serve the verbs above and are not called by hand.
 
-# Only where there is none: with another key every visitor would be new.
+# Made once, because with another key every visitor would be new.
 .env: | .env.example
 	@umask 077; sed \
 		-e "s/^VISITOR_KEY=$$/VISITOR_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(32))')/" \
@@ -266,7 +266,7 @@ $(BIN)/.installed: requirements.txt | $(BIN)/python
 	@touch $@
 
 $(BIN)/.installed-release: release/requirements.txt packer/ansible/requirements.txt $(BIN)/.installed
-	@echo 'installing what releases into .venv'
+	@echo 'installing the release tool's packages into .venv'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
 		--requirement release/requirements.txt --requirement packer/ansible/requirements.txt
 	@touch $@

@@ -35,7 +35,7 @@ def _statistics() -> Statistics:
 
 
 def numbers_of(statistics: Statistics) -> dict[str, Any]:
-    """Return statistics by the keys that /stats.json promises: README.md lists them."""
+    """Return statistics by the keys that /stats.json promises: docs/reference.md lists them."""
     best = statistics.best_day
     return {
         'as_of': statistics.as_of.isoformat(timespec='seconds'),

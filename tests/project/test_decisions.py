@@ -43,7 +43,7 @@ def test_every_reference_leads_to_a_decision() -> None:
     references = 0
     for name in filter(None, listing.split('\0')):
         path = ROOT / name
-        if path.suffix in ('.png', '.txt') or path == Path(__file__) or not path.is_file():
+        if path.suffix in ('.png', '.ico', '.txt') or path == Path(__file__) or not path.is_file():
             continue
         text = path.read_text(encoding='utf-8')
         for file in re.findall(r'\bdecisions/(\d{4}[\w.-]*)', text):

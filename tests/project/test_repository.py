@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from tests.support.documents import DOCUMENTS, section
 from tests.support.server import ROOT
 
 MODULES = sorted((ROOT / 'visitors').rglob('*.py'))
@@ -18,10 +19,9 @@ def names_in_settings() -> set[str]:
     return set(re.findall(r"'((?:[A-Z]+_)*[A-Z]{2,})'", given)) - {'FLASK_SKIP_DOTENV', 'UTC'}  # the latter is a value
 
 
-def test_the_readme_lists_exactly_the_settings_that_are_read() -> None:
-    table = (ROOT / 'README.md').read_text(encoding='utf-8')
-    section = table[table.index('## Settings'):table.index('## Commands')]
-    assert set(re.findall(r'^\| `([A-Z_]+)`', section, re.MULTILINE)) == names_in_settings()
+def test_the_reference_lists_exactly_the_settings_that_are_read() -> None:
+    table = section('docs/reference.md', 'Settings')
+    assert set(re.findall(r'^\| `([A-Z_]+)`', table, re.MULTILINE)) == names_in_settings()
 
 
 @pytest.mark.parametrize('module', MODULES, ids=lambda path: path.stem)
@@ -35,8 +35,9 @@ def test_every_verb_that_a_document_or_the_pipeline_calls_exists() -> None:
     makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
     verbs = set(re.findall(r'^([a-z-]+):.*## ', makefile, re.MULTILINE))
     called = set()
-    for name in ('README.md', '.gitlab-ci.yml', '.ci/run', 'docker-compose.yml', 'docker-compose.override.yml'):
-        text = (ROOT / name).read_text(encoding='utf-8')
+    files = ('.gitlab-ci.yml', '.ci/run', 'docker-compose.yml', 'docker-compose.override.yml')
+    for path in [*DOCUMENTS, *(ROOT / name for name in files)]:
+        text = path.read_text(encoding='utf-8')
         called |= set(re.findall(r'(?:`|^\s*-\s|phase |\$ )make ([a-z-]+)', text, re.MULTILINE))
     assert called <= verbs
 

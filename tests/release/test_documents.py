@@ -10,6 +10,7 @@ import pytest
 from release.__main__ import _parser
 from release.errors import Exit
 from release.inputs import NEUTRAL
+from tests.support.documents import rows, section
 from tests.support.server import ROOT
 
 
@@ -19,26 +20,17 @@ def verbs() -> dict[str, argparse.ArgumentParser]:
     return dict(choices)
 
 
-def section(document: str, title: str) -> str:
-    """Return one section of a document."""
-    text = (ROOT / document).read_text(encoding='utf-8')
-    match = re.search(rf'^## {title}\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
-    assert match, f'{document} has no section {title}'
-    return match[1]
+def test_the_reference_lists_exactly_the_verbs() -> None:
+    table = rows(section('docs/reference.md', 'Verbs of the release tool'))
+    assert [row[0].strip('`') for row in table] == list(verbs())
 
 
-def test_the_readme_lists_exactly_the_verbs_that_there_are() -> None:
-    assert re.findall(r'^\| `([a-z]+)`', section('README.md', 'Release'), re.MULTILINE) == list(verbs())
-
-
-def test_the_readme_names_exactly_the_exit_codes_that_there_are() -> None:
-    (told,) = re.findall(r'^Exit codes: (.*?)\.\n\n', section('README.md', 'Release'), re.MULTILINE | re.DOTALL)
-    assert {int(code) for code in re.findall(r'(?:^|, |\n)(\d+) ', told)} == {int(code) for code in Exit}
-
-
-def test_the_operations_list_the_exit_codes_with_their_meanings() -> None:
-    rows = re.findall(r'^\| (\d+) \| (.*) \|$', section('docs/operations.md', 'Read a failed bake'), re.MULTILINE)
-    assert rows == [(str(code.value), code.meaning) for code in Exit]
+@pytest.mark.parametrize(('document', 'title'), [
+    ('docs/reference.md', 'Exit codes of the release tool'), ('docs/operations.md', 'Read a failed bake'),
+])
+def test_the_documents_list_the_exit_codes_with_their_meanings(document: str, title: str) -> None:
+    codes = [row for row in rows(section(document, title)) if row[0].isdecimal()]
+    assert codes == [[str(code.value), code.meaning] for code in Exit]
 
 
 @pytest.mark.parametrize('verb', verbs())

@@ -391,8 +391,8 @@ def test_statistics_have_the_promised_keys(server: Server) -> None:
     answer = server.get('/stats.json')
     numbers: dict[str, Any] = answer.json()
     assert answer.headers['Content-Type'] == 'application/json'
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    (promised,) = re.findall(r'^\| `/stats\.json` \| (.*) \|$', readme, re.MULTILINE)
+    reference = (ROOT / 'docs' / 'reference.md').read_text(encoding='utf-8')
+    (promised,) = re.findall(r'^\| `/stats\.json` \| (.*) \|$', reference, re.MULTILINE)
     parts = {'day', 'visitors', 'newcomers', 'monday', 'visitor_days'}
     assert set(numbers) == set(re.findall('`([a-z0-9_]+)`', promised)) - parts
     assert (len(numbers['days']), len(numbers['weeks'])) == (30, 53)
