@@ -1,4 +1,4 @@
-"""The file that Alembic runs for each of its commands; visitors/schema/environment.py says what each may do."""
+"""The file that Alembic runs for each of its commands; visitors/schema/environment.py limits each of them."""
 
 from visitors.schema import environment
 

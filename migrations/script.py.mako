@@ -5,7 +5,7 @@ import sqlalchemy as sa
 ${imports if imports else ""}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
-# A revision after which older code can no longer run names the oldest that still can:
+# A revision after which older code can no longer run names the oldest revision whose code still can:
 # min_code_revision = '...'
 
 

@@ -1,4 +1,4 @@
-"""A connection for each thread that counts: kept from one visit to the next, and checked before it is used."""
+"""The connection of each thread that counts: kept from one visit to the next, and checked before each use."""
 
 from collections.abc import Callable
 import threading
@@ -11,19 +11,21 @@ from visitors.engines import is_stale
 
 
 class _Kept(threading.local):
-    """The connection that this thread has taken from the pool, if it has."""
+    """The connection that this thread keeps, if it has one."""
 
     connection: PoolProxiedConnection | None = None
     has_begun: bool = False
 
 
 class Connections:
-    def __init__(self, engine: Engine, prepare: str | None) -> None:
-        """Give each thread a connection of an engine, on which a statement is prepared once.
+    """The connections of an engine, one for each thread, on each of which a statement is prepared once.
 
-        A thread does not give it back: taking one from the pool anew costs as much processor time as all else that
-        is done for a visit on this side of the connection.
-        """
+    A thread keeps its connection, because to take one from the pool costs as much processor time as all other work
+    for a visit on this side of the connection.
+    """
+
+    def __init__(self, engine: Engine, prepare: str | None) -> None:
+        """Begin without connections."""
         self._engine = engine
         self._prepare = prepare
         self._kept = _Kept()
@@ -41,30 +43,30 @@ class Connections:
             cursor.execute(statement, parameters)
             return list(cursor.fetchall())
         except BaseException:
-            # Whatever happened, nobody shall get a connection in an unknown state.
-            self._give_up()
+            # After any error the state of the connection is unknown, so no later visit may use it.
+            self._drop()
             raise
 
     def is_open(self) -> bool:
-        """Return whether this thread has a connection that the server has not closed."""
+        """Return whether this thread has a connection that is open on the server's side."""
         kept = self._kept.connection
         return kept is not None and not is_stale(kept.dbapi_connection)
 
     def _own(self) -> Any:
-        """Return this thread's connection; a new one where it has none, or one that the server has closed."""
+        """Return this thread's connection; a new one at first, and after the server closed the last one."""
         kept = self._kept.connection
         if kept and not is_stale(kept.dbapi_connection):
             return kept.dbapi_connection
 
-        self._give_up()
+        self._drop()
         taken = self._kept.connection = connected(self._engine.raw_connection)
-        # One that an ended thread has left to the pool is prepared already.
+        # A connection from an ended thread is prepared already.
         if self._prepare and 'prepared' not in taken.info:
             taken.cursor().execute(self._prepare)
             taken.info['prepared'] = True
         return taken.dbapi_connection
 
-    def _give_up(self) -> None:
+    def _drop(self) -> None:
         kept = self._kept.connection
         if kept:
             self._kept.connection, self._kept.has_begun = None, False

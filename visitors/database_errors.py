@@ -1,4 +1,4 @@
-"""The errors of a database that cannot be used: what each one means for other requests, and its text."""
+"""The errors of an unavailable database: their meaning for other requests, and their texts."""
 
 from enum import Enum
 import sqlite3
@@ -71,7 +71,7 @@ def scope_of(error: Exception) -> Scope:
 
 
 def _sqlite_name(error: sqlite3.Error) -> str:
-    return getattr(error, 'sqlite_errorname', '')  # errors of the driver itself have none
+    return getattr(error, 'sqlite_errorname', '')  # errors of the driver itself lack it
 
 
 def describe(error: Exception) -> str:

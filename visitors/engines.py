@@ -111,7 +111,7 @@ def _refuse_pooler(connection: Any, _record: Any) -> None:
         ((backend,),) = cursor.fetchall()
     connection.autocommit = autocommit
     if backend != connection.info.backend_pid:
-        raise PoolerBetween('there is a pooler in between; DATABASE_URL must name the server itself')
+        raise PoolerBetween('a pooler is in between; DATABASE_URL must name the server itself')
 
 
 def _obey_deadlines(_dialect: Any, _record: Any, _arguments: Any, _parameters: Any) -> None:

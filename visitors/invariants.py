@@ -1,4 +1,4 @@
-"""What always holds of the counts, and where it does not."""
+"""The invariants of the counts, and the violations of them."""
 
 from datetime import date
 
@@ -17,7 +17,7 @@ FROM visitors GROUP BY last_day ORDER BY last_day
 
 
 def differences(connection: Connection) -> list[str]:
-    """Return a sentence for each invariant of the counting model that does not hold; none when the counts are right.
+    """Return a sentence for each violated invariant of the counting model; an empty list if the counts are right.
 
     Both queries must see the same moment: call it in one transaction that is at least REPEATABLE READ.
     """
@@ -27,29 +27,29 @@ def differences(connection: Connection) -> list[str]:
 
 
 def _sums(days: dict[date, tuple[int, ...]], visitors: dict[date, tuple[int, ...]]) -> list[str]:
-    found = []
+    violations = []
     balance = sum(latest for _, _, latest in days.values())
     total = -days.get(NEVER, (0, 0, 0))[2]
     newcomers = sum(number for _, number, _ in days.values())
     kept = sum(number for number, _ in visitors.values()) + days.get(FORGOTTEN, (0, 0, 0))[2]
     if balance:
-        found.append(f'the buckets of all days add up to {balance} instead of 0')
+        violations.append(f'the buckets of all days add up to {balance} instead of 0')
     if newcomers != total:
-        found.append(f'newcomers of all days are {newcomers}, the total is {total}')
+        violations.append(f'newcomers of all days are {newcomers}, the total is {total}')
     if kept != total:
-        found.append(f'visitors kept and purged are {kept}, the total is {total}')
-    return found
+        violations.append(f'visitors kept and purged are {kept}, the total is {total}')
+    return violations
 
 
 def _by_day(days: dict[date, tuple[int, ...]], visitors: dict[date, tuple[int, ...]]) -> list[str]:
-    found = []
+    violations = []
     for day in sorted((days.keys() | visitors.keys()) - {NEVER, FORGOTTEN}):
         seen, new, latest = days.get(day, (0, 0, 0))
         stored, without_visits = visitors.get(day, (0, 0))
         if stored != latest:
-            found.append(f'{day}: {stored} visitors came last on this day, its bucket holds {latest}')
+            violations.append(f'{day}: {stored} visitors came last on this day, its bucket holds {latest}')
         if not 0 <= new <= seen or not 0 <= latest <= seen:
-            found.append(f'{day}: {seen} visitors, {new} of them new and {latest} not seen since, cannot be')
+            violations.append(f'{day}: {seen} visitors, {new} of them new and {latest} not seen since, cannot be')
         if without_visits:
-            found.append(f'{day}: {without_visits} visitors have less than one visit')
-    return found
+            violations.append(f'{day}: {without_visits} visitors have less than one visit')
+    return violations

@@ -1,4 +1,4 @@
-"""The tables as the newest revision leaves them; a test compares them with what the migrations really make."""
+"""The tables of the newest revision; a test compares them with the tables that the migrations make."""
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
@@ -7,13 +7,13 @@ from sqlalchemy import (
 
 db = SQLAlchemy()
 
-# SQLite keeps the hash as 16 bytes and a day as ISO text; both compare in the order that the counting needs.
+# SQLite keeps the hash as 16 bytes and a day as ISO text; both compare in the order that counting needs.
 HASH = Uuid(as_uuid=False).with_variant(LargeBinary(16), 'sqlite')
 DAY = Date().with_variant(Text(), 'sqlite')
 COUNT = BigInteger().with_variant(Integer(), 'sqlite')
 
-# One visitor: a keyed hash of the address, how often it came, the last day it came on, and the day on which visits of
-# the replaced application were last added to it, if they were.
+# One visitor: a keyed hash of the address, the number of visits, the day of the last visit, and the day of the last
+# import of visits from the replaced application, if any.
 visitors = Table(
     'visitors', db.metadata,
     Column('id', HASH, primary_key=True),
@@ -22,7 +22,7 @@ visitors = Table(
     Column('imported_on', DAY, nullable=True),
 )
 
-# One shard of one day: its visitors, the new ones among them, and the visitors whose latest day it is.
+# One shard of one day: its visitors, the new ones among them, and those whose latest day it is.
 days = Table(
     'days', db.metadata,
     Column('day', DAY, primary_key=True),
@@ -32,7 +32,7 @@ days = Table(
     Column('latest', COUNT, nullable=False, server_default='0'),
 )
 
-# One row of the application that this one replaces; only the import reads it, a later release drops it.
+# One row of the replaced application; only the import reads it, and a later release drops it.
 original = Table(
     'visitor', db.metadata,
     Column('id', Integer, primary_key=True),
@@ -40,7 +40,7 @@ original = Table(
     Column('visits', Integer),
 )
 
-# The time zone in which the days of this database are counted, in its only row; none before the first counted visit.
+# The time zone of the days in this database, in its only row; empty before the first counted visit.
 calendar = Table(
     'calendar', db.metadata,
     Column('id', SmallInteger, CheckConstraint('id = 1', name='calendar_has_one_row'), primary_key=True,
@@ -48,7 +48,7 @@ calendar = Table(
     Column('time_zone', Text, nullable=False),
 )
 
-# How many visits of an original row the import has already moved over.
+# The number of visits that the import has moved from an original row.
 imported_originals = Table(
     'imported_originals', db.metadata,
     Column('id', Integer, primary_key=True, autoincrement=False),

@@ -30,16 +30,16 @@ def arguments(url: URL, name: str, server_settings: Mapping[str, str]) -> dict[s
     return {**LIMITS, 'application_name': name, 'options': libpq.options_of(url, server_settings)}
 
 
-def sign_in(engine: Engine, password_file: Path | None, socket: Path | None = None,
+def sign_in(engine: Engine, password_file: Path | None, renewer: Path | None = None,
             deadline: Callable[[], float | None] = lambda: None) -> None:
-    """Make an engine sign in with the contents of a password file, if one is set.
+    """Make an engine sign in with a password file, if there is one; `renewer` is the socket that renews the password.
 
-    The file is read for each new connection, because it changes when the password is rotated or a token is renewed.
+    Each new connection reads the file, because it changes when the password is rotated or a token is renewed.
     """
     if not password_file:
         return
 
     @event.listens_for(engine, 'do_connect')
     def connect(dialect: Any, _record: Any, positional: Any, parameters: dict[str, Any]) -> Any:
-        attempt = passwordfile.SignIn(password_file, socket, deadline())
+        attempt = passwordfile.SignIn(password_file, renewer, deadline())
         return attempt.connect(lambda credentials: dialect.connect(*positional, **{**parameters, **credentials}))

@@ -1,4 +1,4 @@
-"""Names of database servers looked up within a time limit, which neither libpq nor the system's resolver has."""
+"""The look-up of a database server's name within a time limit; libpq and the system's resolver have no limit."""
 
 from ipaddress import ip_address
 import socket
@@ -6,19 +6,19 @@ import threading
 import time
 from typing import Any
 
-# A look-up has this long from its beginning, for all threads that wait for its result.
+# The limit of a look-up from its beginning, for all threads that wait for its result.
 LOOKUP_SECONDS = 1.0
 
 
 class LookupFailed(Exception):
-    """A name has no address, or none within the time limit."""
+    """A name without an address, or without one within the time limit."""
 
 
 class _Lookup:
     """A look-up in a thread of its own: the system's resolver cannot be interrupted."""
 
     def __init__(self, name: str) -> None:
-        """Begin to look a name up."""
+        """Begin to look up a name."""
         self.name = name
         self._until = time.monotonic() + LOOKUP_SECONDS
         self._ended = threading.Event()
@@ -28,11 +28,11 @@ class _Lookup:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the resolver has answered, however late."""
+        """Whether the resolver answered, however late."""
         return self._ended.is_set()
 
     def result(self, deadline: float | None) -> list[str]:
-        """Return the addresses; raise LookupFailed without them, at the latest when the time is over."""
+        """Return the addresses; raise LookupFailed if they are missing, at the latest when the time is over."""
         until = self._until if deadline is None else min(self._until, deadline)
         if not self._ended.wait(max(0.0, until - time.monotonic())):
             raise LookupFailed(f'the resolver did not answer in time for the host {self.name}')
@@ -42,23 +42,23 @@ class _Lookup:
 
     def _run(self) -> None:
         try:
-            found = socket.getaddrinfo(self.name, None, type=socket.SOCK_STREAM)
-            self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+            entries = socket.getaddrinfo(self.name, None, type=socket.SOCK_STREAM)
+            self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in entries))
         except (OSError, UnicodeError) as error:
             self._error = getattr(error, 'strerror', None) or str(error)
         self._ended.set()
 
 
 class Resolver:
-    """The look-ups of a process: one at a time for each name, which all who need it share."""
+    """The look-ups of a process: one at a time for each name, shared by all threads that need it."""
 
     def __init__(self) -> None:
-        """Begin without any look-up."""
+        """Begin without look-ups."""
         self._lookups: dict[str, _Lookup] = {}
         self._lock = threading.Lock()
 
     def resolve(self, parameters: dict[str, Any], deadline: float | None) -> None:
-        """Put addresses beside the host names of a connection's parameters; raise LookupFailed.
+        """Add addresses to the host names of a connection's parameters; raise LookupFailed.
 
         The names stay, because a server's certificate is checked against them.
         """
@@ -79,10 +79,10 @@ class Resolver:
 
     def _lookup(self, name: str) -> _Lookup:
         with self._lock:
-            known = self._lookups.get(name)
-            if not known or known.has_ended:
-                known = self._lookups[name] = _Lookup(name)
-            return known
+            lookup = self._lookups.get(name)
+            if not lookup or lookup.has_ended:
+                lookup = self._lookups[name] = _Lookup(name)
+            return lookup
 
 
 def _list(text: Any) -> list[str]:
@@ -90,7 +90,7 @@ def _list(text: Any) -> list[str]:
 
 
 def _is_socket(name: str) -> bool:
-    """Return whether libpq takes a host for a socket's folder instead of a name."""
+    """Return whether libpq takes a host for the folder of a socket."""
     return not name or name.startswith(('/', '@'))
 
 

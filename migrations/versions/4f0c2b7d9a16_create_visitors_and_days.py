@@ -8,7 +8,7 @@ from alembic import op
 revision = '4f0c2b7d9a16'
 down_revision = 'e75588bf2531'
 
-# Both rows in one statement and the older day first: one order of locks for everybody, so no deadlock.
+# Both rows in one statement and the older day first: all connections lock in one order, so no deadlock arises.
 # The shard spreads the rows that every first visit of a day changes over 16 connections.
 POSTGRESQL = (
     """

@@ -1,6 +1,6 @@
-"""Record the day of an import beside each imported visitor, and let the import count what it inserts.
+"""Record the day of an import beside each imported visitor, and let the import count its own visitors.
 
-The replaced application recorded no days, so retention of what it counted begins with the import.
+The replaced application recorded no days, so the retention of its visitors begins with the import.
 """
 
 from alembic import op
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 revision = '5b7e90c4d2a8'
 down_revision = 'a81d3c52e7f4'
 
-# The import adds to buckets of its own, in the statement that inserts: visitors never wait for a row that it holds.
+# The import adds to buckets of its own, in the statement that inserts: visitors never wait for a row that it locks.
 COUNTED_BY_TRIGGER = """
     CREATE OR REPLACE TRIGGER visitor_is_new AFTER INSERT ON visitors
     FOR EACH ROW {condition} EXECUTE FUNCTION count_visitor()

@@ -1,4 +1,4 @@
-"""Create the table in which the import remembers what it has moved over from the original table."""
+"""Create the table in which the import records the visits that it moved from the original table."""
 
 from alembic import op
 import sqlalchemy as sa

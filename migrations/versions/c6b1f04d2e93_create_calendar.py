@@ -1,6 +1,6 @@
 """Create the table that holds the time zone in which this database counts its days.
 
-The first counted visit fixes it; a database in which an older release has counted is in UTC without a row.
+The first counted visit fixes it; a database in which an older release counted is in UTC without a row.
 """
 
 from alembic import op

@@ -1,6 +1,6 @@
 """Create the table of the application that this one replaces.
 
-A database which that application left behind stands at this revision already.
+A database of that application is at this revision already.
 """
 
 from alembic import op

@@ -71,7 +71,7 @@ def test_a_contract_must_name_the_oldest_code_that_may_still_run(tmp_path: Path,
 @pytest.mark.parametrize('floor', ['r3', 'r4', 'x1'])
 def test_a_floor_must_be_a_revision_before(tmp_path: Path, floor: str) -> None:
     found = found_in(make_release(tmp_path / 'new', 4, floors={'r3': floor}))
-    assert f"r3: min_code_revision = '{floor}' is no revision before it" in found
+    assert f"r3: min_code_revision = '{floor}' is not an earlier revision" in found
 
 
 @pytest.mark.parametrize(('body', 'rule'), [

@@ -134,7 +134,7 @@ def test_the_status_tells_how_the_last_start_went(file: Path) -> None:
 
     done = flask(url(file), 'schema', 'status')
 
-    assert done.stdout.startswith('READY: the schema is the one of this code\nleader: nobody\n')
+    assert done.stdout.startswith('READY: the schema is the one of this code\nleader: none\n')
     assert 'deploy first: succeeded, attempt 1 by ' in done.stdout
 
 

@@ -162,7 +162,7 @@ class Admission:
 
     def _log_holder(self, connection: Connection, state: State, record: Record) -> None:
         holder = lock.read_holder(connection)
-        # The holder's age differs each time, so the comparison with the last line leaves it out.
+        # The holder's age differs each time, so the comparison with the last line omits it.
         self._log(f'{state.value}: {positions(record, self._code.head)}; waiting for {holder or "the lock"}',
                   f'{state} {record.heads} {holder and holder.pid}')
 

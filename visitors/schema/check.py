@@ -1,4 +1,4 @@
-"""Checks of the revisions before they are merged: by Alembic what their order is, by squawk what their SQL does."""
+"""The checks of revisions before they are merged: Alembic checks their order, squawk their SQL."""
 
 from collections.abc import Iterator
 import io
@@ -18,21 +18,21 @@ from visitors.schema.errors import NotOneHead
 from visitors.schema.revisions import CodeRevisions, in_order
 from visitors.schema.upgrade import config_for, DIALECT
 
-# What squawk says where older code can no longer run on the schema: such a revision names its floor.
+# Rules of squawk for changes on which older code can no longer run: such a revision names its floor.
 CONTRACTS = frozenset({'ban-drop-column', 'ban-drop-table', 'ban-drop-database', 'changing-column-type',
                        'renaming-column', 'renaming-table', 'ban-truncate-cascade'})
 
-# Rules of squawk that are not ours, each with the reason; all others hold.
+# Rules of squawk that do not apply here, each with its reason; all others hold.
 EXCLUDED = {
     'prefer-identity': 'Alembic writes SERIAL for an integer key, and only the original application has such a table',
-    'prefer-text-field': 'the original application has a varchar(40); what is ours is text',
-    'prefer-bigint-over-int': 'for what a day can hold of visitors an integer is enough, and rows stay small',
+    'prefer-text-field': 'the original application has a varchar(40); our own columns are text',
+    'prefer-bigint-over-int': 'an integer is enough for the visitors of a day, and rows stay small',
     'prefer-bigint-over-smallint': 'a shard is a number below 18',
 }
 
 
 def findings(directory: Path) -> list[str]:
-    """Return what is wrong with the revisions of a migrations folder, a sentence each."""
+    """Return a sentence for each defect of the revisions in a migrations folder."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error')
@@ -49,7 +49,7 @@ def findings(directory: Path) -> list[str]:
 
 
 def statements(directory: Path, script: Script) -> str:
-    """Return the SQL that a revision runs on PostgreSQL."""
+    """Return the SQL of a revision on PostgreSQL."""
     output = io.StringIO()
     config = config_for(directory, **{DIALECT: 'postgresql'})
     config.output_buffer = output
@@ -76,14 +76,14 @@ def _floor_findings(script: Script, scripts: list[Script], contracts: list[str])
         yield (f'{script.revision}: {", ".join(contracts)}: older code cannot run after it; name the oldest revision '
                'whose code still can as min_code_revision')
     if floor and floor not in earlier:
-        yield f'{script.revision}: min_code_revision = {floor!r} is no revision before it'
+        yield f'{script.revision}: min_code_revision = {floor!r} is not an earlier revision'
 
 
 def _lint(sql: str, squawk: str) -> list[dict[str, Any]]:
     arguments = [squawk, '--reporter', 'json', '--stdin-filepath', 'revision.sql']
     arguments += [f'--exclude={",".join(EXCLUDED)}'] if EXCLUDED else []
-    done = subprocess.run(arguments, input=sql, capture_output=True, text=True, check=False)
-    if not done.stdout.strip().startswith('['):
-        raise RuntimeError(f'squawk ended with {done.returncode}: {done.stderr}')
-    violations: list[dict[str, Any]] = json.loads(done.stdout)
+    result = subprocess.run(arguments, input=sql, capture_output=True, text=True, check=False)
+    if not result.stdout.strip().startswith('['):
+        raise RuntimeError(f'squawk ended with {result.returncode}: {result.stderr}')
+    violations: list[dict[str, Any]] = json.loads(result.stdout)
     return violations

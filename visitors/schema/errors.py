@@ -1,4 +1,4 @@
-"""What can go wrong while the schema is brought up, and the exit code that tells the machine what to do about it."""
+"""The errors of bringing a schema up: their meaning for a leader or a waiter, and the exit codes for the machine."""
 
 from enum import Enum, IntEnum
 from typing import Any
@@ -7,22 +7,22 @@ from sqlalchemy import exc
 
 from visitors.database_errors import describe, PoolerBetween
 
-# How the server or a pooler between says that it does not pass a connection's settings on.
+# The words of a server or a pooler that does not pass on a connection's settings.
 POOLER_WORDS = ('unsupported startup parameter', 'command-line options')
 LOCK_TIMEOUT, DEADLOCK, CANCELLED, READ_ONLY = '55P03', '40P01', '57014', '25006'
-# What the server refuses for good, and how to grant it.
+# The remedies for final refusals of the server.
 ADVICE = {
-    '42501': 'the role that migrates owns the tables and needs CREATE and USAGE on their schema; the one that counts '
-             'needs what `flask schema ready` grants it if MIGRATION_DATABASE_URL names another role',
+    '42501': 'the role that migrates owns the tables and needs CREATE and USAGE on their schema; the role that counts '
+             'gets its privileges from `flask schema ready` if MIGRATION_DATABASE_URL names another role',
     '42P01': 'DATABASE_URL and MIGRATION_DATABASE_URL must lead to the same schema: compare search_path',
     '3F000': 'search_path names no schema that exists: set it for the role, or by ?options=-csearch_path%3DNAME',
 }
-# What a reader meets while the leader makes the tables that it reads.
+# The errors of a reader while the leader makes the tables that it reads.
 RACES = ('42P01', '42P07', '23505')
 
 
 class Exit(IntEnum):
-    """How bringing the schema up ended; 1 is left to unexpected errors."""
+    """The exit codes of bringing the schema up; 1 is left to unexpected errors."""
 
     FITS = 0
     REFUSED = 3
@@ -34,33 +34,33 @@ class Exit(IntEnum):
 
 
 class Kind(Enum):
-    """What an error means for whoever leads or waits."""
+    """The meaning of an error for a leader or a waiter."""
 
     LOST = 'the connection or the server is gone, or the server is a copy that does not write yet'
-    RETRY = 'a lock is held by somebody else'
+    RETRY = 'another session holds a lock'
     RACE = 'the leader is making the tables that were read'
     UNSAFE = 'a pooler is in between'
-    FINAL = 'trying again would end the same'
+    FINAL = 'a retry would end the same'
 
 
 class SchemaError(Exception):
-    """The schema cannot be brought up, and trying again does not help."""
+    """A final failure to bring the schema up; a retry does not help."""
 
 
 class NotOneHead(SchemaError):
-    """The code has no single newest revision."""
+    """Code without a single newest revision."""
 
 
 class UnsafeConnection(SchemaError):
-    """What is connected to is not one session of a PostgreSQL server, so a lock there protects nothing."""
+    """A connection that is not one session of a PostgreSQL server, so that a lock there protects nothing."""
 
 
 class FenceBroken(SchemaError):
-    """A revision was about to commit on another session than the one that holds the leader lock."""
+    """A revision that is about to commit on another session than the one that holds the leader lock."""
 
 
 def kind_of(error: BaseException) -> Kind:
-    """Return what an error means, from SQLAlchemy or from the driver below it."""
+    """Return the meaning of an error, from SQLAlchemy or from the driver below it."""
     cause: Any = getattr(error, 'orig', None) or error
     if isinstance(cause, (UnsafeConnection, PoolerBetween)) or any(words in str(cause) for words in POOLER_WORDS):
         return Kind.UNSAFE
@@ -84,7 +84,7 @@ def code_of(error: BaseException) -> str | None:
 
 
 def explain(error: Exception) -> str:
-    """Return one line for an error that ends a command: its kind, its first line, and the remedy if one is known."""
+    """Return one line for an error that ends a command: its kind, its first line, and the remedy if one exists."""
     if isinstance(error, SchemaError):
         return str(error)
     if isinstance(error, OSError):
@@ -94,7 +94,7 @@ def explain(error: Exception) -> str:
 
 
 def _is_loss(error: exc.DBAPIError, code: str | None) -> bool:
-    # Without a code only an operational error is one; else a mistake in a call of the driver would poll for ever.
+    # Without a code, only an operational error is a loss. Otherwise a wrong call of the driver would poll for ever.
     if code is None:
         return isinstance(error, exc.OperationalError)
     return code.startswith('08') or (code.startswith('57') and code != CANCELLED)

@@ -1,15 +1,15 @@
-"""The leader lock: who has it may migrate, and whose connection ends has it no more."""
+"""The leader lock: its holder may migrate. It is released when the holder's connection closes."""
 
 from dataclasses import dataclass
 import hashlib
 
 from sqlalchemy import Connection, text
 
-# The same for ever and for every release: two releases must exclude each other.
+# The same for ever and for every release, because two releases must exclude each other.
 KEY = int.from_bytes(hashlib.sha256(b'visitors/schema-migration/v1').digest()[:8], 'big', signed=True)
 
-# Never the waiting form of it: who waits in a statement holds a snapshot, and CREATE INDEX CONCURRENTLY waits for
-# that while the waiter waits for the lock.
+# Never the form that waits: a session that waits in a statement holds a snapshot, and CREATE INDEX CONCURRENTLY waits
+# for that snapshot while the session waits for the lock.
 TRY = text('SELECT pg_try_advisory_lock(:key)')
 HOLDER = text("""
     SELECT session.pid, session.application_name AS name,
@@ -35,11 +35,11 @@ class Holder:
 
 
 def try_lock(connection: Connection) -> bool:
-    """Return whether this session has the leader lock now; it keeps it until it is closed."""
+    """Return whether this session gets the leader lock, or holds it already."""
     return bool(connection.scalar(TRY, {'key': KEY}))
 
 
 def read_holder(connection: Connection) -> Holder | None:
     """Return the session that holds the leader lock, if one does."""
-    found = connection.execute(HOLDER, {'key': KEY}).one_or_none()
-    return Holder(found.pid, found.name, found.age) if found else None
+    row = connection.execute(HOLDER, {'key': KEY}).one_or_none()
+    return Holder(row.pid, row.name, row.age) if row else None

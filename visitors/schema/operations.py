@@ -1,4 +1,4 @@
-"""What a revision may do that PostgreSQL allows in no transaction."""
+"""The operations of a revision that PostgreSQL allows in no transaction."""
 
 from alembic import op
 from sqlalchemy import text
@@ -7,16 +7,16 @@ from visitors.schema.errors import SchemaError
 from visitors.schema.upgrade import UPGRADE
 
 IS_VALID = text('SELECT (SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(quote_ident(:name)))')
-# Building waits for all transactions that were open before. With the limits of every other statement it would be
-# given up each time, and leave an index that is no use and costs each write.
+# A build waits for all older transactions. The limits of other statements would abort it each time and leave an
+# invalid index, which no query uses and each write pays for.
 PATIENCE = {'lock_timeout': '10min', 'statement_timeout': '0'}
 
 
 def create_index(name: str, table: str, columns: list[str], unique: bool = False) -> None:
     """Make an index while the table is written to; it must be the only statement of its revision.
 
-    What the revision did before is committed, so that it begins anew when it was stopped half-way: an index that is
-    complete stays, one that is not is replaced.
+    It commits the revision's earlier statements. After an interruption the revision starts from its beginning: a
+    complete index stays, an incomplete one is replaced.
     """
     context = op.get_context()
     if context.dialect.name != 'postgresql':
@@ -45,15 +45,15 @@ def _create_patiently(name: str, table: str, columns: list[str], unique: bool) -
         if not offline and not _is_valid(name):
             raise SchemaError(f'the index {name} was made and is not valid')
     finally:
-        _be_impatient_again()
+        _reset_patience()
 
 
 def _is_valid(name: str) -> bool | None:
-    """Return whether an index is complete, or nothing where there is none."""
+    """Return whether an index is complete, or None if it does not exist."""
     valid: bool | None = op.get_bind().scalar(IS_VALID, {'name': name})
     return valid
 
 
-def _be_impatient_again() -> None:
+def _reset_patience() -> None:
     for setting in PATIENCE:
         op.execute(f'RESET {setting}')

@@ -1,6 +1,6 @@
 """The application's role in the database: it changes rows of the application's own tables, and no tables.
 
-Others may keep tables in the same schema. Those are not the application's: they are neither granted nor asked for.
+Other applications may keep tables in the same schema. The role needs no privilege on them, and gets none.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ WHERE dependency.classid = CAST('pg_class' AS regclass)
   AND dependency.refobjid = to_regclass(quote_ident(:table))
   AND CASE sequence.relkind WHEN 'S' THEN NOT has_sequence_privilege(:role, sequence.oid, 'USAGE') ELSE false END
 """)
-# Earlier releases granted exactly these privileges on every table that they found, and USAGE on every sequence.
+# Earlier releases granted exactly these privileges on every table of the schema, and USAGE on every sequence.
 EXCESS = text("""
 SELECT relname, relkind FROM (
     SELECT relation.relname, CAST(relation.relkind AS text),
@@ -73,17 +73,17 @@ def is_fit(connection: Connection, settings: Settings) -> bool:
 
 
 def ensure(connection: Connection, settings: Settings) -> None:
-    """Make the application's role where it is missing, give it its privileges, and take back those it had too many."""
+    """Make the application's role if it is missing, grant its privileges, and revoke any excess."""
     if not connection.scalar(EXISTS, {'role': settings.database_url.username}):
         _create(connection, settings)
     if settings.migration_login_group and not _belongs(connection, settings):
         _join(connection, settings)
     grant(connection, settings)
-    _take_back_excess(connection, settings)
+    _revoke_excess(connection, settings)
 
 
 def grant(connection: Connection, settings: Settings) -> None:
-    """Give the application's role the privileges that it lacks: to change its own rows, to read the schema's state."""
+    """Grant the privileges that the role lacks: to change rows of its own tables, and to read the schema's record."""
     role = sql.Identifier(str(settings.database_url.username))
     for privileges, kind, name in list(_missing_grants(connection, settings)):
         statement = sql.SQL(f'GRANT {privileges} ON {kind} {{}} TO {{}}').format(sql.Identifier(name), role)
@@ -102,21 +102,21 @@ def _missing_grants(connection: Connection, settings: Settings) -> Iterator[tupl
     if not connection.scalar(MAY_LOOK, role):
         yield 'USAGE', 'SCHEMA', str(connection.scalar(text('SELECT current_schema()')))
     for table in sorted(OWN_TABLES.keys() & tables.table_names(connection)):
-        given = {**role, 'table': table}
-        lacking = list(connection.scalars(LACKING, {**given, 'privileges': ' '.join(OWN_TABLES[table])}))
+        grantee = {**role, 'table': table}
+        lacking = list(connection.scalars(LACKING, {**grantee, 'privileges': ' '.join(OWN_TABLES[table])}))
         if lacking:
             yield ', '.join(lacking), 'TABLE', table
-        for sequence in connection.scalars(SEQUENCES, given):
+        for sequence in connection.scalars(SEQUENCES, grantee):
             yield 'USAGE', 'SEQUENCE', sequence
 
 
-def _take_back_excess(connection: Connection, settings: Settings) -> None:
+def _revoke_excess(connection: Connection, settings: Settings) -> None:
     role = settings.database_url.username
     for name, kind in list(connection.execute(EXCESS, {'role': role, 'own': sorted(OWN_TABLES)})):
-        what = 'SEQUENCE' if kind == 'S' else 'TABLE'
-        logger.info('revoking the privileges of the role %s on the %s %s, which belongs to others', role, what.lower(),
-                    name)
-        _execute(connection, sql.SQL(f'REVOKE ALL ON {what} {{}} FROM {{}}').format(
+        relation = 'SEQUENCE' if kind == 'S' else 'TABLE'
+        logger.info('revoking the privileges of the role %s on the %s %s of another application', role,
+                    relation.lower(), name)
+        _execute(connection, sql.SQL(f'REVOKE ALL ON {relation} {{}} FROM {{}}').format(
             sql.Identifier(name), sql.Identifier(str(role))))
 
 
@@ -125,19 +125,19 @@ def _create(connection: Connection, settings: Settings) -> None:
     statement = sql.SQL('CREATE ROLE {} LOGIN').format(sql.Identifier(role))
     password = _password(settings)
     if password:
-        # Only what the server needs to check the password goes there, so none of its logs can hold the password.
+        # The server gets the verifier of the password only, so none of its logs can hold the password.
         verifier = extensions.encrypt_password(password, role, _driver(connection), 'scram-sha-256')
         statement += sql.SQL(' PASSWORD {}').format(sql.Literal(verifier))
     try:
         _execute(connection, statement)
     except DBAPIError as error:
-        # Its own text would show the statement.
+        # The cause is dropped, because its text would show the statement.
         raise SchemaError(f'the role {role} cannot be made: {describe(error)}') from None
 
 
 def _belongs(connection: Connection, settings: Settings) -> bool:
-    given = {'role': settings.database_url.username, 'login_group': settings.migration_login_group}
-    return bool(connection.scalar(BELONGS, given))
+    membership = {'role': settings.database_url.username, 'login_group': settings.migration_login_group}
+    return bool(connection.scalar(BELONGS, membership))
 
 
 def _join(connection: Connection, settings: Settings) -> None:
@@ -150,13 +150,13 @@ def _join(connection: Connection, settings: Settings) -> None:
 
 
 def _password(settings: Settings) -> str | None:
-    # What is in the file then is a token, which is good for minutes.
+    # With a login group the file holds a token, which is valid for minutes.
     if settings.migration_login_group:
         return None
     if settings.database_password_file:
-        known = passwordfile.read(settings.database_password_file)
-        # The password of another role, with which the application signs in as that one, is not this role's.
-        return known.password if known.user in (None, settings.database_url.username) else None
+        credentials = passwordfile.read(settings.database_password_file)
+        # If the file names another role, the application signs in as that one, and this role gets no password.
+        return credentials.password if credentials.user in (None, settings.database_url.username) else None
     return settings.database_url.password
 
 

@@ -83,6 +83,6 @@ def _check(connection: Connection) -> None:
     for name in PROBES:
         answer = connection.scalar(text(f'SHOW {name}'))
         if answer != SERVER_SETTINGS[name]:
-            raise UnsafeConnection(f'{name} was sent as {SERVER_SETTINGS[name]} and came out as {answer}: there is a '
-                                   'pooler in between; MIGRATION_DATABASE_URL must name the server itself')
+            raise UnsafeConnection(f'{name} was sent as {SERVER_SETTINGS[name]} and came out as {answer}: a pooler is '
+                                   'in between; MIGRATION_DATABASE_URL must name the server itself')
     connection.commit()

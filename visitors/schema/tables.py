@@ -107,7 +107,7 @@ def make_tables(connection: Connection) -> None:
 
 
 def read_attempt(connection: Connection, deploy_id: str) -> Attempt | None:
-    """Return a deploy's migration, or None if it has not begun."""
+    """Return a deploy's migration, or None before its first attempt."""
     row = connection.execute(select(attempts).where(attempts.c.deploy_id == deploy_id)).one_or_none()
     return Attempt(**row._mapping) if row else None
 
