@@ -1,4 +1,4 @@
-"""Each revision leaves a schema that the release before it can live with, and models say what the revisions make."""
+"""Each revision leaves a schema that the release before it can live with, and models and revisions agree."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,7 +95,7 @@ def test_down_and_up_again_makes_the_same_schema_in_development(database_url: st
 
 
 @pytest.mark.parametrize('revision', [script.revision for script in SCRIPTS])
-def test_each_revision_can_be_taken_back_in_development(database_url: str, tmp_path: Path, revision: str) -> None:
+def test_each_revision_can_be_downgraded_in_development(database_url: str, tmp_path: Path, revision: str) -> None:
     with connected(database_url) as connection:
         make_tables(connection)
         connection.commit()
@@ -110,7 +110,7 @@ def test_each_revision_can_be_taken_back_in_development(database_url: str, tmp_p
 
 
 def bring_up_to(url: str, newest: str, folder: Path) -> None:
-    """Bring a database to a revision as the release did whose newest it was."""
+    """Bring a database to a revision, as the release whose newest revision that is."""
     release = folder / newest
     (release / 'versions').mkdir(parents=True)
     shutil.copy(MIGRATIONS / 'env.py', release)
@@ -125,18 +125,18 @@ def bring_up_to(url: str, newest: str, folder: Path) -> None:
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """Give a connection to a database; on SQLite with transactions that hold for tables too."""
-    given = make_url(url)
-    if given.get_backend_name() == 'sqlite':
-        engine = create_engine(given, poolclass=NullPool, connect_args={'isolation_level': None})
+    parsed = make_url(url)
+    if parsed.get_backend_name() == 'sqlite':
+        engine = create_engine(parsed, poolclass=NullPool, connect_args={'isolation_level': None})
         event.listen(engine, 'begin', lambda connection: connection.exec_driver_sql('BEGIN IMMEDIATE'))
     else:
-        engine = create_engine(given.set(drivername='postgresql+psycopg2'), poolclass=NullPool)
+        engine = create_engine(parsed.set(drivername='postgresql+psycopg2'), poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
 
 
 def develop(connection: Connection, go: Callable[[Config, str], None], target: str) -> None:
-    """Go to a revision as nobody may in production."""
+    """Go to a revision, as production never allows."""
     upgrade = Upgrade(connection, 'development', None, may_downgrade=True)
     connection.rollback()
     go(config_for(MIGRATIONS, **{UPGRADE: upgrade}), target)
@@ -144,14 +144,14 @@ def develop(connection: Connection, go: Callable[[Config, str], None], target: s
 
 
 def described(connection: Connection) -> dict[str, object]:
-    """Return what there is in a database: columns, keys, indexes, triggers."""
-    found = inspect(connection)
-    names = sorted(set(found.get_table_names()) - SCHEMA_TABLES)
+    """Return the contents of a database's schema: columns, keys, indexes, triggers."""
+    inspector = inspect(connection)
+    names = sorted(set(inspector.get_table_names()) - SCHEMA_TABLES)
     triggers = ('SELECT tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1'
                 if connection.dialect.name == 'postgresql'
                 else "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY 1")
     description: dict[str, object] = {
-        name: [[{**column, 'type': str(column['type'])} for column in found.get_columns(name)],
-               found.get_pk_constraint(name), found.get_indexes(name)] for name in names}
+        name: [[{**column, 'type': str(column['type'])} for column in inspector.get_columns(name)],
+               inspector.get_pk_constraint(name), inspector.get_indexes(name)] for name in names}
     description['triggers'] = list(connection.scalars(text(triggers)))
     return description

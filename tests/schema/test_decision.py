@@ -1,4 +1,4 @@
-"""The one decision whether a schema fits a release, against its table and against a made-up history."""
+"""The decision whether a schema fits a release, by its table and by made-up histories."""
 
 from types import SimpleNamespace
 
@@ -40,7 +40,7 @@ def test_the_first_row_that_matches_decides(
     (State.READY, True, False), (State.NEWER_OK, True, False), (State.BEHIND, False, False),
     (State.UNVERSIONED, False, True), (State.RETIRED, False, True), (State.FOREIGN, False, True),
 ])
-def test_who_fits_serves_who_is_behind_migrates_and_all_others_are_refused(
+def test_a_fitting_schema_serves_an_older_one_is_migrated_and_all_others_are_refused(
         state: State, fits: bool, refuses: bool) -> None:
     assert (state.fits, state.refuses) == (fits, refuses)
 
@@ -53,11 +53,11 @@ def test_each_state_says_something_else() -> None:
 def test_in_one_line_of_revisions_only_the_places_of_code_database_and_floor_count(
         code: int, database: int, floor: int) -> None:
     floor = min(floor, database)
-    known = frozenset(f'r{number}' for number in range(1, code + 1))
+    revisions = frozenset(f'r{number}' for number in range(1, code + 1))
     log = {f'r{number}': number < floor for number in range(1, database + 1)}
     heads = frozenset({f'r{database}'} if database else ())
 
-    state = decide(Code(f'r{code}', known), Record(heads, log, database > 0))
+    state = decide(Code(f'r{code}', revisions), Record(heads, log, database > 0))
 
     if database == code:
         assert state is State.READY
@@ -68,10 +68,10 @@ def test_in_one_line_of_revisions_only_the_places_of_code_database_and_floor_cou
 
 
 @given(heads=st.frozensets(REVISIONS, max_size=3), log=st.dictionaries(REVISIONS, st.booleans()),
-       has_tables=st.booleans(), known=st.frozensets(REVISIONS))
+       has_tables=st.booleans(), revisions=st.frozensets(REVISIONS))
 def test_migrating_is_only_ever_asked_for_where_every_revision_is_known(
-        heads: frozenset[str], log: dict[str, bool], has_tables: bool, known: frozenset[str]) -> None:
-    code = Code('r3', known | {'r3'})
+        heads: frozenset[str], log: dict[str, bool], has_tables: bool, revisions: frozenset[str]) -> None:
+    code = Code('r3', revisions | {'r3'})
 
     state = decide(code, Record(heads, log, has_tables))
 
@@ -126,7 +126,7 @@ def test_a_mistake_without_a_code_is_never_taken_for_a_lost_connection(error: Ba
     'FATAL:  unsupported startup parameter in options: lock_timeout',
     'Feature not supported: RDS Proxy currently doesn’t support command-line options.',
 ])
-def test_a_pooler_that_rejects_the_connection_is_known_by_its_words(message: str) -> None:
+def test_a_pooler_that_rejects_the_connection_is_recognised_by_its_words(message: str) -> None:
     assert kind_of(exc.OperationalError('', {}, failure(None, message))) is Kind.UNSAFE
 
 

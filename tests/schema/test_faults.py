@@ -1,4 +1,4 @@
-"""What the schema survives: leaders killed, frozen and cut off, a crashed server, poolers, locks, misuse."""
+"""Faults that the schema survives: leaders killed, frozen and cut off, a crashed server, poolers, locks, misuse."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,13 +16,11 @@ import psycopg2
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, NullPool, text
 
+from tests.support.booting import codes, head, Instances, leaders, logs, sessions, tables, until, verdict
 from tests.support.network import another_host, HERE, THERE
 from tests.support.pooler import pooler
 from tests.support.postgresql import execute, PostgresServer, rows, value
-from tests.support.revisions import (
-    add_revision, codes, Fleet, fleet, has_begun, head, leaders, logs, make_release, once, sessions, tables, until,
-    verdict,
-)
+from tests.support.revisions import add_revision, has_begun, make_release, once
 from tests.support.server import environment, flask, ROOT
 from visitors.schema.errors import SchemaError
 from visitors.schema.upgrade import config_for, UPGRADE, Upgrade
@@ -31,23 +29,16 @@ IDLE = once("op.execute('SELECT 1')\ntime.sleep(250)")
 WAIT = 'SELECT extract(epoch FROM clock_timestamp() - statement_timestamp()) FROM (SELECT count(*) FROM r1) AS counted'
 BUSY = once("op.execute('SELECT pg_sleep(100)')")
 UNTIL_THAWED = "while not Path(__file__).with_suffix('.thawed').exists():\n    time.sleep(0.02)"
-# Of the server's access file: whoever comes from the other end of the cable.
+# A line of the server's access file: it admits the host at the other end of the cable.
 ADMITTED = f'host all all {HERE}/30 trust'
-# What has to happen within seconds takes longer on a busy machine. Without the limits that are tested here it takes a
-# minute and more.
+# An event that is due within seconds takes longer on a busy machine. Without the limits that are tested here it takes
+# a minute and more.
 MARGIN = 20.0
-
-
-@pytest.fixture
-def instances() -> Iterator[Fleet]:
-    """Give instances that are ended with the test."""
-    with fleet() as made:
-        yield made
 
 
 @pytest.mark.fault(7)
 def test_after_a_leader_idle_in_a_transaction_is_killed_the_next_one_finishes(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 3, {'r2': IDLE})
     boots = instances.boot_many(3, postgresql_url, release)
     first = instances.leader()
@@ -64,7 +55,7 @@ def test_after_a_leader_idle_in_a_transaction_is_killed_the_next_one_finishes(
 
 @pytest.mark.fault(8)
 def test_nothing_of_a_killed_leaders_statement_is_committed_after_the_next_one_has_begun(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
     execute(postgresql_url, "INSERT INTO alembic_version VALUES ('r1')")
     execute(postgresql_url, 'CREATE TABLE traces (who text)')
@@ -90,8 +81,8 @@ def test_nothing_of_a_killed_leaders_statement_is_committed_after_the_next_one_h
 
 
 @pytest.mark.fault(9)
-def test_when_three_leaders_have_died_nobody_tries_again(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+def test_after_three_leaders_have_died_no_instance_tries_again(
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     boots = instances.boot_many(5, postgresql_url, make_release(tmp_path / 'new', 2, {'r2': 'time.sleep(250)'}))
     for _ in range(3):
         leader = instances.leader()
@@ -108,7 +99,7 @@ def test_when_three_leaders_have_died_nobody_tries_again(
 
 @pytest.mark.fault(10)
 def test_a_database_that_crashes_under_the_leader_and_comes_back_gets_its_schema(
-        instances: Fleet, tmp_path: Path) -> None:
+        instances: Instances, tmp_path: Path) -> None:
     with closing_server(PostgresServer()) as server:
         url = server.create_database()
         release = make_release(tmp_path / 'new', 3, {'r2': BUSY})
@@ -125,87 +116,9 @@ def test_a_database_that_crashes_under_the_leader_and_comes_back_gets_its_schema
         assert 'lost the lead' in logs(boots)
 
 
-@pytest.mark.fault(12)
-def test_an_index_left_half_built_by_a_killed_leader_is_built_anew(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
-    instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
-    release = make_release(tmp_path / 'new', 2, {'r2': "create_index('ix_r1_id', 'r1', ['id'])"})
-    with closing(psycopg2.connect(postgresql_url)) as other:
-        other.cursor().execute('INSERT INTO r1 VALUES (1)')
-        first = instances.boot(postgresql_url, release)
-        until(lambda: is_valid(postgresql_url) is False, 'the index waits for the other transaction')
-        first.send(signal.SIGKILL)
-        first.ended()
-        second = instances.boot(postgresql_url, release)
-        until(lambda: second.has_led, 'the next one leads')
-        assert is_valid(postgresql_url) is False
-        other.commit()
-
-    assert second.ended() == 0, second.text
-    assert is_valid(postgresql_url) is True
-    assert verdict(postgresql_url) == ('succeeded', 2)
-
-
-def test_an_index_waits_patiently_for_a_transaction_that_no_other_revision_would_wait_for(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
-    instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
-    release = make_release(tmp_path / 'new', 2, {'r2': "create_index('ix_r1_id', 'r1', ['id'])"})
-    with closing(psycopg2.connect(postgresql_url)) as other:
-        other.cursor().execute('INSERT INTO r1 VALUES (1)')
-        boot = instances.boot(postgresql_url, release)
-        until(lambda: is_valid(postgresql_url) is False, 'the index waits for the other transaction')
-        time.sleep(2)
-        other.commit()
-
-    assert boot.ended() == 0, boot.text
-    assert 'try 2' not in boot.text
-    assert is_valid(postgresql_url) is True
-
-
-def test_a_leader_whose_session_is_ended_while_it_builds_an_index_takes_the_lead_again(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
-    instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
-    release = make_release(tmp_path / 'new', 2, {'r2': "create_index('ix_r1_id', 'r1', ['id'])"})
-    with closing(psycopg2.connect(postgresql_url)) as other:
-        other.cursor().execute('INSERT INTO r1 VALUES (1)')
-        boot = instances.boot(postgresql_url, release)
-        until(lambda: is_valid(postgresql_url) is False, 'the index waits for the other transaction')
-        execute(postgresql_url, 'SELECT pg_terminate_backend(%s)', sessions(postgresql_url, 'active'))
-        until(lambda: 'lost the lead' in boot.text, 'the leader notices')
-        other.commit()
-
-    assert boot.ended() == 0, boot.text
-    assert is_valid(postgresql_url) is True
-    assert verdict(postgresql_url) == ('succeeded', 2)
-
-
-def test_a_complete_index_of_a_leader_killed_before_the_version_is_kept(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
-    instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
-    execute(postgresql_url, 'CREATE INDEX ix_r1_id ON r1 (id)')
-    before = value(postgresql_url, "SELECT 'ix_r1_id'::regclass::oid")
-
-    boot = instances.boot(postgresql_url, make_release(tmp_path / 'new', 2,
-                                                       {'r2': "create_index('ix_r1_id', 'r1', ['id'])"}))
-
-    assert boot.ended() == 0, boot.text
-    assert value(postgresql_url, "SELECT 'ix_r1_id'::regclass::oid") == before
-
-
-def test_an_index_in_one_transaction_for_all_revisions_is_refused(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
-    release = make_release(tmp_path / 'new', 2, {'r2': "create_index('ix_r1_id', 'r1', ['id'])"})
-
-    boot = instances.boot(postgresql_url, release, '--one-transaction')
-
-    assert boot.ended() == 20
-    assert 'ix_r1_id cannot be made within one transaction' in boot.text
-    assert 'r1' not in tables(postgresql_url)
-
-
 @pytest.mark.fault(15)
 def test_a_frozen_leader_is_replaced_and_harms_nothing_when_it_thaws(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
     execute(postgresql_url, "INSERT INTO alembic_version VALUES ('r1')")
     execute(postgresql_url, 'CREATE TABLE traces (who text)')
@@ -230,7 +143,7 @@ def test_a_frozen_leader_is_replaced_and_harms_nothing_when_it_thaws(
 
 
 def test_a_leader_frozen_between_two_transactions_is_replaced_too(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 2, {'r2': "op.execute('ALTER TABLE r1 ADD COLUMN more integer')"})
     instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
     with closing(psycopg2.connect(postgresql_url)) as reader:
@@ -248,7 +161,7 @@ def test_a_leader_frozen_between_two_transactions_is_replaced_too(
 
 
 @pytest.mark.fault(21)
-def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instances: Fleet, tmp_path: Path) -> None:
+def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instances: Instances, tmp_path: Path) -> None:
     with another_host() as host, closing_server(PostgresServer(HERE, access=[ADMITTED])) as server:
         idle = once(f"op.execute('SELECT 1')\n{UNTIL_THAWED}")
         busy = once("op.execute(\"SET statement_timeout = 0\")\nop.execute('SELECT pg_sleep(250)')")
@@ -277,10 +190,10 @@ def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instance
 @pytest.mark.fault(22)
 @pytest.mark.parametrize(('ignored', 'says'), [
     ('extra_float_digits', 'unsupported startup parameter'),
-    ('options', 'there is a pooler in between'),
+    ('options', 'a pooler is in between'),
 ])
 def test_through_a_pooler_nothing_is_locked_and_nothing_changed(
-        instances: Fleet, postgresql_url: str, tmp_path: Path, ignored: str, says: str) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path, ignored: str, says: str) -> None:
     with pooler(postgresql_url, ignored) as pooled_url:
         assert value(pooled_url, 'SELECT 1') == 1, 'the pooler itself does not work'
 
@@ -294,13 +207,13 @@ def test_through_a_pooler_nothing_is_locked_and_nothing_changed(
 
 @pytest.mark.fault(23)
 def test_no_query_waits_longer_than_a_second_while_a_revision_waits_for_a_long_transaction(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
     release = make_release(tmp_path / 'new', 2, {'r2': "op.execute('ALTER TABLE r1 ADD COLUMN more integer')"})
     with closing(psycopg2.connect(postgresql_url)) as reader, queries(postgresql_url, WAIT) as waits:
         reader.cursor().execute('SELECT id FROM r1')
         boot = instances.boot(postgresql_url, release)
-        until(lambda: 'try 3 of 10' in boot.text, 'two tries were in vain')
+        until(lambda: 'try 3 of 10' in boot.text, 'two tries failed')
         reader.rollback()
         outcome = boot.ended()
 
@@ -311,9 +224,9 @@ def test_no_query_waits_longer_than_a_second_while_a_revision_waits_for_a_long_t
 
 
 def test_after_ten_tries_for_a_lock_the_deploy_has_failed(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     instances.bring_up(postgresql_url, make_release(tmp_path / 'old', 1))
-    # So that ten tries do not take minutes; the pauses are what takes long in truth.
+    # The test shortens the pauses, because they make ten tries last minutes.
     body = "import visitors.schema.leader as leader\nleader.LONGEST_PAUSE = 0.05\nop.execute('LOCK TABLE r1')"
     release = make_release(tmp_path / 'new', 2, {'r2': f"op.execute(\"SET LOCAL lock_timeout = '50ms'\")\n{body}"})
     with closing(psycopg2.connect(postgresql_url)) as reader:
@@ -330,7 +243,7 @@ def test_after_ten_tries_for_a_lock_the_deploy_has_failed(
 
 @pytest.mark.fault(24)
 def test_a_revision_on_another_session_than_the_locks_is_rolled_back(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     # A function found before the server's own answers with another session's number, as a pooler would.
     release = make_release(tmp_path / 'new', 2, {'r2': """
         op.execute('CREATE SCHEMA elsewhere')
@@ -368,10 +281,10 @@ def test_alembic_without_the_leader_changes_nothing_and_names_the_command(
 def test_flask_db_goes_to_no_revision_but_the_newest(
         postgresql_url: str, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     name, *rest = arguments
-    done = flask(postgresql_url, 'db', name, '--directory', str(make_release(tmp_path / 'new', 2)), *rest)
+    result = flask(postgresql_url, 'db', name, '--directory', str(make_release(tmp_path / 'new', 2)), *rest)
 
-    assert done.returncode != 0
-    assert 'use `flask schema ready`' in done.stderr
+    assert result.returncode != 0
+    assert 'use `flask schema ready`' in result.stderr
     assert tables(postgresql_url) == set()
 
 
@@ -392,10 +305,10 @@ def test_an_upgrade_within_an_open_transaction_is_refused_and_not_silently_undon
 def test_flask_db_upgrade_is_the_same_as_schema_ready(postgresql_url: str, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 2)
 
-    done = flask(postgresql_url, 'db', 'upgrade', '--directory', str(release), DEPLOY_ID='deploy-1')
+    result = flask(postgresql_url, 'db', 'upgrade', '--directory', str(release), DEPLOY_ID='deploy-1')
 
-    assert done.returncode == 0, done.stderr
-    assert 'leading: attempt 1 of deploy deploy-1' in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert 'leading: attempt 1 of deploy deploy-1' in result.stderr
     assert verdict(postgresql_url) == ('succeeded', 1)
     assert head(postgresql_url) == 'r2'
 
@@ -414,29 +327,29 @@ def test_flask_db_upgrade_refuses_two_heads_with_the_same_exit_code(postgresql_u
     release = make_release(tmp_path / 'new', 2)
     add_revision(release, 'x2', 'r1', '')
 
-    done = flask(postgresql_url, 'db', 'upgrade', '--directory', str(release))
+    result = flask(postgresql_url, 'db', 'upgrade', '--directory', str(release))
 
-    assert done.returncode == 22, done.stderr
+    assert result.returncode == 22, result.stderr
     assert tables(postgresql_url) == set()
 
 
 @pytest.mark.fault(26)
 def test_a_downgrade_is_refused_and_changes_nothing(
-        instances: Fleet, postgresql_url: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 2)
     instances.bring_up(postgresql_url, release)
 
-    done = flask(postgresql_url, 'db', 'downgrade', '--directory', str(release))
+    result = flask(postgresql_url, 'db', 'downgrade', '--directory', str(release))
 
-    assert done.returncode != 0
-    assert 'use `flask schema ready`' in done.stderr
+    assert result.returncode != 0
+    assert 'use `flask schema ready`' in result.stderr
     assert head(postgresql_url) == 'r2'
 
 
 @pytest.mark.fault(26)
 @pytest.mark.parametrize('go_back', [command.downgrade, command.stamp])
-def test_not_even_the_leader_goes_back(
-        instances: Fleet, postgresql_url: str, tmp_path: Path,
+def test_not_even_the_leader_downgrades(
+        instances: Instances, postgresql_url: str, tmp_path: Path,
         go_back: Callable[[Config, str], None]) -> None:
     release = make_release(tmp_path / 'new', 2)
     instances.bring_up(postgresql_url, release)
@@ -454,7 +367,7 @@ def test_not_even_the_leader_goes_back(
 
 @contextmanager
 def closing_server(server: PostgresServer) -> Iterator[PostgresServer]:
-    """Give a server of a test's own, which ends with the block."""
+    """Give a server of the test's own, which ends with the block."""
     try:
         yield server
     finally:
@@ -463,7 +376,7 @@ def closing_server(server: PostgresServer) -> Iterator[PostgresServer]:
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    """Give a connection as the leader has one."""
+    """Give a connection like the leader's."""
     engine = create_engine(make_url(url).set(drivername='postgresql+psycopg2'), poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
@@ -471,7 +384,7 @@ def connected(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def queries(url: str, query: str) -> Iterator[list[float]]:
-    """Run a query again and again during the block, and give how long each took, in seconds."""
+    """Repeat a query during the block, and give the wait of each one in seconds."""
     waits: list[float] = []
     over = threading.Event()
 
@@ -479,7 +392,7 @@ def queries(url: str, query: str) -> Iterator[list[float]]:
         with closing(psycopg2.connect(url)) as connection:
             connection.autocommit = True
             while not over.is_set():
-                # By the server's clock: from the arrival of the query to its start, which is when it has its lock.
+                # By the server's clock: from the arrival of the query to its start, when it gets its lock.
                 cursor = connection.cursor()
                 cursor.execute(query)
                 waits.append(cursor.fetchall()[0][0])
@@ -492,8 +405,3 @@ def queries(url: str, query: str) -> Iterator[list[float]]:
     finally:
         over.set()
         thread.join()
-
-
-def is_valid(url: str) -> object:
-    """Return whether the index is valid, or nothing where there is none."""
-    return value(url, "SELECT (SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_r1_id'))")

@@ -1,4 +1,4 @@
-"""What a running instance asks: whether its code fits the schema that it finds."""
+"""The fitness of a running instance's code for the database's schema."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from visitors.schema.errors import NotOneHead
 from visitors.settings import Settings
 
 
-def test_it_fits_from_the_moment_it_is_brought_up(database_url: str) -> None:
+def test_code_fits_from_the_moment_the_schema_is_brought_up(database_url: str) -> None:
     with connected(database_url) as connection:
         before = Fitness.read(connection)
     assert bring_up(settings(database_url)) is Exit.FITS
@@ -38,11 +38,11 @@ def test_code_that_is_older_fits_too_and_code_of_others_does_not(database_url: s
         assert not Fitness.read(connection, foreign).fits
 
 
-def test_it_costs_two_statements(database_url: str) -> None:
+def test_fitness_costs_two_statements(database_url: str) -> None:
     bring_up(settings(database_url))
     with connected(database_url) as connection:
         statements: list[str] = []
-        event.listen(connection, 'before_cursor_execute', lambda *given: statements.append(given[2]))
+        event.listen(connection, 'before_cursor_execute', lambda *arguments: statements.append(arguments[2]))
 
         Fitness.read(connection)
 
@@ -64,7 +64,7 @@ def test_code_without_a_single_head_is_refused_with_its_heads(tmp_path: Path) ->
         print(CodeRevisions.load(make_release(tmp_path / 'none', 0)).head)
 
 
-def test_bringing_up_is_done_in_process_and_says_who_is_refused(database_url: str, tmp_path: Path) -> None:
+def test_bringing_up_in_process_returns_whether_the_code_fits(database_url: str, tmp_path: Path) -> None:
     assert bring_up(settings(database_url), Options(directory=make_release(tmp_path / 'new', 1))) is Exit.FITS
 
     foreign = make_release(tmp_path / 'foreign', 1, prefix='x')
@@ -79,7 +79,7 @@ def settings(url: str, **more: str) -> Settings:
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """Give a connection to a database."""
-    given = make_url(url)
-    name = 'sqlite' if given.get_backend_name() == 'sqlite' else 'postgresql+psycopg2'
-    with create_engine(given.set(drivername=name), poolclass=NullPool).connect() as connection:
+    parsed = make_url(url)
+    name = 'sqlite' if parsed.get_backend_name() == 'sqlite' else 'postgresql+psycopg2'
+    with create_engine(parsed.set(drivername=name), poolclass=NullPool).connect() as connection:
         yield connection

@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import create_engine, make_url, NullPool, text
 from sqlalchemy.exc import OperationalError
 
+from tests.support.booting import head, Instances, verdict
 from tests.support.postgresql import execute, PostgresServer, rows, value
-from tests.support.revisions import add_revision, Fleet, fleet, head, make_release, verdict
+from tests.support.revisions import add_revision, make_release
 from tests.support.server import flask, ROOT
 from visitors.schema import Fitness, State
 from visitors.schema.lock import KEY
@@ -25,13 +26,6 @@ from visitors.schema.sessions import Sessions
 from visitors.settings import Settings
 
 PASSWORD = 'a:secret/of%the$application'  # pragma: allowlist secret
-
-
-@pytest.fixture
-def instances() -> Iterator[Fleet]:
-    """Give instances that are ended with the test."""
-    with fleet() as made:
-        yield made
 
 
 @pytest.fixture
@@ -45,9 +39,9 @@ def role(postgresql: PostgresServer, postgresql_url: str) -> Iterator[str]:
 
 def test_the_applications_role_changes_rows_and_nothing_else(postgresql_url: str, role: str, tmp_path: Path) -> None:
     url = url_of(postgresql_url, role)
-    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url,
-                 DATABASE_PASSWORD_FILE=str(password_file(tmp_path)))
-    assert done.returncode == 0, done.stderr
+    result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url,
+                   DATABASE_PASSWORD_FILE=str(password_file(tmp_path)))
+    assert result.returncode == 0, result.stderr
 
     execute(url, "INSERT INTO visitors (id, last_day) VALUES ('00000000-0000-0000-0000-000000000001', '2026-01-01')")
     execute(url, 'UPDATE visitors SET visits = 2')
@@ -63,16 +57,16 @@ def test_the_applications_role_changes_rows_and_nothing_else(postgresql_url: str
 def test_a_role_that_others_sign_in_becomes_their_member_and_has_no_password(
         postgresql_url: str, role: str, tmp_path: Path) -> None:
     url, file = url_of(postgresql_url, role), str(password_file(tmp_path))
-    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DATABASE_PASSWORD_FILE=file,
-                 MIGRATION_LOGIN_GROUP='a/login:group')
-    assert done.returncode == 20, done.stderr
-    assert 'MIGRATION_LOGIN_GROUP=a/login:group: the role' in done.stderr
+    result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DATABASE_PASSWORD_FILE=file,
+                   MIGRATION_LOGIN_GROUP='a/login:group')
+    assert result.returncode == 20, result.stderr
+    assert 'MIGRATION_LOGIN_GROUP=a/login:group: the role' in result.stderr
 
     execute(postgresql_url, 'CREATE ROLE "a/login:group"')
     try:
-        done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DATABASE_PASSWORD_FILE=file,
-                     MIGRATION_LOGIN_GROUP='a/login:group', DEPLOY_ID='next')
-        assert done.returncode == 0, done.stderr
+        result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DATABASE_PASSWORD_FILE=file,
+                       MIGRATION_LOGIN_GROUP='a/login:group', DEPLOY_ID='next')
+        assert result.returncode == 0, result.stderr
         member = "SELECT pg_has_role(%s, 'a/login:group', 'member')"
         assert value(postgresql_url, member, [role]) is True
         assert value(postgresql_url, 'SELECT rolpassword FROM pg_authid WHERE rolname = %s', [role]) is None
@@ -80,7 +74,7 @@ def test_a_role_that_others_sign_in_becomes_their_member_and_has_no_password(
         execute(postgresql_url, 'DROP ROLE "a/login:group"')
 
 
-def test_the_applications_role_may_ask_whether_it_fits(postgresql_url: str, role: str) -> None:
+def test_the_applications_role_may_read_whether_its_code_fits(postgresql_url: str, role: str) -> None:
     url = url_of(postgresql_url, role)
     flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
 
@@ -92,13 +86,13 @@ def test_the_applications_role_may_ask_whether_it_fits(postgresql_url: str, role
 def test_the_role_signs_in_with_its_password_which_appears_nowhere(
         postgresql: PostgresServer, postgresql_url: str, role: str, tmp_path: Path) -> None:
     execute(postgresql_url, "ALTER DATABASE {} SET log_statement = 'all'".format(make_url(postgresql_url).database))
-    done = flask(url_of(postgresql_url, role), 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url,
-                 DATABASE_PASSWORD_FILE=str(password_file(tmp_path)))
+    result = flask(url_of(postgresql_url, role), 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url,
+                   DATABASE_PASSWORD_FILE=str(password_file(tmp_path)))
 
     verifier = value(postgresql_url, 'SELECT rolpassword FROM pg_authid WHERE rolname = %s', [role])
     assert is_verifier_of(str(verifier), PASSWORD)
     assert 'CREATE ROLE' in postgresql.log
-    assert PASSWORD not in postgresql.log + done.stderr + done.stdout
+    assert PASSWORD not in postgresql.log + result.stderr + result.stdout
 
 
 def test_a_role_that_exists_keeps_its_password(postgresql_url: str, role: str, tmp_path: Path) -> None:
@@ -114,7 +108,7 @@ def test_a_role_that_exists_keeps_its_password(postgresql_url: str, role: str, t
 
 
 def test_each_revisions_tables_are_usable_as_soon_as_the_revision_is(
-        instances: Fleet, postgresql_url: str, role: str, tmp_path: Path) -> None:
+        instances: Instances, postgresql_url: str, role: str, tmp_path: Path) -> None:
     release = Path(shutil.copytree(ROOT / 'migrations', tmp_path / 'new', ignore=shutil.ignore_patterns('*.pyc')))
     last = CodeRevisions.load().head
     add_revision(release, 'fails', last, 'raise RuntimeError("the revisions before are what counts here")')
@@ -138,8 +132,8 @@ def test_tables_of_others_in_the_schema_are_neither_needed_nor_touched(
         for deploy, lacking in (('fits', ''), ('mends', 'REVOKE DELETE ON visitors FROM')):
             if lacking:
                 execute(owner, f'{lacking} "{role.replace(chr(34), chr(34) * 2)}"')
-            done = flask(url, 'schema', 'ready', '--timeout', '5', MIGRATION_DATABASE_URL=owner, DEPLOY_ID=deploy)
-            assert done.returncode == 0, done.stderr
+            result = flask(url, 'schema', 'ready', '--timeout', '5', MIGRATION_DATABASE_URL=owner, DEPLOY_ID=deploy)
+            assert result.returncode == 0, result.stderr
 
         execute(url, 'DELETE FROM visitors')
         for table in ('theirs', '"the owner\'s"'):
@@ -150,7 +144,7 @@ def test_tables_of_others_in_the_schema_are_neither_needed_nor_touched(
             execute(url, "SELECT nextval('theirs_id_seq')")
 
 
-def test_what_an_earlier_release_granted_on_tables_of_others_is_taken_back(postgresql_url: str, role: str) -> None:
+def test_privileges_of_an_earlier_release_on_tables_of_others_are_revoked(postgresql_url: str, role: str) -> None:
     url, name = url_of(postgresql_url, role), '"{}"'.format(role.replace('"', '""'))
     flask(postgresql_url, 'schema', 'ready')
     execute(postgresql_url, 'CREATE TABLE theirs (id serial, text text)')
@@ -161,10 +155,10 @@ def test_what_an_earlier_release_granted_on_tables_of_others_is_taken_back(postg
     execute(postgresql_url, f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}')
     execute(postgresql_url, f'GRANT SELECT ON shared TO {name}')
 
-    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
+    result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
 
-    assert done.returncode == 0, done.stderr
-    assert 'revoking the privileges' in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert 'revoking the privileges' in result.stderr
     for forbidden in ('SELECT * FROM theirs', "SELECT nextval('theirs_id_seq')", 'DELETE FROM shared'):
         with pytest.raises(InsufficientPrivilege):
             execute(url, forbidden)
@@ -179,11 +173,11 @@ def test_a_table_of_the_application_that_another_role_owns_is_named_and_not_a_tr
         assert flask(owner, 'schema', 'ready').returncode == 0
         execute(postgresql_url, f'ALTER TABLE days OWNER TO {make_url(other).username}')
 
-        done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=owner)
+        result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=owner)
 
-        assert done.returncode == 3, done.stderr
-        assert re.search('cannot be granted SELECT, INSERT, UPDATE, DELETE on table days: Insuffi', done.stderr)
-        assert 'Traceback' not in done.stderr
+        assert result.returncode == 3, result.stderr
+        assert re.search('cannot be granted SELECT, INSERT, UPDATE, DELETE on table days: Insuffi', result.stderr)
+        assert 'Traceback' not in result.stderr
         execute(postgresql_url, 'ALTER TABLE days OWNER TO owner')
 
 
@@ -191,9 +185,9 @@ def test_a_new_role_on_a_schema_that_fits_already_is_made_too(postgresql_url: st
     flask(postgresql_url, 'schema', 'ready', DEPLOY_ID='before')
     url = url_of(postgresql_url, role)
 
-    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DEPLOY_ID='after')
+    result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url, DEPLOY_ID='after')
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert value(url, 'SELECT count(*) FROM visitors') == 0
     assert value(postgresql_url, 'SELECT count(*) FROM migration_attempt') == 1
 
@@ -203,13 +197,13 @@ def test_a_role_that_lacks_a_privilege_gets_it_back(postgresql_url: str, role: s
     flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
     execute(postgresql_url, 'REVOKE DELETE ON visitors FROM "{}"'.format(role.replace('"', '""')))
 
-    done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
+    result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     execute(url, 'DELETE FROM visitors')
 
 
-def test_where_schema_and_role_are_fit_nobody_needs_the_lock(postgresql_url: str, role: str) -> None:
+def test_an_instance_needs_no_lock_where_schema_and_role_are_fit(postgresql_url: str, role: str) -> None:
     url = make_url(url_of(postgresql_url, role)).set(password=PASSWORD).render_as_string(hide_password=False)
     flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
     verifier = value(postgresql_url, 'SELECT rolpassword FROM pg_authid WHERE rolname = %s', [role])
@@ -217,13 +211,13 @@ def test_where_schema_and_role_are_fit_nobody_needs_the_lock(postgresql_url: str
     with closing(psycopg2.connect(postgresql_url)) as leader:
         leader.cursor().execute('SELECT pg_advisory_lock(%s)', [KEY])
 
-        done = flask(url, 'schema', 'ready', '--timeout', '0', MIGRATION_DATABASE_URL=postgresql_url)
+        result = flask(url, 'schema', 'ready', '--timeout', '0', MIGRATION_DATABASE_URL=postgresql_url)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
-def test_an_owner_who_may_not_make_roles_ends_the_deploy_and_the_password_is_not_told(
-        instances: Fleet, postgresql: PostgresServer, postgresql_url: str, tmp_path: Path) -> None:
+def test_an_owner_who_may_not_make_roles_fails_the_deploy_and_the_password_is_not_printed(
+        instances: Instances, postgresql: PostgresServer, postgresql_url: str, tmp_path: Path) -> None:
     owner = f'owner_of_{make_url(postgresql_url).database}'
     execute(postgresql_url, f'CREATE ROLE {owner} LOGIN')
     execute(postgresql_url, f'ALTER SCHEMA public OWNER TO {owner}')
@@ -239,7 +233,7 @@ def test_an_owner_who_may_not_make_roles_ends_the_deploy_and_the_password_is_not
     assert verdict(postgresql_url) == ('failed', 1)
 
 
-def test_the_owners_password_is_read_anew_for_each_connection(postgresql_url: str, tmp_path: Path) -> None:
+def test_each_connection_reads_the_owners_password_again(postgresql_url: str, tmp_path: Path) -> None:
     file = password_file(tmp_path)
     sessions = Sessions(Settings.from_environ({
         'DATABASE_URL': url_of(postgresql_url, 'nobody_yet'), 'VISITOR_KEY': 'k' * 32,
@@ -267,16 +261,16 @@ def test_a_session_that_broke_is_not_replaced_by_one_without_the_lock(postgresql
 
 @contextmanager
 def others(url: str) -> Iterator[str]:
-    """Give the URL of a database for a role that is neither the owner's nor the application's."""
-    with _role_of(url, f'others_{make_url(url).database}', 'LOGIN') as made:
-        yield made
+    """Give the URL of a database for a role that is neither the owner nor the application's."""
+    with _role_of(url, f'others_{make_url(url).database}', 'LOGIN') as role_url:
+        yield role_url
 
 
 @contextmanager
 def owner_of(url: str) -> Iterator[str]:
     """Give the URL of a database for an owner who is no superuser."""
-    with _role_of(url, f'owner_{make_url(url).database}', 'LOGIN CREATEROLE') as made:
-        yield made
+    with _role_of(url, f'owner_{make_url(url).database}', 'LOGIN CREATEROLE') as role_url:
+        yield role_url
 
 
 @contextmanager
@@ -301,7 +295,7 @@ def password_file(folder: Path) -> Path:
 
 
 def is_verifier_of(verifier: str, password: str) -> bool:
-    """Return whether the server lets somebody with this password in, by the rules of SCRAM-SHA-256."""
+    """Return whether the server admits a client with this password, by the rules of SCRAM-SHA-256."""
     _, rounds_and_salt, keys = verifier.split('$')
     rounds, salt = rounds_and_salt.split(':')
     salted = hashlib.pbkdf2_hmac('sha256', password.encode(), base64.b64decode(salt), int(rounds))

@@ -1,6 +1,5 @@
 """The schema of an embedded SQLite database: started in parallel, killed half-way, busy, failing."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 import signal
@@ -8,23 +7,17 @@ import sqlite3
 
 import pytest
 
-from tests.support.revisions import boot_together, codes, Fleet, fleet, leaders, logs, make_release, once, until
+from tests.support.booting import boot_together, codes, Instances, leaders, logs, until
+from tests.support.revisions import make_release, once
 from tests.support.server import flask
 
-# The release's second revision makes its table and then takes its time, once.
+# The body of a revision that makes its table and then sleeps, for the first leader only.
 SLOW = once('Path(__file__).with_suffix(".in-it").touch()\ntime.sleep(60)')
 
 
 @pytest.fixture
-def instances() -> Iterator[Fleet]:
-    """Give instances that are ended with the test."""
-    with fleet() as made:
-        yield made
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Give the path of a database in a folder that is not there yet."""
+    """Give the path of a database in a folder that does not exist yet."""
     return tmp_path / 'folder' / 'visitors.sqlite3'
 
 
@@ -42,12 +35,12 @@ def test_four_instances_on_one_file_have_one_leader_and_all_serve(file: Path, tm
 
 
 @pytest.mark.fault(28)
-def test_what_is_killed_half_way_leaves_nothing_and_the_others_finish(
-        instances: Fleet, file: Path, tmp_path: Path) -> None:
+def test_an_upgrade_killed_half_way_leaves_nothing_and_the_others_finish(
+        instances: Instances, file: Path, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 3, {'r2': SLOW})
     boots = instances.boot_many(4, url(file), release)
     until((release / 'versions' / 'r2.in-it').exists, 'the second revision is half done')
-    assert tables(file) == set(), 'others see what is not complete'
+    assert tables(file) == set(), 'others see an incomplete upgrade'
 
     instances.leader().send(signal.SIGKILL)
 
@@ -58,8 +51,8 @@ def test_what_is_killed_half_way_leaves_nothing_and_the_others_finish(
 
 
 @pytest.mark.fault(28)
-def test_what_is_killed_half_way_alone_is_done_again_from_where_it_was(
-        instances: Fleet, file: Path, tmp_path: Path) -> None:
+def test_an_upgrade_killed_half_way_alone_starts_again_from_the_old_revision(
+        instances: Instances, file: Path, tmp_path: Path) -> None:
     instances.bring_up(url(file), make_release(tmp_path / 'old', 1))
     before = tables(file)
     release = make_release(tmp_path / 'new', 3, {'r3': SLOW})
@@ -76,7 +69,7 @@ def test_what_is_killed_half_way_alone_is_done_again_from_where_it_was(
 
 
 def test_a_failing_revision_leaves_the_file_as_it_was_but_for_the_verdict(
-        instances: Fleet, file: Path, tmp_path: Path) -> None:
+        instances: Instances, file: Path, tmp_path: Path) -> None:
     instances.bring_up(url(file), make_release(tmp_path / 'old', 1))
     broken = make_release(tmp_path / 'broken', 3, {'r3': 'raise RuntimeError("the disk of r3 is full")'})
 
@@ -92,7 +85,7 @@ def test_a_failing_revision_leaves_the_file_as_it_was_but_for_the_verdict(
 
 @pytest.mark.parametrize(('newest', 'prefix', 'code'), [(2, 'r', 0), (3, 'r', 0), (2, 'x', 22)])
 def test_on_a_newer_schema_the_old_code_serves_and_foreign_code_is_refused(
-        instances: Fleet, file: Path, tmp_path: Path, newest: int, prefix: str, code: int) -> None:
+        instances: Instances, file: Path, tmp_path: Path, newest: int, prefix: str, code: int) -> None:
     instances.bring_up(url(file), make_release(tmp_path / 'new', 3))
 
     boot = instances.boot(url(file), make_release(tmp_path / 'image', newest, prefix=prefix))
@@ -101,8 +94,8 @@ def test_on_a_newer_schema_the_old_code_serves_and_foreign_code_is_refused(
     assert head(file) == 'r3'
 
 
-def test_who_waits_too_long_for_another_writer_ends_with_21(
-        instances: Fleet, file: Path, tmp_path: Path) -> None:
+def test_an_instance_that_waits_too_long_for_another_writer_ends_with_21(
+        instances: Instances, file: Path, tmp_path: Path) -> None:
     file.parent.mkdir()
     with closing(sqlite3.connect(file, isolation_level=None)) as writer:
         writer.execute('BEGIN IMMEDIATE')
@@ -114,36 +107,36 @@ def test_who_waits_too_long_for_another_writer_ends_with_21(
 
 
 def test_an_index_made_while_others_write_is_an_ordinary_one_here(
-        instances: Fleet, file: Path, tmp_path: Path) -> None:
+        instances: Instances, file: Path, tmp_path: Path) -> None:
     boot = instances.boot(url(file), make_release(tmp_path / 'new', 2, {'r2': "create_index('ix', 'r1', ['id'])"}))
 
     assert boot.ended() == 0, boot.text
     assert query(file, "SELECT name FROM sqlite_master WHERE type = 'index' AND name = 'ix'") == [('ix',)]
 
 
-def test_asking_for_the_status_makes_no_file(file: Path) -> None:
-    done = flask(url(file), 'schema', 'status', '--json')
+def test_the_status_makes_no_file(file: Path) -> None:
+    result = flask(url(file), 'schema', 'status', '--json')
 
-    assert done.returncode == 0, done.stderr
-    assert '"state": "BEHIND"' in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert '"state": "BEHIND"' in result.stdout
     assert not file.exists()
 
 
-def test_the_status_tells_how_the_last_start_went(file: Path) -> None:
+def test_the_status_shows_the_outcome_of_the_last_start(file: Path) -> None:
     flask(url(file), 'schema', 'ready', DEPLOY_ID='first')
 
-    done = flask(url(file), 'schema', 'status')
+    result = flask(url(file), 'schema', 'status')
 
-    assert done.stdout.startswith('READY: the schema is the one of this code\nleader: none\n')
-    assert 'deploy first: succeeded, attempt 1 by ' in done.stdout
+    assert result.stdout.startswith('READY: the schema is the one of this code\nleader: none\n')
+    assert 'deploy first: succeeded, attempt 1 by ' in result.stdout
 
 
 @pytest.mark.parametrize('name', ['current', 'check'])
 def test_reading_commands_of_alembic_make_no_file(file: Path, name: str) -> None:
-    done = flask(url(file), 'db', name)
+    result = flask(url(file), 'db', name)
 
-    assert done.returncode == 1
-    assert 'does not exist yet: use `flask schema ready`' in done.stderr
+    assert result.returncode == 1
+    assert 'does not exist yet: use `flask schema ready`' in result.stderr
     assert not file.exists()
 
 
@@ -153,7 +146,7 @@ def url(file: Path) -> str:
 
 
 def query(file: Path, statement: str) -> list[tuple[object, ...]]:
-    """Return what a query answers."""
+    """Return the rows of a query."""
     with closing(sqlite3.connect(file)) as connection:
         return list(connection.execute(statement))
 

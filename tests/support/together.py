@@ -1,4 +1,4 @@
-"""Runs the same flask command in several processes that begin together; prints their exit codes."""
+"""A program that runs one flask command in several processes, which begin together, and prints their exit codes."""
 
 from importlib import import_module
 import os
@@ -9,7 +9,7 @@ from flask.cli import main
 
 
 def main_of_all(number: int, folder: Path, arguments: list[str]) -> None:
-    """Fork after everything is imported, so that the processes meet where it matters."""
+    """Fork after all imports, so that the processes reach the database at the same moment."""
     import_module('app')
     children = [_fork(folder / f'together-{index}.log', arguments) for index in range(number)]
     print(*[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
