@@ -24,14 +24,13 @@ from rehearsal.folder import Folder
 from rehearsal.machines.engine import running_engines
 from rehearsal.machines.sweep import sweep
 from rehearsal.names import programs
-from rehearsal.settings import MOTO, Settings
+from rehearsal.settings import CREDENTIALS, sdk_environment, Settings
 from release.progress import Progress, View
 
 ROOT = Path(__file__).resolve().parent.parent
 # The first start on a machine makes the source AMI.
 UP_SECONDS, DOWN_SECONDS = 900, 180
 STARTING = 'start the server'
-CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}  # pragma: allowlist secret
 
 
 class NotUp(RehearsalError):
@@ -98,8 +97,7 @@ class Rehearsal:
         facts = self.facts
         machines = {'PKR_VAR_ec2_endpoint': facts['endpoint'], 'REHEARSAL_MACHINE_ENDPOINT': facts['machine_endpoint'],
                     'AWS_POLL_DELAY_SECONDS': '1', 'CHECKPOINT_DISABLE': '1'} if 'machine_endpoint' in facts else {}
-        return {'AWS_ENDPOINT_URL': facts['endpoint'], **CREDENTIALS, 'AWS_REGION': facts['region'],
-                'AWS_DEFAULT_REGION': facts['region'], 'AWS_EC2_METADATA_DISABLED': 'true', **machines}
+        return {**sdk_environment(facts['endpoint'], facts['region']), **machines}
 
     def client(self, service: str, **options: Any) -> Any:
         """Return boto3's client of one service of it."""
@@ -143,9 +141,11 @@ class Rehearsal:
             raise RehearsalError('machines have network namespaces of their own, which need root: come as root')
         command = [sys.executable, '-m', 'rehearsal.server', json.dumps(asdict(self.settings)),
                    *(['--attached'] if attached else [])]
+        # moto would take settings of its own from there.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith('MOTO_')}
         with self._folder.open_log() as log:
             # A session of its own: Ctrl-C is for who has started it, who then lets it down in order.
-            self._server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **MOTO}, stdout=log, stderr=log,
+            self._server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log,
                                             stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
                                             start_new_session=True)
         # Else it would stay a zombie when another process lets it down.

@@ -12,22 +12,13 @@ import sys
 from threading import Event, Thread
 from typing import Any
 
-from moto.autoscaling.models import autoscaling_backends
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.ec2.models import ec2_backends
-from moto.ec2.models.vpcs import VPCBackend
-from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
 from moto.route53.models import route53_backends
 
-from rehearsal import api
-from rehearsal.api import amis, instances, launch_templates, source_ami, volumes
-from rehearsal.api.fleet import Fleet, NoMachines
-from rehearsal.api.gaps import Gaps
-from rehearsal.api.groups import actions
-from rehearsal.api.groups.controller import Groups
-from rehearsal.api.patching import wrapping
-from rehearsal.api.source_ami import NO_IMAGE, SourceAmi
+from rehearsal.api.fleet import Records
+from rehearsal.api.service import Api
+from rehearsal.api.source_ami import NO_IMAGE
 from rehearsal.authority import Authority
+from rehearsal.control import Control
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
 from rehearsal.listeners import serve as answer
@@ -43,7 +34,7 @@ from rehearsal.machines.sweep import sweep
 from rehearsal.names.resolver import local_address, resolver
 from rehearsal.names.zones import address_in
 from rehearsal.naming import Names
-from rehearsal.settings import ACCOUNT, Settings
+from rehearsal.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +52,13 @@ def serve(settings: Settings, ended: Event) -> None:
             folder.tell(pid=os.getpid(), phase=phase)
 
         begin('start the API')
-        gaps = Gaps(DomainDispatcherApplication(create_backend_app))
-        facts = stack.enter_context(machines(settings, gaps, begin) if settings.machines else records(settings))
+        api = Api()
+        facts = stack.enter_context(machines(settings, api, begin) if settings.machines else records(settings, api))
         resolver_address = stack.enter_context(resolver(settings.name, address_of))
         listener = listen(settings.port)
         port = listener.getsockname()[1]
         os.environ['MOTO_PORT'] = str(port)
-        stack.callback(answer(Control(gaps), listener).close)
+        stack.callback(answer(Control(api), listener).close)
         folder.tell(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}',
                     resolver=resolver_address, **facts)
         logger.info('rehearsal %s is up at port %s', settings.name, port)
@@ -89,22 +80,8 @@ def listen(port: int) -> socket.socket:
         raise RehearsalError(f'port {port}: {os.strerror(error.errno or 0)}; name another by --port') from error
 
 
-class Control:
-    def __init__(self, gaps: Gaps) -> None:
-        """Answer for the API, and beside it what a rehearsal knows of itself."""
-        self._gaps = gaps
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        """Answer one request."""
-        if environ.get('PATH_INFO') != '/rehearsal/gaps':
-            return self._gaps(environ, start_response)
-        body = json.dumps(self._gaps.found).encode()
-        start_response('200 OK', [('Content-Type', 'application/json'), ('Content-Length', str(len(body)))])
-        return [body]
-
-
 @contextmanager
-def machines(settings: Settings, gaps: Gaps, begin: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Put machines behind the API, and give what is to be known of them; they are gone after the block."""
     names = settings.names
     begin('find or start a Docker engine')
@@ -118,9 +95,8 @@ def machines(settings: Settings, gaps: Gaps, begin: Callable[[str], None]) -> It
             source = make_source_ami(client, names, begin)
             begin('start the API')
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
-                             settings.shutdown_seconds, gaps, Archive(debian.mirrors(), debian.proxies()))
-            place_default_vpc(str(block), settings.region)
-            extend(fleet, source, settings)
+                             settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()))
+            api.extend(fleet, source, settings.region, Authority(settings.name), block)
             yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
                    'engine': engine.environment.get('DOCKER_HOST', '')}
         finally:
@@ -135,32 +111,10 @@ def sweep_everywhere(names: Names) -> None:
 
 
 @contextmanager
-def records(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Put nothing behind the API, and give what is to be known of it."""
-    extend(NoMachines(NO_IMAGE.ami), NO_IMAGE, settings)
+def records(settings: Settings, api: Api) -> Iterator[dict[str, Any]]:
+    """Put records alone behind the API, and give the facts about them."""
+    api.extend(Records(NO_IMAGE.ami), NO_IMAGE, settings.region, Authority(settings.name))
     yield {'source_ami': NO_IMAGE.ami}
-
-
-def extend(fleet: Fleet, source: SourceAmi, settings: Settings) -> None:
-    """Extend moto by what it leaves out."""
-    api.install(Authority(settings.name))
-    instances.install(fleet)
-    amis.install(fleet)
-    launch_templates.install()
-    volumes.install()
-    groups = Groups(lambda: [group for backend in list(autoscaling_backends[ACCOUNT].values())
-                             for group in list(backend.autoscaling_groups.values())])
-    actions.install(groups)
-    source_ami.register(ec2_backends[ACCOUNT][settings.region], source)
-    groups.look_after()
-
-
-def place_default_vpc(block: str, region: str) -> None:
-    """Have the default VPC of a region made where its network lies."""
-    @wrapping(VPCBackend, 'create_vpc')
-    def create_vpc(original: Any, backend: Any, cidr_block: str, *arguments: Any, **options: Any) -> Any:
-        is_ours = options.get('is_default') and backend.region_name == region
-        return original(backend, block if is_ours else cidr_block, *arguments, **options)
 
 
 def end_with_stdin(ended: Event, abandoned: Event) -> None:
@@ -183,7 +137,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     if options.attached:
         Thread(target=end_with_stdin, args=(ended, abandoned), daemon=True).start()
-    assert DEFAULT_ACCOUNT_ID == ACCOUNT, 'moto was imported without its settings'
     try:
         serve(Settings(**options.settings), ended)
         if abandoned.is_set():  # nobody is going to read it

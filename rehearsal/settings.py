@@ -8,10 +8,7 @@ from rehearsal.naming import Names
 
 ACCOUNT = '123456789012'
 DEFAULT_NAME = 'default'
-# Read by moto when it is imported; its own AMIs have no machines, and what is unknown to EC2 is to be refused.
-MOTO = {'MOTO_ACCOUNT_ID': ACCOUNT, 'MOTO_ACM_VALIDATION_WAIT': '1', 'MOTO_EC2_LOAD_DEFAULT_AMIS': 'false',
-        'MOTO_ENABLE_AMI_VALIDATION': 'true', 'MOTO_ENABLE_KEYPAIR_VALIDATION': 'true',
-        'MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION': 'true', 'MOTO_IAM_LOAD_MANAGED_POLICIES': 'true'}
+CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}  # pragma: allowlist secret
 
 
 @dataclass(frozen=True)
@@ -52,3 +49,9 @@ class Settings:
         if block.prefixlen > 17 or block.prefixlen < 16:
             raise RehearsalError(f'VPC CIDR {self.vpc_cidr!r}: take a block of 16 or 17 bits, such as 10.90.0.0/16')
         return block
+
+
+def sdk_environment(endpoint: str, region: str) -> dict[str, str]:
+    """Return the environment variables that point AWS's libraries to an endpoint, and keep them from AWS itself."""
+    return {'AWS_ENDPOINT_URL': endpoint, **CREDENTIALS, 'AWS_REGION': region, 'AWS_DEFAULT_REGION': region,
+            'AWS_EC2_METADATA_DISABLED': 'true'}

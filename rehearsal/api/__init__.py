@@ -1,21 +1,5 @@
-"""What this rehearsal adds to moto, or keeps otherwise, so that AWS's tools find what AWS would answer.
+"""The API: moto, and what this rehearsal adds to it or answers otherwise, so that AWS's tools find AWS's answers.
 
-One module for each service. Instances, AMIs, groups and launch templates, behind which machines stand, have rooms of
-their own beside this package.
+A module for each kind of resource holds classes of methods for moto's own classes; extensions.py lists all of them,
+and service.py installs them.
 """
-
-from rehearsal.api import (
-    account_defaults, buckets, budgets, certificates, databases, networks)
-from rehearsal.api.groups import scaling_policies
-from rehearsal.authority import Authority
-
-
-def install(authority: Authority) -> None:
-    """Extend moto by all of it."""
-    account_defaults.install()
-    buckets.install()
-    budgets.install()
-    networks.install()
-    databases.install()
-    scaling_policies.install()
-    certificates.install(authority)

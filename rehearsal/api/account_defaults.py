@@ -1,4 +1,4 @@
-"""Defaults of an account in a region, which moto lacks: what may be shared with the public, and metadata options.
+"""Defaults of an account in a region, which moto lacks: limits of public sharing, and metadata options.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/block-public-access-to-amis.html,
 https://docs.aws.amazon.com/ebs/latest/userguide/block-public-access-snapshots.html and
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.ec2.responses.settings import Settings as Response
+from moto.ec2.responses.settings import Settings
 
-from rehearsal.api.patching import adding
+from rehearsal.api.patching import Extension
 
 UNBLOCKED = 'unblocked'
 METADATA = ('HttpTokens', 'HttpPutResponseHopLimit', 'HttpEndpoint', 'InstanceMetadataTags')
-# With these a client takes a default back; a hop limit of -1 does the same.
+# With one of these values a client removes its default.
 NO_PREFERENCE = ('no-preference', -1)
 
 
@@ -34,61 +34,49 @@ def defaults_of(backend: Any) -> Defaults:
     return defaults
 
 
-def install() -> None:
-    """Add the actions that set and show them."""
-    block_images()
-    block_snapshots()
-    choose_metadata_options()
+class AccountDefaults(Extension, extends=Settings):
+    """Actions that set and show the defaults."""
 
-
-def block_images() -> None:
-    """Add whether new AMIs can be shared with the public."""
-    @adding(Response)
-    def enable_image_block_public_access(response: Any) -> ActionResult:
-        state = response._get_param('ImageBlockPublicAccessState')
-        defaults_of(response.ec2_backend).images = state
+    def enable_image_block_public_access(self) -> ActionResult:
+        """Refuse to share new AMIs with the public."""
+        state = self._get_param('ImageBlockPublicAccessState')
+        defaults_of(self.ec2_backend).images = state
         return ActionResult({'ImageBlockPublicAccessState': state})
 
-    @adding(Response)
-    def disable_image_block_public_access(response: Any) -> ActionResult:
-        defaults_of(response.ec2_backend).images = UNBLOCKED
+    def disable_image_block_public_access(self) -> ActionResult:
+        """Allow to share AMIs with the public."""
+        defaults_of(self.ec2_backend).images = UNBLOCKED
         return ActionResult({'ImageBlockPublicAccessState': UNBLOCKED})
 
-    @adding(Response)
-    def get_image_block_public_access_state(response: Any) -> ActionResult:
-        return ActionResult({'ImageBlockPublicAccessState': defaults_of(response.ec2_backend).images})
+    def get_image_block_public_access_state(self) -> ActionResult:
+        """Show whether AMIs can be shared with the public."""
+        return ActionResult({'ImageBlockPublicAccessState': defaults_of(self.ec2_backend).images})
 
+    def enable_snapshot_block_public_access(self) -> ActionResult:
+        """Refuse to share snapshots with the public."""
+        defaults_of(self.ec2_backend).snapshots = self._get_param('State')
+        return ActionResult({'State': defaults_of(self.ec2_backend).snapshots})
 
-def block_snapshots() -> None:
-    """Add whether snapshots can be shared with the public."""
-    @adding(Response)
-    def enable_snapshot_block_public_access(response: Any) -> ActionResult:
-        defaults_of(response.ec2_backend).snapshots = response._get_param('State')
-        return ActionResult({'State': defaults_of(response.ec2_backend).snapshots})
-
-    @adding(Response)
-    def disable_snapshot_block_public_access(response: Any) -> ActionResult:
-        defaults_of(response.ec2_backend).snapshots = UNBLOCKED
+    def disable_snapshot_block_public_access(self) -> ActionResult:
+        """Allow to share snapshots with the public."""
+        defaults_of(self.ec2_backend).snapshots = UNBLOCKED
         return ActionResult({'State': UNBLOCKED})
 
-    @adding(Response)
-    def get_snapshot_block_public_access_state(response: Any) -> ActionResult:
-        return ActionResult({'State': defaults_of(response.ec2_backend).snapshots})
+    def get_snapshot_block_public_access_state(self) -> ActionResult:
+        """Show whether snapshots can be shared with the public."""
+        return ActionResult({'State': defaults_of(self.ec2_backend).snapshots})
 
-
-def choose_metadata_options() -> None:
-    """Add the metadata options of instances that are launched without any."""
-    @adding(Response)
-    def modify_instance_metadata_defaults(response: Any) -> ActionResult:
-        chosen = {name: response._get_param(name) for name in METADATA}
-        if chosen['HttpPutResponseHopLimit'] is not None:
-            chosen['HttpPutResponseHopLimit'] = int(chosen['HttpPutResponseHopLimit'])
-        metadata = {**defaults_of(response.ec2_backend).metadata,
-                    **{name: value for name, value in chosen.items() if value is not None}}
-        defaults_of(response.ec2_backend).metadata = {name: value for name, value in metadata.items()
-                                                      if value not in NO_PREFERENCE}
+    def modify_instance_metadata_defaults(self) -> ActionResult:
+        """Set the metadata options of instances whose launch names none."""
+        options = {name: self._get_param(name) for name in METADATA}
+        if options['HttpPutResponseHopLimit'] is not None:
+            options['HttpPutResponseHopLimit'] = int(options['HttpPutResponseHopLimit'])
+        metadata = {**defaults_of(self.ec2_backend).metadata,
+                    **{name: value for name, value in options.items() if value is not None}}
+        defaults_of(self.ec2_backend).metadata = {name: value for name, value in metadata.items()
+                                                  if value not in NO_PREFERENCE}
         return ActionResult({'Return': True})
 
-    @adding(Response)
-    def get_instance_metadata_defaults(response: Any) -> ActionResult:
-        return ActionResult({'AccountLevel': defaults_of(response.ec2_backend).metadata})
+    def get_instance_metadata_defaults(self) -> ActionResult:
+        """Show the metadata options of instances whose launch names none."""
+        return ActionResult({'AccountLevel': defaults_of(self.ec2_backend).metadata})

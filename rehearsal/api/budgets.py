@@ -1,4 +1,4 @@
-"""Budgets: who is warned, and tags, which moto keeps or leaves out without showing them.
+"""Budgets: their subscribers, which moto keeps without showing them, and their tags, which it ignores.
 
 https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_budgets_DescribeSubscribersForNotification.html
 """
@@ -9,44 +9,48 @@ from typing import Any
 from moto.budgets.exceptions import NotFoundException
 from moto.budgets.responses import BudgetsResponse
 
-from rehearsal.api.patching import adding, wrapping
-
-# Of each budget, by its ARN.
-TAGS: dict[str, list[dict[str, str]]] = {}
+from rehearsal.api.patching import Extension
 
 
-def install() -> None:
-    """Add the actions that show them."""
-    @adding(BudgetsResponse)
-    def describe_subscribers_for_notification(response: Any) -> str:
-        name, asked = response._get_param('BudgetName'), response._get_param('Notification')
-        budget = response.backend.budgets[response._get_param('AccountId')].get(name)
+class BudgetActions(Extension, extends=BudgetsResponse):
+    """Actions on budgets."""
+
+    def describe_subscribers_for_notification(self) -> str:
+        """Show the subscribers of a notification."""
+        name, wanted = self._get_param('BudgetName'), self._get_param('Notification')
+        budget = self.backend.budgets[self._get_param('AccountId')].get(name)
         for notification in budget.notifications if budget else []:
-            if all(notification.details.get(key) == value for key, value in asked.items()):
+            if all(notification.details.get(key) == value for key, value in wanted.items()):
                 return json.dumps({'Subscribers': notification.subscribers})
         raise NotFoundException(f'Unable to get subscribers: {name} has no such notification.')
 
-    @wrapping(BudgetsResponse, 'create_budget')
-    def create_budget(original: Any, response: Any) -> str:
-        answer = str(original(response))
-        name = response._get_param('Budget')['BudgetName']
-        TAGS[f'arn:aws:budgets::{response._get_param("AccountId")}:budget/{name}'] = (
-            response._get_param('ResourceTags') or [])
+    def create_budget(self) -> str:
+        """Make a budget, and keep its tags."""
+        answer = str(self.moto_create_budget())
+        name = self._get_param('Budget')['BudgetName']
+        arn = f'arn:aws:budgets::{self._get_param("AccountId")}:budget/{name}'
+        tags_of(self.backend)[arn] = self._get_param('ResourceTags') or []
         return answer
 
-    @adding(BudgetsResponse)
-    def list_tags_for_resource(response: Any) -> str:
-        return json.dumps({'ResourceTags': TAGS.get(response._get_param('ResourceARN'), [])})
+    def list_tags_for_resource(self) -> str:
+        """Show the tags of a budget."""
+        return json.dumps({'ResourceTags': tags_of(self.backend).get(self._get_param('ResourceARN'), [])})
 
-    @adding(BudgetsResponse)
-    def tag_resource(response: Any) -> str:
-        arn, added = response._get_param('ResourceARN'), response._get_param('ResourceTags')
-        names = [tag['Key'] for tag in added]
-        TAGS[arn] = [*(tag for tag in TAGS.get(arn, []) if tag['Key'] not in names), *added]
+    def tag_resource(self) -> str:
+        """Add tags to a budget, or change them."""
+        arn, added = self._get_param('ResourceARN'), self._get_param('ResourceTags')
+        names, tags = [tag['Key'] for tag in added], tags_of(self.backend)
+        tags[arn] = [*(tag for tag in tags.get(arn, []) if tag['Key'] not in names), *added]
         return json.dumps({})
 
-    @adding(BudgetsResponse)
-    def untag_resource(response: Any) -> str:
-        arn, names = response._get_param('ResourceARN'), response._get_param('ResourceTagKeys')
-        TAGS[arn] = [tag for tag in TAGS.get(arn, []) if tag['Key'] not in names]
+    def untag_resource(self) -> str:
+        """Remove tags from a budget."""
+        arn, names, tags = self._get_param('ResourceARN'), self._get_param('ResourceTagKeys'), tags_of(self.backend)
+        tags[arn] = [tag for tag in tags.get(arn, []) if tag['Key'] not in names]
         return json.dumps({})
+
+
+def tags_of(backend: Any) -> dict[str, list[dict[str, str]]]:
+    """Return the tags of each budget by its ARN; moto's reset forgets them with the backend's other attributes."""
+    tags: dict[str, list[dict[str, str]]] = backend.__dict__.setdefault('rehearsal_tags', {})
+    return tags

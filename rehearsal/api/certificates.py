@@ -1,26 +1,28 @@
-"""Certificates of ACM: with the key that was asked for, signed by the authority of this rehearsal."""
+"""Certificates of ACM, signed by the authority of this rehearsal."""
 
 from typing import Any
 
 from moto.acm.models import CertBundle
 from moto.acm.responses import AWSCertificateManagerResponse
 
-from rehearsal.api.patching import wrapping
-from rehearsal.authority import Authority
+from rehearsal.api.patching import Extension
 
 
-def install(authority: Authority) -> None:
-    """Issue certificates that a client trusts which trusts this authority."""
-    @wrapping(AWSCertificateManagerResponse, 'request_certificate')
-    def request_certificate(original: Any, response: Any) -> Any:
-        # https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html
-        answer = original(response)
-        backend = response.acm_backend
-        drafted = backend._certificates[answer.result['CertificateArn']]
-        issued = authority.issue([drafted.common_name, *drafted.sans], response._get_param('KeyAlgorithm', 'RSA_2048'))
+class CertificateRequests(Extension, extends=AWSCertificateManagerResponse):
+    """Requests for certificates."""
+
+    def request_certificate(self) -> Any:
+        """Issue a certificate with the requested kind of key; moto signs each by itself, with a key of one kind.
+
+        https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html
+        """
+        answer = self.moto_request_certificate()
+        backend, authority = self.acm_backend, self.rehearsal.authority
+        draft = backend._certificates[answer.result['CertificateArn']]
+        issued = authority.issue([draft.common_name, *draft.sans], self._get_param('KeyAlgorithm', 'RSA_2048'))
         bundle = CertBundle(backend.account_id, issued.certificate, issued.key, authority.certificate,
-                            backend.region_name, drafted.arn, drafted.type, drafted.status,
-                            drafted.cert_authority_arn, drafted.cert_options)
-        bundle.tags = drafted.tags
-        backend._certificates[drafted.arn] = bundle
+                            backend.region_name, draft.arn, draft.type, draft.status, draft.cert_authority_arn,
+                            draft.cert_options)
+        bundle.tags = draft.tags
+        backend._certificates[draft.arn] = bundle
         return answer

@@ -1,5 +1,6 @@
 """The machines behind the API's instances, as the API knows them; without machines, records alone."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from rehearsal.api.instance_records import MotoRecord
@@ -7,82 +8,94 @@ from rehearsal.errors import RehearsalError
 
 
 class Fleet(Protocol):
-    """What is done with machines when the API is asked for something."""
+    """The machines behind instances, and the disks behind AMIs."""
 
     def check(self, ami: str) -> None:
         """Refuse an AMI that no machine can be made from."""
 
     def launch(self, instance: Any) -> None:
-        """Have a new instance's machine made and started."""
+        """Order that a new instance's machine is made and started."""
 
     def start(self, instance: Any) -> None:
-        """Have an instance's machine started again."""
+        """Order that an instance's machine is started again."""
 
     def stop(self, instance: Any) -> None:
-        """Have an instance's machine shut down."""
+        """Order that an instance's machine is shut down."""
 
     def reboot(self, instance: Any) -> None:
-        """Have an instance's machine shut down and started again."""
+        """Order that an instance's machine is shut down and started again."""
 
     def terminate(self, instance: Any) -> None:
-        """Have an instance's machine shut down and removed."""
+        """Order that an instance's machine is shut down and removed."""
 
-    def console(self, instance: str) -> str:
-        """Return what an instance has written to its console."""
+    def console(self, instance: Any) -> str:
+        """Return the console of an instance."""
 
     def capture(self, instance: Any, ami: Any, while_off: bool) -> None:
-        """Have an instance's disks stored under the id of an AMI."""
+        """Order that an instance's disks are stored under the id of an AMI."""
 
     def copy(self, source: str, ami: Any) -> None:
-        """Have an AMI stored once more."""
+        """Store the disks of an AMI under the id of its copy, too."""
 
     def forget(self, ami: str) -> None:
-        """Have what is stored of an AMI deleted."""
+        """Delete the disks of an AMI."""
 
 
-class NoMachines:
+class Records:
+    """A fleet without machines, whose instances reach the state of an order at once.
+
+    A program in the same process decides what consoles show and in which state new AMIs are.
+    """
+
     def __init__(self, source: str) -> None:
-        """Keep records of instances, and have nothing behind them; `source` is the AMI that is there at first."""
-        self._amis = {source}
+        """Know the source AMI alone."""
+        self._source = source
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all AMIs but the source AMI, and show empty consoles."""
+        self._amis = {self._source}
+        self.console_of: Callable[[Any], str] = lambda _instance: ''
+        self.state_of_new_amis = 'available'
 
     def check(self, ami: str) -> None:
-        """Refuse an AMI that is not known."""
+        """Refuse an unknown AMI."""
         if ami not in self._amis:
-            raise RehearsalError(f'{ami} is not known')
+            raise RehearsalError(f'{ami} is unknown')
 
     def launch(self, instance: Any) -> None:
-        """Tell that a new instance runs."""
+        """Record that a new instance runs."""
         MotoRecord(instance).running()
 
     def start(self, instance: Any) -> None:
-        """Tell that an instance runs again."""
+        """Record that an instance runs again."""
         MotoRecord(instance).running()
 
     def stop(self, instance: Any) -> None:
-        """Tell that an instance is off."""
+        """Record that an instance is off."""
         MotoRecord(instance).stopped(by_itself=False)
 
     def reboot(self, instance: Any) -> None:
-        """Tell that an instance runs."""
+        """Leave the record as it is, because the instance runs again at once."""
 
     def terminate(self, instance: Any) -> None:
-        """Tell that an instance is no more."""
+        """Record that an instance is terminated."""
         MotoRecord(instance).terminated(by_itself=False)
 
-    def console(self, instance: str) -> str:
-        """Return that nothing was written."""
-        return ''
+    def console(self, instance: Any) -> str:
+        """Return the text that a program in this process decides; empty by default."""
+        return self.console_of(instance)
 
     def capture(self, instance: Any, ami: Any, while_off: bool) -> None:
-        """Tell that an AMI is there."""
+        """Record that an AMI exists."""
         self._amis.add(ami.id)
-        ami.state = 'available'
+        ami.state = self.state_of_new_amis
 
     def copy(self, source: str, ami: Any) -> None:
-        """Tell that an AMI is there once more."""
+        """Record that the copy of an AMI exists."""
         self._amis.add(ami.id)
-        ami.state = 'available'
+        ami.state = self.state_of_new_amis
 
     def forget(self, ami: str) -> None:
-        """Know an AMI no more."""
+        """Forget an AMI."""
         self._amis.discard(ami)

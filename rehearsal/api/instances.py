@@ -1,8 +1,9 @@
-"""The API's actions on instances, each of which does something to a machine.
+"""Instances, each action on which does something to a machine.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html and the pages of the other actions.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -13,70 +14,81 @@ from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.general import General
 
 from rehearsal.api.fleet import Fleet
-from rehearsal.api.instance_records import must_change, tell
-from rehearsal.api.patching import adding, wrapping
+from rehearsal.api.instance_records import must_change, set_state
+from rehearsal.api.patching import Extension
 from rehearsal.api.volumes import merged
 from rehearsal.errors import RehearsalError
 
 LONGEST_OUTPUT = 64 * 1024
 
 
-def install(fleet: Fleet) -> None:
-    """Let what the API is asked for happen to machines."""
-    @wrapping(InstanceBackend, 'run_instances')
-    def run_instances(original: Any, backend: Any, image_id: str, count: int, user_data: Any, groups: Any,
-                      **options: Any) -> Any:
-        template = template_of(backend, options)
+class Launches(Extension, extends=InstanceBackend):
+    """Launches of instances."""
+
+    def run_instances(self, image_id: str, count: int, user_data: Any, groups: Any, **options: Any) -> Any:
+        """Launch instances, with what moto ignores of their AMI and their launch template."""
+        fleet = self.rehearsal.fleet
+        template = template_of(self, options)
         ami = image_id or template.get('ImageId', '')
-        check_image(fleet, ami)
+        check_ami(fleet, ami)
         options = with_template(template, options)
-        options['block_device_mappings'] = merged(backend.amis[ami].block_device_mappings,
+        options['block_device_mappings'] = merged(self.amis[ami].block_device_mappings,
                                                   template.get('BlockDeviceMappings', []),
                                                   options.get('block_device_mappings') or [])
-        reservation = original(backend, image_id, count, user_data, groups, **in_subnet(backend, options))
+        reservation = self.moto_run_instances(image_id, count, user_data, groups, **in_subnet(self, options))
         for instance in reservation.instances:
-            tell(instance, 'pending')
-        give_profile(backend, reservation.instances, template, options)
+            set_state(instance, 'pending')
+        give_profile(self, reservation.instances, template, options)
         for instance in reservation.instances:
             fleet.launch(instance)
         return reservation
 
-    @wrapping(Instance, 'start')
-    def start(original: Any, instance: Any) -> Any:
-        return change(instance, 'started', 'pending', fleet.start)
 
-    @wrapping(Instance, 'stop')
-    def stop(original: Any, instance: Any) -> Any:
-        return change(instance, 'stopped', 'stopping', fleet.stop)
+class PowerActions(Extension, extends=Instance):
+    """Actions that turn an instance on or off."""
 
-    @wrapping(Instance, 'reboot')
-    def reboot(original: Any, instance: Any) -> Any:
-        return change(instance, 'rebooted', 'running', fleet.reboot)
+    def start(self) -> Any:
+        """Start the stopped instance."""
+        return change(self, 'started', 'pending', self.rehearsal.fleet.start)
 
-    @wrapping(Instance, 'terminate')
-    def terminate(original: Any, instance: Any) -> Any:
-        return change(instance, 'terminated', 'shutting-down', fleet.terminate)
+    def stop(self) -> Any:
+        """Stop the instance."""
+        return change(self, 'stopped', 'stopping', self.rehearsal.fleet.stop)
 
-    @adding(General)
-    def get_console_output(response: Any) -> ActionResult:
-        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html
-        instance = response.ec2_backend.get_instance(response._get_param('InstanceId'))
-        written = fleet.console(instance.id).encode()[-LONGEST_OUTPUT:].decode(errors='ignore')
+    def reboot(self) -> Any:
+        """Reboot the instance."""
+        return change(self, 'rebooted', 'running', self.rehearsal.fleet.reboot)
+
+    def terminate(self) -> Any:
+        """Terminate the instance."""
+        return change(self, 'terminated', 'shutting-down', self.rehearsal.fleet.terminate)
+
+
+class Consoles(Extension, extends=General):
+    """The consoles of instances."""
+
+    def get_console_output(self) -> ActionResult:
+        """Return the end of an instance's console.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html
+        """
+        instance = self.ec2_backend.get_instance(self._get_param('InstanceId'))
+        output = self.rehearsal.fleet.console(instance).encode()[-LONGEST_OUTPUT:].decode(errors='ignore')
         return ActionResult({'InstanceId': instance.id, 'Timestamp': utcnow(),
-                             'Output': Base64EncodedString.from_raw_string(written)})
+                             'Output': Base64EncodedString.from_raw_string(output)})
 
 
-def change(instance: Any, action: str, state: str, order: Any) -> Any:
-    """Order what changes an instance, have the API tell that it is under way, and return the state before."""
+def change(instance: Any, action: str, state: str, order: Callable[[Any], None]) -> Any:
+    """Order a change of an instance's machine, set the state of its beginning, and return the state before."""
     if not must_change(instance, action):
-        return tell(instance, instance.state)
-    before = tell(instance, state)
+        return set_state(instance, instance.state)
+    before = set_state(instance, state)
     order(instance)
     return before
 
 
-def check_image(fleet: Fleet, ami: str) -> None:
-    """Refuse an AMI that no machine can be made from."""
+def check_ami(fleet: Fleet, ami: str) -> None:
+    """Refuse an AMI that has no machine behind it."""
     try:
         fleet.check(ami)
     except RehearsalError:
@@ -84,16 +96,16 @@ def check_image(fleet: Fleet, ami: str) -> None:
 
 
 def template_of(backend: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what the launch template says that an instance is launched from."""
+    """Return the data of the launch template of a launch; nothing where it has none."""
     template = options.get('launch_template')
     return dict(backend._get_template_from_args(template).data) if template else {}
 
 
 def with_template(template: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a launch with what moto leaves aside of a launch template.
+    """Return the options of a launch with those of its launch template that moto ignores.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html
-    Tokens are required unless a launch says else, as an account can demand by ModifyInstanceMetadataDefaults:
+    Tokens are required unless a launch says otherwise, as an account can demand by ModifyInstanceMetadataDefaults:
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-IMDS-new-instances.html
     """
     metadata = {'HttpTokens': 'required', **template.get('MetadataOptions', {}),
@@ -115,7 +127,7 @@ def give_profile(backend: Any, instances: list[Any], template: dict[str, Any], o
 
 
 def in_subnet(backend: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a launch with a subnet in them: the default one, where none is named.
+    """Return the options of a launch with a subnet: the default one, where the launch names none.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/default-vpc.html
     """

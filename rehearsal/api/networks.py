@@ -1,36 +1,46 @@
-"""Subnets and security group rules, where moto answers otherwise than EC2."""
+"""VPCs and subnets, where moto answers otherwise than EC2."""
 
 from typing import Any
 
-from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.models.subnets import Subnet
+from moto.ec2.models.vpcs import VPCBackend
 
-from rehearsal.api.patching import wrapping
+from rehearsal.api.patching import Extension
 
 IPV6_FILTERS = {'ipv6-cidr-block-association.association-id': 'associationId',
                 'ipv6-cidr-block-association.ipv6-cidr-block': 'ipv6CidrBlock'}
 
 
-def install() -> None:
-    """Add filters of subnets by their IPv6 block, and descriptions of rules that refer to a group."""
-    @wrapping(Subnet, 'get_filter_value')
-    def get_filter_value(original: Any, subnet: Any, name: str, *arguments: Any) -> Any:
-        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
-        if name in IPV6_FILTERS:
-            return [association[IPV6_FILTERS[name]] for association in subnet.ipv6_cidr_block_associations.values()]
-        return original(subnet, name, *arguments)
+class Subnets(Extension, extends=Subnet):
+    """The IPv6 blocks of a subnet."""
 
-    def ipv6_blocks(subnet: Any) -> list[dict[str, Any]]:
-        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SubnetIpv6CidrBlockAssociation.html
+    @property
+    def ipv6_cidr_block_association_set(self) -> list[dict[str, Any]]:
+        """The associated blocks.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SubnetIpv6CidrBlockAssociation.html
+        """
         return [{'Ipv6CidrBlock': association['ipv6CidrBlock'],
                  'AssociationId': association['associationId'],
                  'Ipv6CidrBlockState': association['ipv6CidrBlockState']}
-                for association in subnet.ipv6_cidr_block_associations.values()
+                for association in self.ipv6_cidr_block_associations.values()
                 if association['ipv6CidrBlockState']['State'] == 'associated']
-    Subnet.ipv6_cidr_block_association_set = property(ipv6_blocks)  # type: ignore[method-assign,assignment]
 
-    def description(rule: Any) -> str | None:
-        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
-        text = rule.ip_range.get('Description') or rule.source_group.get('Description')
-        return str(text) if text else None
-    SecurityGroupRule.description = property(description)  # type: ignore[method-assign,assignment]
+    def get_filter_value(self, name: str, *arguments: Any) -> Any:
+        """Return the values that a filter of subnets compares.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
+        """
+        if name in IPV6_FILTERS:
+            return [association[IPV6_FILTERS[name]] for association in self.ipv6_cidr_block_associations.values()]
+        return self.moto_get_filter_value(name, *arguments)
+
+
+class Vpcs(Extension, extends=VPCBackend):
+    """New VPCs."""
+
+    def create_vpc(self, cidr_block: str, *arguments: Any, **options: Any) -> Any:
+        """Make a VPC; the region's default one has the block of its network."""
+        block = self.rehearsal.default_block
+        is_ours = block and options.get('is_default') and self.region_name == self.rehearsal.region
+        return self.moto_create_vpc(str(block) if is_ours else cidr_block, *arguments, **options)

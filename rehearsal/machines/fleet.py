@@ -62,9 +62,9 @@ class Machines:
         """Have an instance's machine shut down and removed."""
         self._power(instance).terminate()
 
-    def console(self, instance: str) -> str:
-        """Return what an instance has written to its console."""
-        return self._machines[instance][0].console()
+    def console(self, instance: Any) -> str:
+        """Return the console of an instance."""
+        return self._machines[instance.id][0].console()
 
     def capture(self, instance: Any, ami: Any, while_off: bool) -> None:
         """Have an instance's disks stored under the id of an AMI."""

@@ -11,190 +11,191 @@ from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 
 from rehearsal.api.groups import activities
-from rehearsal.api.groups.controller import Groups
 from rehearsal.api.groups.hooks import (
-    ABANDON, CONTINUE, LAUNCHING, LONGEST, longest_wait, SHORTEST, TERMINATING, USUAL)
-from rehearsal.api.patching import adding, wrapping
+    ABANDON, CONTINUE, DEFAULT_SECONDS, LAUNCHING, LONGEST, longest_wait, SHORTEST, TERMINATING)
+from rehearsal.api.patching import Extension
 
-# What moto does not keep of a group, and where its answers look for it.
-KEPT = {'CapacityRebalance': 'capacity_rebalance', 'DefaultCooldown': 'default_cooldown',
-        'DefaultInstanceWarmup': 'default_instance_warmup', 'InstanceMaintenancePolicy': 'instance_maintenance_policy',
-        'MaxInstanceLifetime': 'max_instance_lifetime', 'TerminationPolicies': 'termination_policies'}
-
-
-def install(groups: Groups) -> None:
-    """Let what the API is asked to do with groups happen to them."""
-    let_groups_launch_by_themselves(groups)
-    complete_groups(groups)
-    complete_hooks(groups)
+# Attributes of a group that moto drops, by the parameter of a request and the name under which moto shows them.
+DROPPED = {'CapacityRebalance': 'capacity_rebalance', 'DefaultCooldown': 'default_cooldown',
+           'DefaultInstanceWarmup': 'default_instance_warmup',
+           'InstanceMaintenancePolicy': 'instance_maintenance_policy', 'MaxInstanceLifetime': 'max_instance_lifetime',
+           'TerminationPolicies': 'termination_policies'}
+HOOK_PARAMETERS = ('LifecycleHookName', 'LifecycleTransition', 'HeartbeatTimeout', 'DefaultResult', 'RoleARN',
+                   'NotificationTargetARN', 'NotificationMetadata')
 
 
-def let_groups_launch_by_themselves(groups: Groups) -> None:
-    """Take launching and terminating out of moto's hands."""
-    @wrapping(AutoScalingResponse, 'call_action')
-    def call_action(original: Any, response: Any) -> Any:
-        with groups.lock:
-            answer = original(response)
-        groups.changed.set()
+class GroupActions(Extension, extends=AutoScalingResponse):
+    """Actions on groups and their lifecycle hooks."""
+
+    def call_action(self) -> Any:
+        """Perform an action, and wake the controller because the action may have changed a group."""
+        answer = self.moto_call_action()
+        self.rehearsal.groups.changed.set()
         return answer
 
-    @wrapping(FakeAutoScalingGroup, 'set_desired_capacity')
-    def set_desired_capacity(original: Any, group: Any, capacity: int | None) -> None:
-        group.desired_capacity = group.min_size if capacity is None else capacity
-        groups.changed.set()
-
-    @wrapping(FakeAutoScalingGroup, 'replace_autoscaling_group_instances')
-    def replace_instances(original: Any, group: Any, count: int, tags: Any) -> None:
-        groups.changed.set()
-
-    @wrapping(AutoScalingBackend, 'notify_terminate_instances')
-    def notify_terminate_instances(original: Any, backend: Any, instances: list[str]) -> None:
-        groups.changed.set()
-
-    @wrapping(AutoScalingBackend, 'terminate_instance')
-    def terminate_instance(original: Any, backend: Any, instance: str, should_decrement: bool) -> Any:
-        group, member = member_of(backend, instance)
-        before = group.desired_capacity
-        if should_decrement:
-            check_size(group, before - 1)
-            group.desired_capacity = before - 1
-        told = TerminateInstanceActivity(member.instance, before)
-        groups.leave(group, member, 'an instance was taken out of service in response to a user request')
-        return told
-
-    @wrapping(AutoScalingBackend, 'update_attached_target_groups')
-    def update_attached_target_groups(original: Any, backend: Any, name: str) -> None:
-        group = backend.autoscaling_groups[name]
-        for arn in group.target_group_arns:
-            target_group = backend.elbv2_backend.target_groups[arn]
-            targets = [{'Id': member.instance.id, 'Port': target_group.port} for member in group.active_instances()]
-            backend.elbv2_backend.register_targets(arn, targets)
-
-
-def complete_groups(groups: Groups) -> None:
-    """Add what moto leaves out of groups."""
-    moto_template = InstanceState.launch_template
-
-    def launch_template(member: Any) -> Any:
-        told = moto_template.fget(member)  # type: ignore[attr-defined]
-        version = getattr(member.instance, 'rehearsal_template', None)
-        return {**told, 'Version': version} if told and version else told
-    InstanceState.launch_template = property(launch_template)  # type: ignore[method-assign,assignment]
-
-    @wrapping(AutoScalingResponse, 'create_auto_scaling_group')
-    def create_auto_scaling_group(original: Any, response: Any) -> Any:
-        name = response._get_param('AutoScalingGroupName')
-        answer = original(response)
+    def create_auto_scaling_group(self) -> Any:
+        """Create a group with its hooks."""
+        name = self._get_param('AutoScalingGroupName')
+        answer = self.moto_create_auto_scaling_group()
         # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CreateAutoScalingGroup.html: the default is 0.
-        keep(response, name).health_check_grace_period = response._get_int_param('HealthCheckGracePeriod', 0)
-        for hook in response._get_param('LifecycleHookSpecificationList', []):
-            put_hook(response.autoscaling_backend, name, hook)
+        keep_dropped(self, name).health_check_grace_period = self._get_int_param('HealthCheckGracePeriod', 0)
+        for hook in self._get_param('LifecycleHookSpecificationList', []):
+            put_hook(self.autoscaling_backend, name, hook)
         return answer
 
-    @wrapping(AutoScalingResponse, 'update_auto_scaling_group')
-    def update_auto_scaling_group(original: Any, response: Any) -> Any:
-        answer = original(response)
-        name = response._get_param('AutoScalingGroupName')
-        group = keep(response, name)
-        # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html
+    def update_auto_scaling_group(self) -> Any:
+        """Update a group, whose desired capacity follows its bounds.
+
+        https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html
+        """
+        answer = self.moto_update_auto_scaling_group()
+        group = keep_dropped(self, self._get_param('AutoScalingGroupName'))
         group.set_desired_capacity(max(group.min_size, min(group.max_size, group.desired_capacity)))
         return answer
 
-    @wrapping(AutoScalingResponse, 'set_desired_capacity')
-    def set_desired_capacity(original: Any, response: Any) -> Any:
-        check_size(group_of(response), response._get_int_param('DesiredCapacity'))
-        return original(response)
+    def set_desired_capacity(self) -> Any:
+        """Set a capacity within the group's bounds."""
+        check_size(group_of(self), self._get_int_param('DesiredCapacity'))
+        return self.moto_set_desired_capacity()
 
-    @wrapping(AutoScalingResponse, 'delete_auto_scaling_group')
-    def delete_auto_scaling_group(original: Any, response: Any) -> Any:
-        # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DeleteAutoScalingGroup.html
-        group = group_of(response)
-        if group.instance_states and not response._get_bool_param('ForceDelete', False):
+    def delete_auto_scaling_group(self) -> Any:
+        """Delete a group; one with instances only by force.
+
+        https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DeleteAutoScalingGroup.html
+        """
+        group = group_of(self)
+        if group.instance_states and not self._get_bool_param('ForceDelete', False):
             raise AutoscalingClientError('ResourceInUse', 'You cannot delete an AutoScalingGroup while there are '
                                                           'instances or pending Spot instance request(s) still in '
                                                           'the group.')
         for member in group.instance_states:
             member.instance.terminate()
-        hooks = response.autoscaling_backend.lifecycle_hooks
+        hooks = self.autoscaling_backend.lifecycle_hooks
         for key in [key for key, hook in hooks.items() if hook.auto_scaling_group_name == group.name]:
             del hooks[key]
-        return original(response)
+        return self.moto_delete_auto_scaling_group()
 
-    @adding(AutoScalingResponse)
-    def describe_scaling_activities(response: Any) -> ActionResult:
-        name = response._get_param('AutoScalingGroupName')
-        wanted = [group_of(response)] if name else response.autoscaling_backend.autoscaling_groups.values()
-        found = [activity for group in wanted for activity in activities.activities_of(group)]
-        return ActionResult({'Activities': found[:response._get_int_param('MaxRecords', 100)]})
+    def describe_scaling_activities(self) -> ActionResult:
+        """List activities, the newest first."""
+        name = self._get_param('AutoScalingGroupName')
+        groups = [group_of(self)] if name else self.autoscaling_backend.autoscaling_groups.values()
+        listed = [activity for group in groups for activity in activities.activities_of(group)]
+        return ActionResult({'Activities': listed[:self._get_int_param('MaxRecords', 100)]})
 
-    # None can be started here, so a group has none.
-    @adding(AutoScalingResponse)
-    def describe_instance_refreshes(response: Any) -> ActionResult:
-        group_of(response)
+    def describe_instance_refreshes(self) -> ActionResult:
+        """List no refresh, because none can be started here."""
+        group_of(self)
         return ActionResult({'InstanceRefreshes': []})
 
-
-def complete_hooks(groups: Groups) -> None:
-    """Add what moto leaves out of lifecycle hooks."""
-    @adding(AutoScalingResponse)
-    def put_lifecycle_hook(response: Any) -> EmptyResult:
-        names = ('LifecycleHookName', 'LifecycleTransition', 'HeartbeatTimeout', 'DefaultResult', 'RoleARN',
-                 'NotificationTargetARN', 'NotificationMetadata')
-        put_hook(response.autoscaling_backend, group_of(response).name,
-                 {name: response._get_param(name) for name in names})
+    def put_lifecycle_hook(self) -> EmptyResult:
+        """Create a hook, or change one."""
+        put_hook(self.autoscaling_backend, group_of(self).name,
+                 {name: self._get_param(name) for name in HOOK_PARAMETERS})
         return EmptyResult()
 
-    @adding(AutoScalingResponse)
-    def complete_lifecycle_action(response: Any) -> EmptyResult:
-        wait = wait_of(groups, response)
-        result = response._get_param('LifecycleActionResult')
+    def complete_lifecycle_action(self) -> EmptyResult:
+        """End the wait of an instance."""
+        wait = wait_of(self)
+        result = self._get_param('LifecycleActionResult')
         if result not in (CONTINUE, ABANDON):
             raise ValidationError(f'LifecycleActionResult {result}: must be CONTINUE or ABANDON')
         wait.result = result
         return EmptyResult()
 
-    @adding(AutoScalingResponse)
-    def record_lifecycle_action_heartbeat(response: Any) -> EmptyResult:
-        wait_of(groups, response).beat(groups.now())
+    def record_lifecycle_action_heartbeat(self) -> EmptyResult:
+        """Prolong the wait of an instance."""
+        wait_of(self).beat(self.rehearsal.groups.now())
         return EmptyResult()
 
 
-def put_hook(backend: Any, group: str, wanted: dict[str, Any]) -> None:
-    """Put a lifecycle hook, which is read back as it was put.
+class Groups(Extension, extends=FakeAutoScalingGroup):
+    """A group, whose instances the controller launches and terminates instead of moto."""
+
+    def set_desired_capacity(self, capacity: int | None) -> None:
+        """Set the capacity and wake the controller."""
+        self.desired_capacity = self.min_size if capacity is None else capacity
+        self.rehearsal.groups.changed.set()
+
+    def replace_autoscaling_group_instances(self, count: int, tags: Any) -> None:
+        """Wake the controller."""
+        self.rehearsal.groups.changed.set()
+
+
+class GroupInstances(Extension, extends=AutoScalingBackend):
+    """The instances of groups."""
+
+    def notify_terminate_instances(self, instances: list[str]) -> None:
+        """Wake the controller."""
+        self.rehearsal.groups.changed.set()
+
+    def terminate_instance(self, instance: str, should_decrement: bool) -> Any:
+        """Take an instance out of its group, and return the activity."""
+        group, member = member_of(self, instance)
+        capacity = group.desired_capacity
+        if should_decrement:
+            check_size(group, capacity - 1)
+            group.desired_capacity = capacity - 1
+        activity = TerminateInstanceActivity(member.instance, capacity)
+        self.rehearsal.groups.leave(group, member,
+                                    'an instance was taken out of service in response to a user request')
+        return activity
+
+    def update_attached_target_groups(self, name: str) -> None:
+        """Register the instances in service with the group's target groups."""
+        group = self.autoscaling_groups[name]
+        for arn in group.target_group_arns:
+            target_group = self.elbv2_backend.target_groups[arn]
+            targets = [{'Id': member.instance.id, 'Port': target_group.port} for member in group.active_instances()]
+            self.elbv2_backend.register_targets(arn, targets)
+
+
+class Members(Extension, extends=InstanceState):
+    """An instance as its group knows it."""
+
+    @property
+    def launch_template(self) -> Any:
+        """The template with the version that the instance was launched from; moto shows the group's present one."""
+        template = self.moto_launch_template
+        version = getattr(self.instance, 'rehearsal_template', None)
+        return {**template, 'Version': version} if template and version else template
+
+
+def put_hook(backend: Any, group: str, parameters: dict[str, Any]) -> None:
+    """Create a lifecycle hook, or change one; it is read back as it was put.
 
     https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
     """
-    name, transition = wanted['LifecycleHookName'], wanted.get('LifecycleTransition')
-    known = backend.lifecycle_hooks.get(f'{group}_{name}')
-    transition = transition or (known and known.lifecycle_transition)
-    heartbeat = int(wanted.get('HeartbeatTimeout') or (known and known.heartbeat_timeout) or USUAL)
+    name, transition = parameters['LifecycleHookName'], parameters.get('LifecycleTransition')
+    present = backend.lifecycle_hooks.get(f'{group}_{name}')
+    transition = transition or (present and present.lifecycle_transition)
+    heartbeat = int(parameters.get('HeartbeatTimeout') or (present and present.heartbeat_timeout) or DEFAULT_SECONDS)
     if transition not in (LAUNCHING, TERMINATING):
         raise ValidationError(f'LifecycleTransition {transition}: must be {LAUNCHING} or {TERMINATING}')
     if not SHORTEST <= heartbeat <= LONGEST:
         raise ValidationError(f'HeartbeatTimeout {heartbeat}: must be between {SHORTEST} and {LONGEST} seconds')
-    default = wanted.get('DefaultResult') or (known and known.default_result) or ABANDON
+    default = parameters.get('DefaultResult') or (present and present.default_result) or ABANDON
     hook = backend.create_lifecycle_hook(name, group, transition, heartbeat, default)
     hook.global_timeout = int(longest_wait(heartbeat))
-    hook.role_arn, hook.notification_target_arn = wanted.get('RoleARN'), wanted.get('NotificationTargetARN')
-    hook.notification_metadata = wanted.get('NotificationMetadata')
+    hook.role_arn, hook.notification_target_arn = parameters.get('RoleARN'), parameters.get('NotificationTargetARN')
+    hook.notification_metadata = parameters.get('NotificationMetadata')
 
 
-def keep(response: Any, name: str) -> Any:
-    """Keep what a request says of a group and moto does not, and return the group."""
+def keep_dropped(response: Any, name: str) -> Any:
+    """Keep the attributes in a request that moto drops, and return the group."""
     group = response.autoscaling_backend.autoscaling_groups[name]
-    for parameter, attribute in KEPT.items():
+    for parameter, attribute in DROPPED.items():
         value = response._get_param(parameter)
         if value is not None:
             setattr(group, attribute, value)
     return group
 
 
-def check_size(group: Any, wanted: int) -> None:
+def check_size(group: Any, capacity: int) -> None:
     """Refuse a capacity beyond a group's bounds."""
-    if not group.min_size <= wanted <= group.max_size:
-        bound, name = (group.min_size, 'min') if wanted < group.min_size else (group.max_size, 'max')
+    if not group.min_size <= capacity <= group.max_size:
+        bound, name = (group.min_size, 'min') if capacity < group.min_size else (group.max_size, 'max')
         side = 'below' if name == 'min' else 'above'
-        raise ValidationError(f'New SetDesiredCapacity value {wanted} is {side} {name} value {bound} for the '
+        raise ValidationError(f'New SetDesiredCapacity value {capacity} is {side} {name} value {bound} for the '
                               'AutoScalingGroup.')
 
 
@@ -208,7 +209,7 @@ def group_of(response: Any) -> Any:
 
 
 def member_of(backend: Any, instance: str) -> tuple[Any, Any]:
-    """Return the group that an instance is in, and what that knows of it."""
+    """Return the group of an instance, and the group's record of it."""
     for group in backend.autoscaling_groups.values():
         for member in group.instance_states:
             if member.instance.id == instance:
@@ -216,11 +217,12 @@ def member_of(backend: Any, instance: str) -> tuple[Any, Any]:
     raise ValidationError(f'Instance Id not found - No managed instance found for instance ID: {instance}')
 
 
-def wait_of(groups: Groups, response: Any) -> Any:
-    """Return the wait that a request speaks of."""
+def wait_of(response: Any) -> Any:
+    """Return the wait that a request names."""
     instance, token = response._get_param('InstanceId'), response._get_param('LifecycleActionToken')
-    wait = groups.waiting(group_of(response), instance, token, response._get_param('LifecycleHookName'))
+    controller = response.rehearsal.groups
+    wait = controller.waiting(group_of(response), instance, token, response._get_param('LifecycleHookName'))
     if not wait:
-        named = f'token {token}' if token else f'instance ID {instance}'
-        raise ValidationError(f'No active Lifecycle Action found with {named}')
+        name = f'token {token}' if token else f'instance ID {instance}'
+        raise ValidationError(f'No active Lifecycle Action found with {name}')
     return wait

@@ -1,4 +1,4 @@
-"""What a group has done and why, as it tells it.
+"""The activities of a group: its launches and terminations, each with its cause.
 
 https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_Activity.html
 """
@@ -14,7 +14,7 @@ SUCCESSFUL, FAILED, CANCELLED = 'Successful', 'Failed', 'Cancelled'
 
 
 def begin(group: Any, description: str, cause: str, status: str) -> dict[str, Any]:
-    """Write down that a group begins to do something, and return what it can be amended by."""
+    """Record a new activity of a group and return it, so that `end()` can close it."""
     now = datetime.now(timezone.utc)
     activity = {'ActivityId': str(uuid4()), 'AutoScalingGroupName': group.name, 'AutoScalingGroupARN': group.arn,
                 'Description': description, 'Cause': f'At {now:%Y-%m-%dT%H:%M:%SZ} {cause}', 'StartTime': now,
@@ -25,13 +25,13 @@ def begin(group: Any, description: str, cause: str, status: str) -> dict[str, An
 
 
 def end(activity: dict[str, Any], status: str, message: str | None = None) -> None:
-    """Write down how it has ended."""
+    """Record the end of an activity."""
     activity.update(StatusCode=status, Progress=100, EndTime=datetime.now(timezone.utc))
     if message:
         activity['StatusMessage'] = message
 
 
 def activities_of(group: Any) -> list[dict[str, Any]]:
-    """Return what a group has done, the newest first."""
-    found: list[dict[str, Any]] = group.__dict__.setdefault('rehearsal_activities', [])
-    return found
+    """Return the activities of a group, the newest first."""
+    activities: list[dict[str, Any]] = group.__dict__.setdefault('rehearsal_activities', [])
+    return activities

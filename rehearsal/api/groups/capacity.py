@@ -1,7 +1,7 @@
-"""How many instances a group lacks, or which it has too many: pure decisions.
+"""How many instances a group lacks, and which of a surplus it terminates: pure decisions.
 
-https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html tells the states,
-https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-termination-policies.html who goes first.
+For the states: https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html, for the order:
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-termination-policies.html
 """
 
 from collections import Counter
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-# Standby instances do not count, nor do those that are on their way out.
+# Instances in standby do not count, nor do those that are leaving.
 COUNTED = ('Pending', 'Pending:Wait', 'Pending:Proceed', 'InService')
 
 
 @dataclass(frozen=True)
 class Member:
-    """What decides about an instance of a group."""
+    """An instance of a group, with the attributes that decide about it."""
 
     instance: str
     state: str
@@ -31,30 +31,30 @@ class Member:
 
 
 def missing(members: Sequence[Member], desired: int) -> int:
-    """Return how many instances have to be launched."""
+    """Return the number of instances to launch."""
     return max(0, desired - sum(member.counts for member in members))
 
 
 def superfluous(members: Sequence[Member], desired: int, template: str) -> list[str]:
-    """Return the instances to be terminated: from the fullest zone, not in service yet, of old templates, oldest."""
+    """Return the instances to terminate: of the fullest zone, not in service yet, of an old template, the oldest."""
     counted = [member for member in members if member.counts]
-    chosen: list[str] = []
+    leaving: list[str] = []
     while len(counted) > desired:
         zones = Counter(member.zone for member in counted)
         candidates = [member for member in counted if not member.is_protected]
         if not candidates:
             break
-        goes = min(candidates, key=lambda member: (-zones[member.zone], member.state == 'InService',
-                                                   member.template == template, member.launched, member.instance))
-        counted.remove(goes)
-        chosen.append(goes.instance)
-    return chosen
+        first = min(candidates, key=lambda member: (-zones[member.zone], member.state == 'InService',
+                                                    member.template == template, member.launched, member.instance))
+        counted.remove(first)
+        leaving.append(first.instance)
+    return leaving
 
 
 def emptiest(zones: Sequence[str], members: Sequence[Member]) -> int:
-    """Return the place of the zone, of those that a group has subnets in, with the fewest of its instances.
+    """Return the index of the zone with the fewest of a group's instances.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/auto-scaling-benefits.html#AutoScalingBehavior.InstanceUsage
     """
     taken = Counter(member.zone for member in members if member.counts)
-    return min(range(len(zones)), key=lambda place: taken[zones[place]])
+    return min(range(len(zones)), key=lambda index: taken[zones[index]])

@@ -1,4 +1,4 @@
-"""Groups whose instances come and go by themselves: each is brought to where its rules want it, again and again.
+"""The controller of groups, which launches and terminates instances until each group has what its rules demand.
 
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html and, for health,
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html
@@ -19,40 +19,49 @@ from rehearsal.api.groups.hooks import ABANDON, LAUNCHING, outcome_of_all, TERMI
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
-# AWS tries again ever more seldom; here once in a while is enough.
+# AWS retries at growing intervals; here a fixed one is enough.
 SECONDS_AFTER_FAILED_LAUNCH = 5
 LEAVING = ('Terminating', 'Terminating:Wait', 'Terminating:Proceed')
 # https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-checks-overview.html: any state but running.
 NOT_RUNNING = ('stopping', 'stopped', 'shutting-down', 'terminated')
 
 
-class Groups:
-    def __init__(self, groups: Callable[[], Iterable[Any]], clock: Callable[[], float] = time.monotonic) -> None:
-        """Look after groups; who changes one meanwhile has to hold the lock."""
+class Controller:
+    """The controller of all groups; it changes them while it holds the lock of the records."""
+
+    def __init__(self, groups: Callable[[], Iterable[Any]], lock: RLock,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """Control groups, which `groups` lists anew for each look."""
         self._groups = groups
+        self._lock = lock
         self._clock = clock
-        self.lock = RLock()
+        self._ended = Event()
         self.changed = Event()
 
-    def look_after(self) -> None:
-        """Look after the groups in the background from now on."""
+    def start(self) -> None:
+        """Start the thread that controls the groups."""
         Thread(target=self._run, name='groups', daemon=True).start()
 
+    def stop(self) -> None:
+        """End that thread after its present look."""
+        self._ended.set()
+        self.changed.set()
+
     def look(self, group: Any) -> None:
-        """Take a group one step further to where its rules want it."""
-        with self.lock:
+        """Take a group one step further towards its rules."""
+        with self._lock:
             for member in list(group.instance_states):
                 self._step(group, member)
             if group.name in group.autoscaling_backend.autoscaling_groups:
                 self._fit(group)
 
     def leave(self, group: Any, member: Any, cause: str, with_hooks: bool = True) -> dict[str, Any]:
-        """Have an instance leave its group, and return what is told of it."""
+        """Take an instance out of its group, and return the activity."""
         backend = group.autoscaling_backend
         member.lifecycle_state = 'Terminating'
         for arn in group.target_group_arns:
             target_group = backend.elbv2_backend.target_groups.get(arn)
-            # One that its launch hook has kept waiting was never registered, which AWS does not mind:
+            # An instance that its launch hook keeps waiting was never registered, which AWS does not mind:
             # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
             if target_group and member.instance.id in target_group.targets:
                 backend.elbv2_backend.deregister_targets(arn, [{'Id': member.instance.id}])
@@ -66,7 +75,7 @@ class Groups:
         return dict(member.activity)
 
     def waiting(self, group: Any, instance: str | None, token: str | None, hook: str) -> Wait | None:
-        """Return the wait of an instance that is named by its id or by the wait's token."""
+        """Return the wait for a hook, found by the instance's id or the wait's token."""
         for member in group.instance_states:
             for wait in getattr(member, 'waits', []):
                 if wait.hook == hook and (wait.token == token or member.instance.id == instance):
@@ -74,18 +83,20 @@ class Groups:
         return None
 
     def now(self) -> float:
-        """Return the time that waits are measured by."""
+        """Return the time of the clock that measures waits."""
         return self._clock()
 
     def _run(self) -> None:
-        while True:
+        while not self._ended.is_set():
             self.changed.wait(SECONDS_BETWEEN_LOOKS)
             self.changed.clear()
-            for group in list(self._groups()):
+            with self._lock:
+                groups = list(self._groups())
+            for group in groups:
                 try:
                     self.look(group)
                 except Exception:
-                    logger.exception('group %s could not be looked after', group.name)
+                    logger.exception('group %s cannot be controlled', group.name)
 
     def _step(self, group: Any, member: Any) -> None:
         state, power = member.lifecycle_state, member.instance.state
@@ -130,7 +141,7 @@ class Groups:
         member.health_status = 'Unhealthy'
         if member.lifecycle_state != 'InService':
             activities.end(member.activity, activities.FAILED, cause)
-        # A machine that is gone already has nothing left to do for a hook.
+        # A machine that does not run has nothing left to do for a hook.
         self.leave(group, member, cause, with_hooks=member.instance.state == 'running')
 
     def _enter_service(self, group: Any, member: Any) -> None:
@@ -152,7 +163,7 @@ class Groups:
         desired = group.desired_capacity or 0
         for instance in superfluous(members, desired, template_version(group)):
             if not is_suspended(group, 'Terminate'):
-                member = next(found for found in group.instance_states if found.instance.id == instance)
+                member = next(each for each in group.instance_states if each.instance.id == instance)
                 self.leave(group, member, f'instance {instance} was selected for termination: a difference between '
                                           'desired and actual capacity, shrinking the group')
         may_launch = self._clock() >= group.__dict__.get('rehearsal_next_launch', 0)
@@ -163,7 +174,7 @@ class Groups:
         cause = 'an instance was started in response to a difference between desired and actual capacity'
         activity = activities.begin(group, activities.LAUNCHING.format('pending'), cause, activities.PRE_IN_SERVICE)
         try:
-            instance = launched(group)
+            instance = launch(group)
         except Exception as error:
             logger.warning('group %s cannot launch: %s', group.name, error)
             activities.end(activity, activities.FAILED, f'{error} Launching EC2 instance failed.')
@@ -176,18 +187,18 @@ class Groups:
         group.instance_states.append(member)
 
 
-def launched(group: Any) -> Any:
-    """Return a new instance of a group, in the zone that has the fewest."""
+def launch(group: Any) -> Any:
+    """Return a new instance of a group, in its emptiest zone."""
     template, options = group.ec2_launch_template, {}
     if template:
         options = {'launch_template': {'LaunchTemplateId': template.id, 'Version': template_version(group)}}
     subnets = (group.vpc_zone_identifier or '').split(',') if group.vpc_zone_identifier else []
     members = [as_member(member) for member in group.instance_states]
-    place = emptiest(group.availability_zones, members)
+    index = emptiest(group.availability_zones, members)
     reservation = group.ec2_backend.run_instances(
         group.image_id, 1, group.user_data, group.security_groups, instance_type=group.instance_type,
-        is_instance_type_default=False, placement=group.availability_zones[place],
-        subnet_id=subnets[place] if subnets else None, region_name=group.region,
+        is_instance_type_default=False, placement=group.availability_zones[index],
+        subnet_id=subnets[index] if subnets else None, region_name=group.region,
         tags={'instance': {**group.get_propagated_tags(), **group.instance_tags, ASG_NAME_TAG: group.name}},
         launch_config=group.launch_config, **options)
     instance = reservation.instances[0]
@@ -196,7 +207,7 @@ def launched(group: Any) -> Any:
 
 
 def as_member(member: Any) -> Member:
-    """Return what decides about an instance of a group."""
+    """Return an instance of a group with the attributes that decide about it."""
     instance = member.instance
     return Member(instance.id, member.lifecycle_state, instance.placement.zone,
                   getattr(instance, 'rehearsal_template', ''), instance.launch_time,
@@ -204,7 +215,7 @@ def as_member(member: Any) -> Member:
 
 
 def template_version(group: Any) -> str:
-    """Return the number of the launch template's version that a group launches now."""
+    """Return the number of the launch template's version that a group launches now; empty without a template."""
     template = group.ec2_launch_template
     return str(template.get_version(group.launch_template_version).number) if template else ''
 

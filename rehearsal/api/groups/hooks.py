@@ -1,4 +1,4 @@
-"""Lifecycle hooks: what an instance of a group waits for before it serves, and before it is terminated.
+"""Lifecycle hooks: the waits of an instance before it goes into service, and before it is terminated.
 
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
 """
@@ -9,15 +9,15 @@ from uuid import uuid4
 
 LAUNCHING, TERMINATING = 'autoscaling:EC2_INSTANCE_LAUNCHING', 'autoscaling:EC2_INSTANCE_TERMINATING'
 CONTINUE, ABANDON = 'CONTINUE', 'ABANDON'
-# https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
-SHORTEST, LONGEST, USUAL = 30, 7200, 3600
+# Of a heartbeat, in seconds: https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
+SHORTEST, LONGEST, DEFAULT_SECONDS = 30, 7200, 3600
 # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html
 LONGEST_OF_ALL, HEARTBEATS = 172800, 100
 
 
 @dataclass
 class Wait:
-    """An action that an instance waits for, until somebody completes it or nobody has sent a heartbeat in time."""
+    """The wait of an instance for one hook; it ends when it is completed, or when no heartbeat comes in time."""
 
     hook: str
     default: str
@@ -32,27 +32,27 @@ class Wait:
         self.beat(self.began)
 
     def beat(self, now: float) -> None:
-        """Wait for another heartbeat's time, within the time for all of them."""
+        """Prolong the wait by the time of a heartbeat, within the time for all of them."""
         self.ends = min(now + self.heartbeat, self.began + longest_wait(self.heartbeat))
 
     def outcome(self, now: float) -> str | None:
-        """Return how it has ended, if it has."""
+        """Return the result of the wait; None before its end."""
         return self.result or (self.default if now >= self.ends else None)
 
     def reason(self) -> str:
-        """Return how it has ended as the group's activities tell it."""
+        """Return the reason for an abandoned wait, in the words of the group's activities."""
         how = f'Lifecycle Action Completed with {self.result} Result' if self.result else 'Heartbeat Timeout'
         return (f"Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {self.token} was "
                 f'abandoned: {how}')
 
 
 def longest_wait(heartbeat: float) -> float:
-    """Return the seconds after which no heartbeat prolongs a wait any more."""
+    """Return the seconds after which no heartbeat prolongs a wait."""
     return min(LONGEST_OF_ALL, HEARTBEATS * heartbeat)
 
 
 def outcome_of_all(waits: Sequence[Wait], now: float) -> str | None:
-    """Return how several waits have ended: one that is abandoned ends them all, else all have to be completed."""
+    """Return the result of several waits: ABANDON if one is abandoned, CONTINUE when all are completed, else None."""
     outcomes = [wait.outcome(now) for wait in waits]
     if ABANDON in outcomes:
         return ABANDON

@@ -1,17 +1,21 @@
-"""Scaling policies of groups, where moto leaves out what Auto Scaling answers."""
+"""Scaling policies of groups, of which moto shows less than Auto Scaling."""
 
 from typing import Any
 
 from moto.autoscaling.models import FakeScalingPolicy
 
-from rehearsal.api.patching import wrapping
+from rehearsal.api.patching import Extension
 
 
-def install() -> None:
-    """Add whether a policy is enabled, which it is unless its creator says otherwise."""
-    @wrapping(FakeScalingPolicy, '__init__')
-    def create(original: Any, policy: Any, *arguments: Any, **options: Any) -> None:
-        original(policy, *arguments, **options)
-        # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_ScalingPolicy.html
+class ScalingPolicies(Extension, extends=FakeScalingPolicy):
+    """A scaling policy."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Enable the policy, as AWS does unless its creator says otherwise.
+
+        https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_ScalingPolicy.html
+        """
+        self.moto___init__(*arguments, **options)
+        policy: Any = self
         policy.enabled = True
         policy.predictive_scaling_configuration = policy.predictive_scaling_configuration or None

@@ -1,0 +1,21 @@
+"""The list of all extensions of moto; what is not listed here is not installed."""
+
+from rehearsal.api.account_defaults import AccountDefaults
+from rehearsal.api.amis import AmiActions, AmiCopies, AmiDisks
+from rehearsal.api.buckets import BucketPolicies
+from rehearsal.api.budgets import BudgetActions
+from rehearsal.api.certificates import CertificateRequests
+from rehearsal.api.databases import Databases, ParameterGroups
+from rehearsal.api.groups.actions import GroupActions, GroupInstances, Groups, Members
+from rehearsal.api.groups.scaling_policies import ScalingPolicies
+from rehearsal.api.instances import Consoles, Launches, PowerActions
+from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
+from rehearsal.api.networks import Subnets, Vpcs
+from rehearsal.api.patching import Extension
+from rehearsal.api.security_groups import Revocations, Rules
+from rehearsal.api.volumes import Snapshots
+
+EXTENSIONS: tuple[type[Extension], ...] = (
+    AccountDefaults, AmiActions, AmiCopies, AmiDisks, BucketPolicies, BudgetActions, CertificateRequests, Consoles,
+    Databases, GroupActions, GroupInstances, Groups, Launches, Members, NewTemplates, ParameterGroups, PowerActions,
+    Revocations, Rules, ScalingPolicies, Snapshots, Subnets, TemplateActions, TemplateVersions, Vpcs)

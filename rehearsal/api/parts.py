@@ -1,0 +1,20 @@
+"""The parts of a running rehearsal that extensions of moto need."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from rehearsal.api.fleet import Fleet
+from rehearsal.api.groups.controller import Controller
+from rehearsal.authority import Authority
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a running rehearsal."""
+
+    region: str
+    fleet: Fleet
+    groups: Controller
+    authority: Authority
+    # The block of the region's default VPC; None leaves it to moto.
+    default_block: IPv4Network | None = None

@@ -1,0 +1,93 @@
+"""The API of one rehearsal: moto's application with its extensions, gaps and faults."""
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network
+import os
+from threading import RLock
+from typing import Any
+
+from moto import settings
+from moto.autoscaling.models import autoscaling_backends
+from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
+
+from rehearsal.api.extensions import EXTENSIONS
+from rehearsal.api.fleet import Fleet
+from rehearsal.api.gaps import Gaps
+from rehearsal.api.groups.controller import Controller
+from rehearsal.api.parts import Parts
+from rehearsal.api.patching import install
+from rehearsal.api.source_ami import register, SourceAmi
+from rehearsal.authority import Authority
+from rehearsal.errors import RehearsalError
+from rehearsal.faults import Faults
+from rehearsal.settings import ACCOUNT
+
+# moto reads the first ones from its module of settings, the others from the environment, each time it needs one.
+# Its own AMIs have no machines, and EC2 refuses unknown AMIs, key pairs and instance types.
+SETTINGS = {'ACM_VALIDATION_WAIT': 1, 'ENABLE_AMI_VALIDATION': True, 'ENABLE_KEYPAIR_VALIDATION': True,
+            'EC2_ENABLE_INSTANCE_TYPE_VALIDATION': True}
+ENVIRONMENT = {'MOTO_EC2_LOAD_DEFAULT_AMIS': 'false'}
+
+
+class Api:
+    """The API of a rehearsal: an application for a server.
+
+    One call at a time reads or changes moto's records, because AWS's operations are atomic and moto's are not: of two
+    concurrent revocations of rules, for example, one undoes the other.
+    """
+
+    def __init__(self, with_managed_policies: bool = True) -> None:
+        """Make the application; without AWS's managed policies a reset takes milliseconds instead of half a second."""
+        if DEFAULT_ACCOUNT_ID != ACCOUNT:
+            raise RehearsalError(f'moto has the account {DEFAULT_ACCOUNT_ID}: unset MOTO_ACCOUNT_ID')
+        for name, value in SETTINGS.items():
+            setattr(settings, name, value)
+        os.environ.update({**ENVIRONMENT, 'MOTO_IAM_LOAD_MANAGED_POLICIES': str(with_managed_policies).lower()})
+        self._lock = RLock()
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._source: SourceAmi | None = None
+        self._groups: Controller | None = None
+        self.gaps = Gaps(self._one_at_a_time)
+        self.faults = Faults(self.gaps)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one call."""
+        return self.faults(environ, start_response)
+
+    def extend(self, fleet: Fleet, source: SourceAmi, region: str, authority: Authority,
+               default_block: IPv4Network | None = None) -> None:
+        """Extend moto, put a fleet behind the records, and begin to control groups."""
+        self._groups = groups = Controller(groups_of_account, self._lock)
+        install(EXTENSIONS, Parts(region, fleet, groups, authority, default_block))
+        self._source, self._region = source, region
+        register(ec2_backends[ACCOUNT][region], source)
+        groups.start()
+
+    def close(self) -> None:
+        """Control groups no more."""
+        if self._groups:
+            self._groups.stop()
+
+    def reset(self) -> None:
+        """Forget all records but the source AMI, all faults, calls and gaps; what machines run is not ended."""
+        self.faults.clear()
+        with self._lock:
+            BackendDict.reset()
+            reset_model_data()
+            self.gaps.found.clear()
+            if self._source:
+                register(ec2_backends[ACCOUNT][self._region], self._source)
+
+    def _one_at_a_time(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with self._lock:
+            return self._moto(environ, start_response)
+
+
+def groups_of_account() -> list[Any]:
+    """Return the groups of all regions."""
+    return [group for backend in list(autoscaling_backends[ACCOUNT].values())
+            for group in list(backend.autoscaling_groups.values())]

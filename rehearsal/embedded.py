@@ -1,0 +1,125 @@
+"""A rehearsal without machines in the process of its user, for tests: it starts at once and is reset in milliseconds.
+
+    with EmbeddedRehearsal() as aws:            # one for a whole test run: moto's records are the process's
+        aws.reset()                             # before each test: no resource, no fault, no call is left
+        aws.client('ec2').describe_instances()  # boto3
+        aws.environment                         # for child processes
+        aws.faults.refuse('GetParameter', times=2)      # rehearsal/faults.py lists all faults
+        aws.records.state_of_new_amis = 'pending'       # of CreateImage and CopyImage from now on
+        aws.say('SELFTEST PASSED {Version}')            # on all consoles; {TAG} is a tag of the instance's AMI
+        aws.stop()                              # the API is unavailable, its records stay
+        aws.start()                             # and answers again at the same port
+
+Groups launch, wait for lifecycle hooks and terminate as in any rehearsal: within half a second, by a thread. AWS's
+managed policies of IAM are missing.
+"""
+
+import re
+import socket
+from types import TracebackType
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from moto.ec2.models import ec2_backends
+
+from rehearsal.api.fleet import Records
+from rehearsal.api.service import Api
+from rehearsal.api.source_ami import NO_IMAGE
+from rehearsal.authority import Authority
+from rehearsal.control import Control
+from rehearsal.errors import RehearsalError
+from rehearsal.listeners import Listener, serve
+from rehearsal.settings import ACCOUNT, CREDENTIALS, sdk_environment, Settings
+
+HOST = '127.0.0.1'
+
+
+class EmbeddedRehearsal:
+    """A rehearsal without machines that a thread of this process serves."""
+
+    _present: 'EmbeddedRehearsal | None' = None
+
+    def __init__(self, region: str = Settings.region) -> None:
+        """Make the API of a region; only one can be open in a process."""
+        if EmbeddedRehearsal._present:
+            raise RehearsalError("an embedded rehearsal is open: its records are this process's, so reset that one")
+        self.region = region
+        self.account = ACCOUNT
+        self.source_ami = NO_IMAGE.ami
+        self.records = Records(NO_IMAGE.ami)
+        self._api = Api(with_managed_policies=False)
+        self._api.extend(self.records, NO_IMAGE, region, Authority('embedded'))
+        self.faults = self._api.faults
+        self._port = 0
+        self._listener: Listener | None = None
+        # One session for all clients, because each reads the descriptions of its services, which takes long.
+        self._session = boto3.Session()
+        EmbeddedRehearsal._present = self
+        self.start()
+
+    def __enter__(self) -> 'EmbeddedRehearsal':
+        """Return the rehearsal, which answers already."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Stop answering, and let another one be opened."""
+        self.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the API."""
+        return f'http://{HOST}:{self._port}'
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point AWS's libraries to the API."""
+        return sdk_environment(self.endpoint, self.region)
+
+    @property
+    def gaps(self) -> list[str]:
+        """The missing actions that were called."""
+        return self._api.gaps.found
+
+    def client(self, service: str, **options: Any) -> Any:
+        """Return boto3's client of one service."""
+        usual = {'endpoint_url': self.endpoint, 'region_name': self.region,
+                 'config': Config(retries={'total_max_attempts': 1}),
+                 **{name.lower(): value for name, value in CREDENTIALS.items()}}
+        return self._session.client(service, **{**usual, **options})
+
+    def say(self, text: str) -> None:
+        """Show a text on all consoles; a tag's name in braces stands for that tag of the instance's AMI."""
+        self.records.console_of = lambda instance: re.sub(
+            r'\{(\w+)\}', lambda match: ami_tags(instance).get(match[1], ''), text)
+
+    def start(self) -> None:
+        """Answer from now on."""
+        if not self._listener:
+            self._listener = serve(Control(self._api), socket.create_server((HOST, self._port), backlog=128))
+            self._port = self._listener.server.port
+
+    def stop(self) -> None:
+        """Refuse connections from now on; the records stay."""
+        if self._listener:
+            self._listener.close()
+            self._listener = None
+
+    def reset(self) -> None:
+        """Forget all resources but the source AMI, all faults, calls, gaps and consoles; answer if it was stopped."""
+        self.records.reset()
+        self._api.reset()
+        self.start()
+
+    def close(self) -> None:
+        """Stop answering and control groups no more."""
+        self.stop()
+        self._api.close()
+        EmbeddedRehearsal._present = None
+
+
+def ami_tags(instance: Any) -> dict[str, str]:
+    """Return the tags of an instance's AMI."""
+    ami = ec2_backends[ACCOUNT][instance.region_name].amis[instance.image_id]
+    return {tag['key']: tag['value'] for tag in ami.get_tags()}
