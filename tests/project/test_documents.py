@@ -101,15 +101,18 @@ def test_the_table_of_contents_of_the_reference_is_complete() -> None:
     assert linked == anchors(ROOT / REFERENCE) - {'reference'}
 
 
+def code_map() -> str:
+    """Return the tables of modules: the code map of the architecture, and the pages that it links for packages."""
+    return text_of('docs/architecture.md').partition('## Code map')[2] + section('docs/schema.md', 'Modules')
+
+
 @pytest.mark.parametrize('module', MODULES)
 def test_every_module_is_in_the_code_map(module: str) -> None:
-    table = text_of('docs/architecture.md').partition('## Code map')[2]
-    assert f'| `{module}` |' in table
+    assert f'| `{module}` |' in code_map()
 
 
 def test_every_name_in_the_code_map_exists() -> None:
-    named = [name for row in rows(text_of('docs/architecture.md').partition('## Code map')[2])
-             for name in re.findall('`([^`]+)`', row[0])]
+    named = [name for row in rows(code_map()) for name in re.findall('`([^`]+)`', row[0])]
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
