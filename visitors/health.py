@@ -1,88 +1,23 @@
-"""Whether this process answers, and whether it could serve a visitor now."""
+"""The addresses for health checks: /livez and /readyz."""
 
-from dataclasses import dataclass
-import logging
-import threading
-import time
-from zoneinfo import ZoneInfo
+from flask import Blueprint, jsonify, Response
 
-from flask import Blueprint, current_app, jsonify, Response
-from sqlalchemy import Engine
-
-from visitors.counting import check_visits
-from visitors.database_errors import DatabaseUnavailable, kind_and_code, Scope
-from visitors.days import Calendar
-from visitors.deadline import bounded
-from visitors.responses import uncached
-from visitors.schema import CodeRevisions, Fitness
+from visitors.headers import uncached
+from visitors.services import current_services
 
 health = Blueprint('health', __name__)
 LIVE = 'health.live'
 
-FRESH_SECONDS = 1.0
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether visitors can be served, why or why not, and how the schema stands to the code if that is known."""
-
-    ready: bool
-    reason: str
-    schema: str | None = None
-
-
-class Readiness:
-    def __init__(self, engine: Engine, zone: ZoneInfo) -> None:
-        """Report whether a visit could be counted: by the database, on this code's schema, and in this time zone."""
-        self._engine = engine
-        self._calendar = Calendar(zone, engine)
-        self._code = CodeRevisions.load()
-        self._verdict: Verdict | None = None
-        self._checked_at = 0.0
-        self._checking = threading.Lock()
-
-    def verdict(self) -> Verdict:
-        """Return the verdict, a second old at most; whoever asks while a check runs shares its result.
-
-        The check takes no longer than the time limit of a request, and the database sees at most one a second.
-        """
-        with self._checking:
-            if not self._verdict or time.monotonic() - self._checked_at >= FRESH_SECONDS:
-                self._verdict = self._check()
-                self._checked_at = time.monotonic()
-            return self._verdict
-
-    def _check(self) -> Verdict:
-        try:
-            fitness, problem = bounded(self._read)
-        except DatabaseUnavailable as error:
-            # Anybody may ask, so the answer leaves out what names hosts and users; the log has it, once an outage.
-            what = 'refuses what a visit needs' if error.scope is Scope.STATEMENT else 'is unavailable'
-            if not self._verdict or self._verdict.ready:
-                logger.error('not ready, the database %s: %s', what, error)
-            return Verdict(False, f'the database {what}: {kind_and_code(error.__cause__)}')
-        return Verdict(fitness.fits and not problem, problem or fitness.reason, fitness.state.name)
-
-    def _read(self) -> tuple[Fitness, str | None]:
-        with self._engine.connect() as connection:
-            fitness = Fitness.read(connection, self._code)
-            problem = self._calendar.problem(connection.connection.cursor()) if fitness.fits else None
-            if fitness.fits and not problem:
-                check_visits(connection)
-            return fitness, problem
-
 
 @health.get('/livez')
 def live() -> Response:
-    """Answer, and touch nothing else: a database that is away must not make anybody kill this process."""
+    """Answer without the database: an outage of the database must not end processes that recover by themselves."""
     return uncached(jsonify(alive=True))
 
 
 @health.get('/readyz')
 def ready() -> tuple[Response, int]:
-    """Tell whether visitors can be served, and why not."""
-    verdict: Verdict = current_app.extensions['readiness'].verdict()
+    """Report whether visitors can be served, and why not."""
+    verdict = current_services().readiness.verdict()
     answer = jsonify(ready=verdict.ready, reason=verdict.reason, schema=verdict.schema)
     return uncached(answer), 200 if verdict.ready else 503

@@ -1,12 +1,11 @@
-"""The page that counts: rendered once a second, and for each view only its own numbers are written into it."""
+"""The page that counts: rendered once a second, and each view's own numbers are written into it."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from flask import current_app, render_template
+from flask import Flask, render_template
 from werkzeug.exceptions import ServiceUnavailable
 
 from visitors.address import client_network, visitor_id
@@ -15,148 +14,125 @@ from visitors.breaker import Breaker
 from visitors.chart import days_counted, lay_out_days, lay_out_weeks, weeks_counted
 from visitors.compression import accepts_gzip, joined, packed, stored
 from visitors.counting import Counter, Visit
-from visitors.responses import context_of, NOT_CACHED, SECURITY_HEADERS
+from visitors.headers import PAGE_HEADERS
 from visitors.settings import Settings
 from visitors.statistics import Statistics
-from visitors.version import Version
 
 # What differs from one view to the next is written into the rendered page at these marks.
 GREETING_MARK, TOTAL_MARK = 'mark-of-greeting', 'mark-of-total'
 MARKS = re.compile(f'({GREETING_MARK}|{TOTAL_MARK})')
-VARIES = ('Vary', 'Accept-Encoding')
-FAILURE = 'visitors.failure'
+NO_ADDRESS = 'address'
+# Why a request is served and not counted: those reasons of visitors/agents.py that are not refused, and our own.
+REASONS = ('head', 'gpc', 'dnt', 'bot', NO_ADDRESS)
 
 Environ = dict[str, Any]
-Answer = tuple[bytes, tuple[tuple[str, str], ...]]  # a body, and the headers that say how it is encoded
+Answer = tuple[bytes, list[tuple[str, str]]]  # body and headers
 
 
 class InAdvance(ServiceUnavailable):
-    """A browser asks for the page before its user does; refused, it asks again when the user opens the page."""
+    """A browser requests the page before its user opens it; a refused browser repeats the request at the click."""
 
     description = 'This page counts its visits, so it is not served in advance. Opening it counts the visit.'
+
+
+class Client(NamedTuple):
+    """The visitor that a request counts for, or None and the reason why the request is not counted."""
+
+    visitor: bytes | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
 class Rendered:
     """The page for some statistics without what is a view's own: the parts between the marks, and the marks.
 
-    `greetings` are the texts of the greeting by whether the visit is a visitor's first, None for one not counted.
+    `greetings` holds the greeting of a first visit (True), of a later visit (False), and of each reason not to count.
     """
 
     statistics: Statistics
     parts: tuple[bytes, ...]
-    greetings: dict[bool | None, str]
+    greetings: dict[bool | str | None, str]
 
     @cached_property
     def blocks(self) -> tuple[bytes, ...]:
-        """Return the parts compressed; what stands for marks is of no use."""
+        """The parts as compressed blocks; those of the marks are not used."""
         return tuple(packed(part) for part in self.parts)
 
-    def answer(self, visit: Visit | None, accept_encoding: str) -> Answer:
+    def answer(self, visit: Visit | None, reason: str | None, accept_encoding: str) -> Answer:
         """Return the page as one view shows it, compressed if the client accepts that."""
         total = visit.total if visit else self.statistics.total
-        greeting = self.greetings[visit.visits == 1 if visit else None]
+        greeting = self.greetings[visit.visits == 1 if visit else reason]
         own = {GREETING_MARK.encode(): greeting.format(visits=visit.visits if visit else 0, total=total).encode(),
                TOTAL_MARK.encode(): f'{total:,}'.encode()}
         content = [own.get(part, part) for part in self.parts]
         if not accepts_gzip(accept_encoding):
-            return b''.join(content), (VARIES,)
+            body = b''.join(content)
+            return body, [*PAGE_HEADERS, ('Content-Length', str(len(body)))]
 
         blocks = [stored(own[part]) if part in own else block for part, block in zip(self.parts, self.blocks)]
-        return joined(content, blocks), (VARIES, ('Content-Encoding', 'gzip'))
+        body = joined(content, blocks)
+        return body, [*PAGE_HEADERS, ('Content-Encoding', 'gzip'), ('Content-Length', str(len(body)))]
 
 
 class Page:
-    def __init__(self, settings: Settings, key: bytes, counter: Counter, breaker: Breaker, version: Version) -> None:
-        """Show the page of these parts."""
+    """The page of an application."""
+
+    def __init__(self, app: Flask, settings: Settings, key: bytes, counter: Counter, breaker: Breaker) -> None:
+        """Store the application that renders the page, the key of the hash, and what counts."""
+        self._app = app
         self._trusted_proxies = settings.trusted_proxies
         self._root = f'http://localhost{settings.url_prefix}/'
         self._key = key
         self._counter = counter
         self._breaker = breaker
-        self._context = context_of(settings, version)
-        self._rendered: dict[str | None, Rendered] = {}
+        self._rendered: Rendered | None = None
 
-    def view(self, environ: Environ) -> Answer:
+    @property
+    def is_rendered(self) -> bool:
+        """Whether this process has shown the page before, so that its database has worked."""
+        return self._rendered is not None
+
+    def answer(self, environ: Environ) -> Answer:
         """Count the visit of a request, if it is one, and return the page; raise DatabaseUnavailable or InAdvance."""
-        visitor, reason = self._who(environ)
-        if reason == IN_ADVANCE:
+        client = self._client(environ)
+        if client.reason == IN_ADVANCE:
             raise InAdvance
 
-        visit, statistics = self._breaker.call(lambda: self._numbers(visitor))
-        return self._fresh(statistics, reason).answer(visit, environ.get('HTTP_ACCEPT_ENCODING', ''))
+        visit, statistics = self._numbers(client.visitor)
+        rendered = self._rendered
+        if not rendered or rendered.statistics is not statistics:
+            rendered = self._rendered = self._render(statistics)
+        return rendered.answer(visit, client.reason, environ.get('HTTP_ACCEPT_ENCODING', ''))
 
-    def view_if_rendered(self, environ: Environ) -> Answer | None:
-        """Do the same where the page's shared part is at hand and fresh; else do nothing and return None."""
-        visitor, reason = self._who(environ)
-        statistics = self._counter.fresh_statistics()
-        rendered = self._rendered.get(reason)
-        if not statistics or not rendered or rendered.statistics is not statistics:
-            return None
-
-        visit = self._breaker.call(lambda: self._counter.visit(visitor)) if visitor else None
-        return rendered.answer(visit, environ.get('HTTP_ACCEPT_ENCODING', ''))
-
-    def _who(self, environ: Environ) -> tuple[bytes | None, str | None]:
-        """Return the visitor, or None and why the request is not counted."""
+    def _client(self, environ: Environ) -> Client:
         reason = reason_not_to_count(environ)
         if reason:
-            return None, reason
+            return Client(None, reason)
 
         forwarded_for = environ.get('HTTP_X_FORWARDED_FOR', '')
         network = client_network(environ.get('REMOTE_ADDR', ''), forwarded_for, self._trusted_proxies)
-        return (visitor_id(self._key, network), None) if network else (None, 'address')
+        return Client(visitor_id(self._key, network)) if network else Client(None, NO_ADDRESS)
 
     def _numbers(self, visitor: bytes | None) -> tuple[Visit | None, Statistics]:
-        # First the visit: where statistics are loaded for it, they include it.
+        fresh = self._counter.fresh_statistics()
+        if fresh and not visitor:
+            return None, fresh
+        return self._breaker.call(lambda: self._counted(visitor, fresh))
+
+    def _counted(self, visitor: bytes | None, fresh: Statistics | None) -> tuple[Visit | None, Statistics]:
+        # The visit comes first, because statistics that are loaded for it must include it.
         visit = self._counter.visit(visitor) if visitor else None
-        return visit, self._counter.statistics()
+        return visit, fresh or self._counter.statistics()
 
-    def _fresh(self, statistics: Statistics, reason: str | None) -> Rendered:
-        known = self._rendered.get(reason)
-        if not known or known.statistics is not statistics:
-            known = self._rendered[reason] = self._render(statistics, reason)
-        return known
-
-    def _render(self, statistics: Statistics, reason: str | None) -> Rendered:
-        # In a request of its own: the page is kept for others, so nothing of the visitor's request may get into it.
-        with current_app.test_request_context(base_url=self._root):
+    def _render(self, statistics: Statistics) -> Rendered:
+        # In a request of its own: the page is kept for others, so nothing of a visitor's request may get into it.
+        with self._app.test_request_context(base_url=self._root):
             days, weeks = days_counted(statistics), weeks_counted(statistics)
             page = render_template(
                 'page.html', statistics=statistics, days=days, weeks=weeks, chart_of_days=lay_out_days(days),
-                chart_of_weeks=lay_out_weeks(weeks), greeting=GREETING_MARK, total=TOTAL_MARK, **self._context)
-            greetings = {first: render_template('greeting.html', first=first, reason=reason)
-                         for first in ((None,) if reason else (True, False))}
+                chart_of_weeks=lay_out_weeks(weeks), greeting=GREETING_MARK, total=TOTAL_MARK)
+            greetings: dict[bool | str | None, str] = {
+                first: render_template('greeting.html', first=first) for first in (True, False)}
+            greetings.update((reason, render_template('greeting.html', first=None, reason=reason))
+                             for reason in REASONS)
         return Rendered(statistics, tuple(part.encode() for part in MARKS.split(page)), greetings)
-
-
-class Shortcut:
-    """Answers a view of the page by itself while its shared part is fresh, and leaves all else to the application.
-
-    A framework's way from request to response costs more processor time than counting does.
-    """
-
-    HEADERS = (('Content-Type', 'text/html; charset=utf-8'), NOT_CACHED, *SECURITY_HEADERS.items())
-
-    def __init__(self, application: Callable[..., Iterable[bytes]], page: Page) -> None:
-        """Stand before a WSGI application."""
-        self._application = application
-        self._page = page
-
-    def __call__(self, environ: Environ, start_response: Callable[..., object]) -> Iterable[bytes]:
-        """Answer a request."""
-        answer = self._view(environ) if environ['PATH_INFO'] == '/' and environ['REQUEST_METHOD'] == 'GET' else None
-        if answer is None:
-            return self._application(environ, start_response)
-
-        body, encoding = answer
-        start_response('200 OK', [*self.HEADERS, *encoding, ('Content-Length', str(len(body)))])
-        return [body]
-
-    def _view(self, environ: Environ) -> Answer | None:
-        try:
-            return self._page.view_if_rendered(environ)
-        except Exception as error:
-            # The application shows and logs it as any other failure. It must not count the visit again.
-            environ[FAILURE] = error
-            return None

@@ -1,4 +1,4 @@
-"""What every answer carries, and the small pages for what goes wrong."""
+"""What every answer of the framework carries, and the small pages for what goes wrong."""
 
 from typing import Any
 
@@ -7,71 +7,50 @@ from werkzeug.exceptions import HTTPException
 
 from visitors.compression import accepts_gzip, gzipped, LEAST_BYTES
 from visitors.database_errors import DatabaseUnavailable
+from visitors.headers import CACHED_FOR_EVER, NOT_CACHED, SECURITY_HEADERS, uncached
+from visitors.services import current_services
 from visitors.settings import Settings
 from visitors.version import Version
 
-# Nothing but this site's own style sheet and pictures: no script, no form, no frame, no other host. Without a script
-# nothing on the page can connect; an audit, which asks for /robots.txt on the page's behalf, can.
-CONTENT_SECURITY_POLICY = ("default-src 'none'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-                           "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-SECURITY_HEADERS = {
-    'Content-Security-Policy': CONTENT_SECURITY_POLICY,
-    'X-Content-Type-Options': 'nosniff',
-    'X-Frame-Options': 'DENY',
-    'Referrer-Policy': 'no-referrer',
-    'Cross-Origin-Opener-Policy': 'same-origin',
-    'Cross-Origin-Resource-Policy': 'same-origin',
-}
-# A page that a cache answers is a visit that nobody counts.
-NOT_CACHED = ('Cache-Control', 'no-store')
-CACHED_FOR_EVER = 'public, max-age=31536000, immutable'
-CACHED_A_MINUTE = 'public, max-age=60'
-CACHED_A_DAY = 'public, max-age=86400'
 COMPRESSED = {'text/html', 'text/css', 'application/json', 'image/svg+xml'}
 RETRY_AFTER_SECONDS = 2
-AWAY = 'The database cannot be reached, so this visit was not counted. Please try again in a moment.'
+UNAVAILABLE = 'The database cannot be reached, so this visit was not counted. Please try again in a moment.'
 
 
-def init_app(app: Flask) -> None:
-    """Give an application its security headers and error pages."""
+def init_app(app: Flask, settings: Settings, version: Version) -> None:
+    """Give an application its security headers, its error pages, and what all its templates show."""
     # The last of these is the first to see an answer.
     app.after_request(_compress)
     app.after_request(_secure)
     app.after_request(_limit_caching)
     app.register_error_handler(HTTPException, _show_error)
-    app.register_error_handler(DatabaseUnavailable, _show_away)
+    app.register_error_handler(DatabaseUnavailable, _show_unavailable)
+    context = {'version': version.version, 'site_name': settings.site_name, 'user_name': settings.user_name,
+               'user_url': settings.user_url}
+    app.context_processor(lambda: context)
 
 
-def context_of(settings: Settings, version: Version) -> dict[str, Any]:
-    """Return what every page shows, whatever its subject."""
-    return {'version': version.version, 'site_name': settings.site_name, 'user_name': settings.user_name,
-            'user_url': settings.user_url}
-
-
-def uncached(response: Response) -> Response:
-    """Return a response that no cache keeps."""
-    response.headers.set(*NOT_CACHED)
-    return response
-
-
-def shared(response: Response) -> Response:
-    """Return a response that pages of other hosts may show and read."""
-    response.headers['Access-Control-Allow-Origin'] = '*'
-    response.headers['Cross-Origin-Resource-Policy'] = 'cross-origin'
-    return response
+def answer_to_failure(app: Flask, environ: dict[str, Any], error: Exception) -> Response:
+    """Return the answer to a request that failed outside the framework, as if a view had raised the error."""
+    with app.request_context(environ):
+        try:
+            return app.finalize_request(app.handle_user_exception(error))
+        except Exception as unexpected:
+            return app.handle_exception(unexpected)
 
 
 def _limit_caching(response: Response) -> Response:
-    """Keep a static file from caches beyond the release that it belongs to.
+    """Limit how long caches keep a static file to the release that it belongs to.
 
-    While a release replaces another, an instance of either may be asked for a file of the other: it has only its own.
+    While a release replaces another, an instance of either may get a request for a file of the other, and has only its
+    own.
     """
     versions = request.args.getlist('v')
     if request.endpoint != 'static' or response.status_code != 200 or not versions:
         return response
 
-    own = versions == [current_app.extensions['version'].version] and not current_app.debug
-    response.headers['Cache-Control'] = CACHED_FOR_EVER if own else NOT_CACHED[1]
+    is_own = versions == [current_services().version.version] and not current_app.debug
+    response.headers['Cache-Control'] = CACHED_FOR_EVER if is_own else NOT_CACHED[1]
     return response
 
 
@@ -94,7 +73,7 @@ def _compress(response: Response) -> Response:
     if len(content) >= LEAST_BYTES:
         response.set_data(gzipped(content))
         response.headers['Content-Encoding'] = 'gzip'
-        # The same content in other bytes: that is what a weak validator says.
+        # A weak validator, because the same content now has other bytes.
         etag, _ = response.get_etag()
         if etag:
             response.set_etag(etag, weak=True)
@@ -109,8 +88,8 @@ def _show_error(error: HTTPException) -> Response:
     return response
 
 
-def _show_away(_error: DatabaseUnavailable) -> Response:
-    response = _explain(503, 'Service Unavailable', AWAY)
+def _show_unavailable(_error: DatabaseUnavailable) -> Response:
+    response = _explain(503, 'Service Unavailable', UNAVAILABLE)
     response.headers['Retry-After'] = str(RETRY_AFTER_SECONDS)
     return response
 
@@ -119,7 +98,6 @@ def _explain(status: int, title: str, message: str) -> Response:
     if request.path.endswith('.json'):
         response = jsonify(error=title, message=message)
     else:
-        context = context_of(current_app.config['SETTINGS'], current_app.extensions['version'])
-        response = Response(render_template('error.html', title=title, message=message, **context))
+        response = Response(render_template('error.html', title=title, message=message))
     response.status_code = status
     return uncached(response)

@@ -1,37 +1,33 @@
-"""The addresses a visitor or a visitor's program asks: the page, its numbers as JSON, and the version."""
+"""The paths that visitors and their programs request: the page, its numbers, the badge, the version."""
 
 from typing import Any
 
 from flask import Blueprint, current_app, jsonify, render_template, request, Response
 
 from visitors.badge import parts_of
-from visitors.page import FAILURE
-from visitors.responses import CACHED_A_DAY, CACHED_A_MINUTE, shared, uncached
-from visitors.schema import CodeRevisions
+from visitors.headers import CACHED_A_DAY, CACHED_A_MINUTE, shared, uncached
+from visitors.services import current_services
 from visitors.statistics import Statistics
-from visitors.version import Version
 
 views = Blueprint('views', __name__)
 
 
 @views.get('/')
 def index() -> Response:
-    """Show the page and count the visit."""
-    if FAILURE in request.environ:
-        raise request.environ[FAILURE]
-    body, encoding = current_app.extensions['page'].view(request.environ)
-    return uncached(Response(body, headers=encoding, mimetype='text/html'))
+    """Show the page and count the visit; after a process's first view, visitors/shortcut.py does that for GET."""
+    body, headers = current_services().page.answer(request.environ)
+    return Response(body, headers=headers)
 
 
 @views.get('/stats.json')
 def stats() -> Response:
-    """Tell the page's numbers; nothing is counted."""
+    """Return the page's numbers as JSON; nothing is counted."""
     return shared(uncached(jsonify(numbers_of(_statistics()))))
 
 
 def _statistics() -> Statistics:
-    statistics: Statistics = current_app.extensions['breaker'].call(current_app.extensions['counter'].statistics)
-    return statistics
+    services = current_services()
+    return services.breaker.call(services.counter.statistics)
 
 
 def numbers_of(statistics: Statistics) -> dict[str, Any]:
@@ -65,7 +61,7 @@ def badge() -> Response:
 
 @views.get('/favicon.ico')
 def favicon() -> Response:
-    """Send the icon to those who ask for it unbidden."""
+    """Send the icon to browsers that request it without a link to it."""
     icon = current_app.send_static_file('favicon.ico')
     icon.headers['Cache-Control'] = CACHED_A_DAY
     return icon
@@ -73,7 +69,7 @@ def favicon() -> Response:
 
 @views.get('/robots.txt')
 def robots() -> Response:
-    """Let crawlers read everything; they count as no visitor."""
+    """Allow crawlers everything; none of them counts as a visitor."""
     rules = Response('User-agent: *\nAllow: /\n', mimetype='text/plain')
     rules.headers['Cache-Control'] = CACHED_A_DAY
     return rules
@@ -81,7 +77,8 @@ def robots() -> Response:
 
 @views.get('/version')
 def version() -> Response:
-    """Tell the version that runs, what it was built from, and the newest schema revision that it knows."""
-    known: Version = current_app.extensions['version']
-    return uncached(jsonify(version=known.version, commit=known.commit, build_time=known.build_time,
-                            schema=CodeRevisions.load().head))
+    """Report the version that runs, the commit and time of its build, and the newest schema revision that it knows."""
+    services = current_services()
+    build = services.version
+    return uncached(jsonify(version=build.version, commit=build.commit, build_time=build.build_time,
+                            schema=services.revisions.head))
