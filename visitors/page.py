@@ -81,7 +81,8 @@ class Page:
         """Store the application that renders the page, the key of the hash, and what counts."""
         self._app = app
         self._trusted_proxies = settings.trusted_proxies
-        self._root = f'http://localhost{settings.url_prefix}/'
+        # Only the links of a page with a public address hold a scheme and a host.
+        self._root = settings.public_url or f'http://localhost{settings.url_prefix}/'
         self._key = key
         self._counter = counter
         self._breaker = breaker

@@ -26,7 +26,7 @@ def init_app(app: Flask, settings: Settings, version: Version) -> None:
     app.register_error_handler(HTTPException, _show_error)
     app.register_error_handler(DatabaseUnavailable, _show_unavailable)
     context = {'version': version.version, 'site_name': settings.site_name, 'user_name': settings.user_name,
-               'user_url': settings.user_url}
+               'user_url': settings.user_url, 'has_public_url': bool(settings.public_url)}
     app.context_processor(lambda: context)
 
 

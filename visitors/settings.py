@@ -30,8 +30,8 @@ CONTROL = re.compile('[\x00-\x1f\x7f]')
 FORMS = {'sqlite': '////PATH', 'postgresql+psycopg2': '//USER:PASSWORD@HOST:5432/NAME'}
 NAMES = (
     'DATABASE_PASSWORD_FILE', 'DATABASE_PASSWORD_SOCKET', 'DATABASE_URL', 'DEPLOY_ID', 'HOST', 'INSTANCE_ID',
-    'MIGRATION_DATABASE_PASSWORD_FILE', 'MIGRATION_DATABASE_URL', 'MIGRATION_LOGIN_GROUP', 'PORT', 'SITE_NAME',
-    'THREADS', 'TIME_ZONE', 'TRUSTED_PROXIES', 'URL_PREFIX', 'USER_NAME', 'USER_URL', 'VISITOR_KEY',
+    'MIGRATION_DATABASE_PASSWORD_FILE', 'MIGRATION_DATABASE_URL', 'MIGRATION_LOGIN_GROUP', 'PORT', 'PUBLIC_URL',
+    'SITE_NAME', 'THREADS', 'TIME_ZONE', 'TRUSTED_PROXIES', 'URL_PREFIX', 'USER_NAME', 'USER_URL', 'VISITOR_KEY',
     'VISITOR_KEY_FILE', 'WORKERS',
 )
 Result = TypeVar('Result')
@@ -58,6 +58,7 @@ class Settings:
     trusted_proxies: int
     time_zone: ZoneInfo
     url_prefix: str
+    public_url: str | None
     site_name: str
     user_name: str
     user_url: str | None
@@ -96,6 +97,7 @@ class Settings:
             trusted_proxies=_integer(given, 'TRUSTED_PROXIES', 0, range(0, 11)),
             time_zone=_time_zone(given),
             url_prefix=_url_prefix(given),
+            public_url=_public_url(given),
             site_name=given.get('SITE_NAME', 'Visitors'),
             user_name=given.get('USER_NAME', ''),
             user_url=_user_url(given),
@@ -270,6 +272,26 @@ def _url_prefix(given: Mapping[str, str]) -> str:
     if not re.fullmatch(r'(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*', path):
         raise SettingsError(f'URL_PREFIX={text}: use a path of letters, digits and . _ ~ -, such as /visitors')
     return path
+
+
+def _public_url(given: Mapping[str, str]) -> str | None:
+    """Return the page's address on the internet, which ends with a slash, or None if it is not set."""
+    text = given.get('PUBLIC_URL')
+    if text is None:
+        return None
+
+    prefix = _url_prefix(given)
+    parts = re.fullmatch(r'(https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(/.*)?', text)
+    if not parts:
+        # The text may hold a password before an @.
+        shown = re.sub('//.*@', '//...@', text)
+        raise SettingsError(f'PUBLIC_URL={shown}: use http or https, a host, and a port if it is not the usual one, '
+                            'such as https://visitors.example.org')
+    origin, path = parts.groups()
+    if path and path.rstrip('/') not in ('', prefix):
+        raise SettingsError(f'PUBLIC_URL={text}: its path is not URL_PREFIX, which is {prefix or "unset"}; '
+                            'set both to the same path')
+    return f'{origin}{prefix}/'
 
 
 def _time_zone(given: Mapping[str, str]) -> ZoneInfo:
