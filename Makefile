@@ -8,8 +8,6 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Flask's own reader of .env ends with a traceback if the file is not UTF-8; the application's prints one line.
-FLASK := FLASK_SKIP_DOTENV=$${FLASK_SKIP_DOTENV:-flask} $(BIN)/flask --app app
 PYTEST := $(BIN)/python -m pytest
 
 ##@ Start
@@ -21,7 +19,7 @@ help: ## list the verbs
 
 .PHONY: run
 run: $(BIN)/.installed build.json ## serve the application, by default on an SQLite file (seconds)
-	@$(FLASK) schema ready
+	@bin/flask schema ready
 	@exec $(BIN)/gunicorn --config gunicorn.conf.py 'app:create_app()'
 
 .PHONY: version
@@ -86,7 +84,7 @@ check: $(BIN)/.installed-tests ## run every check of style, types, wording, file
 	@$(BIN)/check-jsonschema --builtin-schema vendor.renovate renovate.json
 	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 	@$(BIN)/shellcheck .ci/run tests/facts tests/install-packages
-	@FLASK_SKIP_DOTENV=1 $(FLASK) schema check
+	@FLASK_SKIP_DOTENV=1 bin/flask schema check
 	@$(MAKE) check-requirements
 	@$(MAKE) check-packer
 	@$(BIN)/python -m tests.tools.audit $(LOCKS)

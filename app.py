@@ -21,6 +21,7 @@ from visitors.models import db
 from visitors.page import Page
 from visitors.prefix import Prefix
 from visitors.readiness import Readiness
+from visitors.schema.revisions import MIGRATIONS
 from visitors.settings import exit_if_bad, is_embedded, load_or_exit, Settings
 from visitors.shortcut import Shortcut
 from visitors.version import read_version
@@ -37,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
     )
     db.init_app(app)
-    Migrate(app, db)
+    Migrate(app, db, directory=str(MIGRATIONS))
     with app.app_context():
         engine = db.engine
     prepare_engine(engine, settings)

@@ -20,8 +20,7 @@ from visitors import envfile, libpq
 from visitors.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
-# The value of FLASK_SKIP_DOTENV at which only flask's own reader skips the file, which ends with a traceback where the
-# file is not UTF-8.
+# At this value of FLASK_SKIP_DOTENV only Flask's own reader skips the file .env: bin/flask says why.
 ONLY_FLASK = 'flask'
 SQLITE_VERSION = (3, 35, 0)  # the first with RETURNING
 KEY_ADVICE = "make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
@@ -281,11 +280,11 @@ def _public_url(given: Mapping[str, str]) -> str | None:
         return None
 
     prefix = _url_prefix(given)
-    parts = re.fullmatch(r'(https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(/.*)?', text)
+    parts = re.fullmatch(r'(https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(/[^?#]*)?', text)
     if not parts:
         # The text may hold a password before an @.
         shown = re.sub('//.*@', '//...@', text)
-        raise SettingsError(f'PUBLIC_URL={shown}: use http or https, a host, and a port if it is not the usual one, '
+        raise SettingsError(f'PUBLIC_URL={shown}: use http or https, a host, and a port if it is not the default one, '
                             'such as https://visitors.example.org')
     origin, path = parts.groups()
     if path and path.rstrip('/') not in ('', prefix):

@@ -240,6 +240,33 @@ def test_an_address_of_another_machine_ends_the_start_with_one_line(clone: Path,
     assert 'Traceback' not in done.stderr and 'failed' not in done.stderr
 
 
+@pytest.mark.parametrize('command', [('schema', 'ready'), ('db', 'current'), ('check-counts',)], ids=' '.join)
+def test_a_command_by_hand_works_from_any_folder(clone: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / 'elsewhere').mkdir()
+    for arguments in (('schema', 'ready'), command):
+        done = subprocess.run([clone / 'bin' / 'flask', *arguments], cwd=tmp_path / 'elsewhere', check=False,
+                              env={'PATH': os.environ['PATH']}, capture_output=True, text=True, timeout=START_SECONDS)
+        assert done.returncode == 0, done.stderr
+    assert (clone / 'data' / 'visitors.sqlite3').exists()
+    assert list((tmp_path / 'elsewhere').iterdir()) == []
+
+
+def test_a_command_by_hand_ends_with_one_line_for_a_file_that_is_not_utf_8(clone: Path) -> None:
+    (clone / '.env').write_bytes('USER_NAME=Jos\u00e9\n'.encode('latin-1'))
+    done = subprocess.run([clone / 'bin' / 'flask', 'check-counts'], env={'PATH': os.environ['PATH']},
+                          capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (
+        1, f'bad setting: {clone / ".env"} is not UTF-8 (byte 13); save it in that encoding\n')
+
+
+def test_a_command_by_hand_says_how_to_install_what_is_missing(clone: Path) -> None:
+    (clone / '.venv').unlink()
+    done = subprocess.run([clone / 'bin' / 'flask', 'check-counts'], capture_output=True, text=True,
+                          timeout=START_SECONDS, check=False)
+    assert (done.returncode, done.stderr.count('\n')) == (1, 1), done.stderr
+    assert 'install the application with `make .venv/bin/.installed`' in done.stderr
+
+
 def test_importing_it_reads_no_setting_and_every_application_has_its_own(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, '-c', TWO_APPLICATIONS, str(tmp_path)], cwd=ROOT, capture_output=True,
                           text=True, timeout=START_SECONDS, check=False, env={'TRUSTED_PROXIES': 'many'})
