@@ -79,6 +79,12 @@ def test_every_spelling_of_postgresql_means_the_driver_that_is_shipped(tmp_path:
     ('URL_PREFIX', 'visitors', 'URL_PREFIX=visitors: use a path of letters, digits and . _ ~ -, such as /visitors'),
     ('URL_PREFIX', '//evil.example', 'URL_PREFIX=//evil.example: use a path'),
     ('URL_PREFIX', '/a/../b', 'URL_PREFIX=/a/../b: use a path'),
+    ('PUBLIC_URL', 'visitors.example.org', 'PUBLIC_URL=visitors.example.org: use http or https, a host, and a port'),
+    ('PUBLIC_URL', 'ftp://a.example', 'PUBLIC_URL=ftp://a.example: use http or https'),
+    ('PUBLIC_URL', 'https://', 'PUBLIC_URL=https://: use http or https'),
+    ('PUBLIC_URL', 'https://me:word@a.example', 'PUBLIC_URL=https://...@a.example: use http or https'),
+    ('PUBLIC_URL', 'https://a.example/?x', 'PUBLIC_URL=https://a.example/?x: use http or https'),
+    ('PUBLIC_URL', 'https://a.example/v', 'its path is not URL_PREFIX, which is unset; set both to the same path'),
     ('TIME_ZONE', 'Mars/Olympus', "TIME_ZONE='Mars/Olympus': no such time zone; use UTC or an IANA name"),
     ('TIME_ZONE', 'CET', "TIME_ZONE='CET': no such time zone"),
     ('TIME_ZONE', 'localtime', "TIME_ZONE='localtime': no such time zone"),
@@ -172,6 +178,18 @@ def test_the_edges_of_a_range_are_taken(tmp_path: Path, name: str, edges: tuple[
     for edge in edges:
         value: Any = getattr(load(tmp_path, **{name: str(edge)}), name.lower())
         assert value == edge
+
+
+@pytest.mark.parametrize(('url', 'prefix', 'public'), [
+    ('', '', None),
+    ('https://visitors.example.org', '', 'https://visitors.example.org/'),
+    ('http://[2001:db8::1]:8000/', '', 'http://[2001:db8::1]:8000/'),
+    ('https://example.org', '/v', 'https://example.org/v/'),
+    ('https://example.org/v/', '/v/', 'https://example.org/v/'),
+])
+def test_the_public_address_ends_with_the_path_of_the_page(
+        tmp_path: Path, url: str, prefix: str, public: str | None) -> None:
+    assert load(tmp_path, PUBLIC_URL=url, URL_PREFIX=prefix).public_url == public
 
 
 @pytest.mark.parametrize('url', ['javascript:alert(1)', 'ftp://example.org', 'example.org', 'https://', 'http://[x'])
