@@ -18,11 +18,12 @@ import requests
 from instance.checks import METADATA_ADDRESSES, REACHED
 from instance.container import USER
 from rehearsal.client import Rehearsal
-from tests.support.containers.engine import counted, eventually, PORT
+from tests.support.containers.engine import counted, PORT
 from tests.support.installation import Database, Installation, PROFILE
 from tests.support.instances import Instance, launch
 from tests.support.postgresql import execute, value
 from tests.support.server import BROWSER, ROOT
+from tests.support.waiting import eventually
 from tests.support.workshop import BAKE_SECONDS, Workshop
 
 SERVE_SECONDS, FAIL_SECONDS = 180, 300
@@ -111,7 +112,7 @@ def three(installation: Installation, released: str) -> Iterator[list[Machine]]:
     """Give three machines that were launched at once for an empty database, when their group has them in service."""
     group = Group(installation, released, 3)
     try:
-        eventually(lambda: list(group.states.values()) == ['InService'] * 3, SERVE_SECONDS, 'three are in service')
+        eventually(lambda: list(group.states.values()) == ['InService'] * 3, 'three are in service', SERVE_SECONDS)
         yield [Machine(installation.cloud, name) for name in group.states]
     finally:
         for name in re.findall('i-[0-9a-f]{17}', json.dumps(group.activities, default=str)):
@@ -120,7 +121,7 @@ def three(installation: Installation, released: str) -> Iterator[list[Machine]]:
 
 
 def test_one_of_three_machines_migrates_the_schema(three: list[Machine], installation: Installation) -> None:
-    eventually(lambda: len(installation.logged('visitors ready: ')) == len(three), 60, 'all have said so in the log')
+    eventually(lambda: len(installation.logged('visitors ready: ')) == len(three), 'all have said so in the log')
     assert len(installation.logged('leading: attempt 1 of deploy')) == 1
     assert value(installation.database, 'SELECT count(*) FROM migration_attempt') == 1
     assert {event['logStreamName'] for event in installation.logged('the schema fits')} == {
@@ -170,7 +171,7 @@ def test_an_engine_that_is_restarted_or_killed_interrupts_no_visit_and_turns_not
                          'systemctl reset-failed docker.service; systemctl restart docker.service; done')
             machine.root('kill -9 $(pidof dockerd)')
             # The command fails while the engine is down; what decides is the moment that it prints.
-            eventually(lambda: machine.root(f'{began} || true') == started, 60, 'the engine has its container again')
+            eventually(lambda: machine.root(f'{began} || true') == started, 'the engine has its container again')
         finally:
             is_over.set()
         for each in visiting:
@@ -264,10 +265,10 @@ def test_the_role_may_sign_in_with_a_token_and_has_no_password(with_token: tuple
 def test_a_machine_that_is_restarted_serves_again(with_token: tuple[Machine, Installation]) -> None:
     machine, installation = with_token
     machine.cloud.client('ec2').reboot_instances(InstanceIds=[machine.name])
-    eventually(lambda: machine.console.count('visitors ready: ') == 2, SERVE_SECONDS, 'it is ready once more')
+    eventually(lambda: machine.console.count('visitors ready: ') == 2, 'it is ready once more', SERVE_SECONDS)
     assert machine.get('/readyz').status_code == 200
     assert machine.root('systemctl --failed --no-legend') == ''
-    eventually(lambda: len(installation.logged('visitors ready: ')) == 2, 60, 'both boots are in the log')
+    eventually(lambda: len(installation.logged('visitors ready: ')) == 2, 'both boots are in the log')
 
 
 def without_a_parameter(installation: Installation) -> dict[str, str]:
@@ -323,10 +324,10 @@ def test_a_migration_that_fails_is_told_to_the_group_and_counted(database: Datab
     database.execute_as_owner(made, IN_THE_WAY)
     group = Group(made, released, 1)
     try:
-        eventually(lambda: bool(group.states), 30, 'a machine is launched')
+        eventually(lambda: bool(group.states), 'a machine is launched')
         machine = Machine(made.cloud, next(iter(group.states)))
         machine.wait_for_console('turning off', SERVE_SECONDS)
-        eventually(lambda: 'ABANDON' in json.dumps(group.activities, default=str), 60, 'the group was told ABANDON')
+        eventually(lambda: 'ABANDON' in json.dumps(group.activities, default=str), 'the group was told ABANDON')
         group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=0)
         machine.wait_until('terminated')
     finally:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.support.checkout import Ended
-from tests.support.containers.engine import eventually
+from tests.support.waiting import eventually
 from tests.support.workshop import BAKE_SECONDS, Workshop
 
 pytestmark = [pytest.mark.ami, pytest.mark.timeout(BAKE_SECONDS + 300)]
@@ -125,5 +125,5 @@ def test_verify_says_what_keeps_a_machine_from_serving(workshop: Workshop, relea
 
 
 def test_no_machine_is_left_of_the_copies_and_no_action_was_missing(workshop: Workshop) -> None:
-    eventually(lambda: not workshop.leftovers(), 60, 'nothing is left')
+    eventually(lambda: not workshop.leftovers(), 'nothing is left')
     assert workshop.cloud.gaps() == []

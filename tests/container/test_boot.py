@@ -13,12 +13,12 @@ import pytest
 
 from instance.container import MEBIBYTE, STOP_SECONDS
 from rehearsal.machines.engine import CommandFailed, Engine
-from tests.instance.test_config import KEY, OWNER_PASSWORD, put_secrets, put_settings
 from tests.support.cloud import Cloud
 from tests.support.containers.engine import unique
 from tests.support.containers.fixtures import Image
 from tests.support.machine_folder import FolderMachine, last_line, machine_in
 from tests.support.metadata_service import MetadataService
+from tests.support.parameters import KEY, OWNER_PASSWORD, put_secrets, put_settings
 from tests.support.postgresql import free_port
 from tests.support.server import ROOT
 

@@ -16,9 +16,10 @@ import requests
 
 from rehearsal.machines.engine import CommandFailed, Engine
 from tests.support.containers.bases import BaseImages
-from tests.support.containers.engine import Composed, counted, eventually, PATIENCE, unique
+from tests.support.containers.engine import Composed, counted, unique
 from tests.support.containers.fixtures import default_of, Image
 from tests.support.server import BROWSER, ROOT
+from tests.support.waiting import eventually
 
 AS_SHIPPED = ('docker-compose.yml',)
 NEVER = '0001-01-01T00:00:00Z'
@@ -123,9 +124,9 @@ def test_a_developer_sees_changes_of_code_and_templates_without_a_rebuild(
         set_up.up()
         container, visits = set_up.inspect('application')['Id'], counted(set_up.get())
         replace(working_copy / 'templates' / 'layout.html', '</main>', 'a changed template</main>')
-        eventually(lambda: 'a changed template' in set_up.get().text, PATIENCE, 'the template shows')
+        eventually(lambda: 'a changed template' in set_up.get().text, 'the template shows')
         replace(working_copy / 'visitors' / 'views.py', "'/stats.json'", "'/moved.json'")
-        eventually(lambda: is_served(set_up, '/moved.json'), PATIENCE, 'the module shows')
+        eventually(lambda: is_served(set_up, '/moved.json'), 'the module shows')
         assert set_up.inspect('application')['Id'] == container
         assert counted(set_up.get())[0] > visits[0], 'the visits are lost'
 

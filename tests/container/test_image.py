@@ -10,9 +10,10 @@ import time
 import pytest
 
 from rehearsal.machines.engine import CommandFailed, Engine
-from tests.support.containers.engine import answers, Container, counted, EMBEDDED, eventually, PATIENCE, READ_ONLY
+from tests.support.containers.engine import answers, Container, counted, EMBEDDED, READ_ONLY
 from tests.support.containers.fixtures import built, default_of, Image
 from tests.support.server import ROOT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.container
 
@@ -157,7 +158,7 @@ def test_the_first_process_is_gunicorn(container: Container) -> None:
 def test_a_worker_that_is_killed_is_replaced(own_container: Container) -> None:
     before = workers(own_container)
     send('KILL', own_container, before[0])
-    eventually(lambda: len(set(workers(own_container)) - set(before)) == 1, PATIENCE, 'there is a new worker')
+    eventually(lambda: len(set(workers(own_container)) - set(before)) == 1, 'there is a new worker')
     assert counted(own_container.get()) == (1, 1)
 
 
@@ -165,7 +166,7 @@ def test_a_request_in_flight_is_answered_before_a_stopped_container_ends(engine:
                                                                          own_container: Container) -> None:
     assert counted(own_container.get()) == (1, 1)
     engine.docker('exec', '--detach', own_container.name, 'python', '-c', HOLD_LOCK)
-    eventually(lambda: 'locked' in own_container.run('ls', '/tmp'), PATIENCE, 'the lock is held')
+    eventually(lambda: 'locked' in own_container.run('ls', '/tmp'), 'the lock is held')
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(own_container.get)
         time.sleep(0.5)

@@ -16,12 +16,13 @@ import requests
 from instance import follow
 from instance.container import MEBIBYTE, Size
 from instance.errors import StepFailed
-from tests.instance.test_config import KEY, OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 from tests.support.cloud import Cloud
-from tests.support.containers.engine import eventually
 from tests.support.machine_folder import FolderMachine, IMAGE, IMAGE_ID, last_line, STEP_SECONDS, value_of
+from tests.support.parameters import KEY, OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 from tests.support.postgresql import free_port
 from tests.support.server import BROWSER
+from tests.support.waiting import eventually
+from tests.support.warm import WarmProcess
 
 # What a container must be started with, each as an option of its own.
 HARDENED = ('--read-only', '--network=host', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--pull=never',
@@ -40,7 +41,7 @@ def prepare(machine: FolderMachine, cloud: Cloud, url: str) -> int:
 
 
 @contextmanager
-def started(machine: FolderMachine, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def started(machine: FolderMachine, **environment: str) -> Iterator[WarmProcess]:
     """Start the application as its unit does; what it writes goes nowhere."""
     with machine.start('application', 'start', **environment) as process:
         assert process.stdout and process.stderr
@@ -125,7 +126,7 @@ def test_a_process_list_and_a_container_show_no_secret(machine: FolderMachine, c
     assert 'secrets/migration' not in json.dumps(run_of(machine, 'visitors'))
 
 
-def docker_clients(process: subprocess.Popen[str]) -> list[int]:
+def docker_clients(process: WarmProcess) -> list[int]:
     """Return the client that runs a step's container, or is attached to it; not one that only asks."""
     return [pid for pid in processes_of(process.pid)[1:] if {b'run', b'attach'} & words_of(pid)]
 
@@ -166,9 +167,9 @@ def test_an_engine_that_dies_again_and_again_interrupts_no_answer_and_ends_nothi
 
         def lose_the_client_six_times() -> None:
             for number in range(6):
-                eventually(lambda: len(docker_clients(process)) == 1, 60, 'a client follows the container')
+                eventually(lambda: len(docker_clients(process)) == 1, 'a client follows the container')
                 os.kill(docker_clients(process)[0], signal.SIGKILL)
-                eventually(lambda: len(attachments(machine)) == number + 1, 60, 'it is attached to again')
+                eventually(lambda: len(attachments(machine)) == number + 1, 'it is attached to again')
 
         assert answers_during(port, lose_the_client_six_times) == {200}
         assert process.poll() is None, 'the unit has not died, so systemd counts nothing'
@@ -191,7 +192,7 @@ def test_a_live_container_of_the_right_image_is_adopted(machine: FolderMachine, 
         os.kill(client, signal.SIGKILL)
         killed.wait(20)
         with started(machine) as process:
-            eventually(lambda: bool(attachments(machine)), 60, 'the container is attached to')
+            eventually(lambda: bool(attachments(machine)), 'the container is attached to')
             assert requests.get(f'http://127.0.0.1:{port}/livez', timeout=10).ok
             assert run_of(machine, 'visitors'), 'the first start is the only one'
             process.terminate()
@@ -209,7 +210,7 @@ def test_a_live_container_of_another_image_is_stopped_before_it_is_removed(
         before = verbs_of(machine).count('run')
         (machine.programs / 'visitors.image').write_text(f'sha256:{"0" * 64}', encoding='utf-8')
         with started(machine):
-            eventually(lambda: verbs_of(machine).count('run') == before + 1, 60, 'another container is started')
+            eventually(lambda: verbs_of(machine).count('run') == before + 1, 'another container is started')
             assert machine.run('application', 'wait').returncode == 0
     verbs = verbs_of(machine)
     assert 'attach' not in verbs

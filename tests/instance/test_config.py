@@ -18,30 +18,17 @@ from instance.errors import StepFailed
 from instance.metadata import ROLE
 from instance.parameters import account, file_of, plan
 from instance.user_data import UserData
-from tests.release.test_patience import SDKS
 from tests.support.cloud import Cloud, refused_json
 from tests.support.machine_folder import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
 from tests.support.metadata_service import MetadataService
+from tests.support.parameters import KEY, OWNER_PASSWORD, PASSWORD, put_secrets, put_settings, URL
+from tests.support.sdks import SDKS
 from tests.support.server import ROOT
 
-KEY = 'key-of-visitors-that-is-of-tests'
-PASSWORD, OWNER_PASSWORD = 'word-of-application', 'word-of-owner'  # pragma: allowlist secret
-URL = 'postgresql://visitors@database.internal/visitors'
 FOLDERS = {**{role: Path('/run/visitors/secrets') / role for role in ('application', 'migration')},
            'requests': Path('/run/visitors/requests')}
 APPLICATION_SECRET = {'DATABASE_PASSWORD': 'arn:password'}  # pragma: allowlist secret
 LEAST_SETTINGS, LEAST_SECRETS = {'DATABASE_URL': URL}, {'VISITOR_KEY': 'arn:key'}
-
-
-def put_settings(cloud: Cloud, **settings: str) -> None:
-    for name, value in settings.items():
-        cloud.client('ssm').put_parameter(Name=f'{PREFIX}/settings/{name}', Value=value, Type='String', Overwrite=True)
-
-
-def put_secrets(cloud: Cloud, **secrets: str) -> None:
-    for name, value in secrets.items():
-        arn = cloud.client('secretsmanager').create_secret(Name=name.lower(), SecretString=value)['ARN']
-        cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/{name}', Value=arn, Type='String')
 
 
 @pytest.fixture

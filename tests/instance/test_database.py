@@ -15,11 +15,11 @@ import pytest
 
 from instance import password_renewal, probe
 from instance.urls import AUTHORITIES
-from tests.instance.test_config import KEY, put_secrets, put_settings
 from tests.support.authority import Authority
 from tests.support.cloud import Cloud
 from tests.support.machine_folder import FolderMachine, last_line, machine_in
 from tests.support.metadata_service import MetadataService
+from tests.support.parameters import KEY, put_secrets, put_settings
 from tests.support.postgresql import execute, free_port, PostgresServer, value
 
 ADDRESS = '127.0.0.1'

@@ -14,11 +14,10 @@ from instance.aws import Patience
 from instance.boot_record import Failure
 from instance.failed import dimensions_of, failure_of, metric_of, UnitEnd
 from instance.user_data import UserData
-from tests.instance.test_config import KEY, put_secrets, put_settings
-from tests.instance.test_migrate import answer_migration
 from tests.support.cloud import Cloud, refused
 from tests.support.groups import GROUP, HOOK, Launched
 from tests.support.machine_folder import DEPLOY, FolderMachine, last_line, PREFIX
+from tests.support.parameters import KEY, put_secrets, put_settings
 
 # In systemd's hands for this long at most; see TimeoutStartSec of its unit.
 SECONDS = 60
@@ -70,7 +69,7 @@ def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, cloud: 
     put_settings(cloud, DATABASE_URL='postgresql://visitors@database/visitors')
     put_secrets(cloud, VISITOR_KEY=KEY)
     assert machine.run('config').returncode == 0
-    answer_migration(machine, 20, 'x y ERROR schema: deploy 7 failed: DataError\n')
+    machine.answer_migration(20, 'x y ERROR schema: deploy 7 failed: DataError\n')
     assert machine.run('migrate').returncode == 20
     done = failed(machine)
     assert done.returncode == 0, done.stderr

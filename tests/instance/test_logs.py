@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import json
 import signal
-import subprocess
 import time
 
 from hypothesis import given, settings, strategies as st
@@ -16,6 +15,8 @@ from instance.journal import Order
 from tests.support.cloud import Answer, Cloud, refused_json
 from tests.support.journal import WrittenJournal
 from tests.support.machine_folder import FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
+from tests.support.waiting import eventually
+from tests.support.warm import WarmProcess
 
 HOUR = 60 * 60 * 1000
 
@@ -45,7 +46,7 @@ def sent(cloud: Cloud) -> list[str]:
 
 
 @contextmanager
-def sending(machine: FolderMachine) -> Iterator[subprocess.Popen[str]]:
+def sending(machine: FolderMachine) -> Iterator[WarmProcess]:
     """Send as the unit does; ended as systemd would end it."""
     with machine.start('logs') as process:
         try:
@@ -54,24 +55,21 @@ def sending(machine: FolderMachine) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def end(process: subprocess.Popen[str]) -> tuple[str, str]:
+def end(process: WarmProcess) -> tuple[str, str]:
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=STEP_SECONDS)
     assert process.returncode == 0, stderr
     return stdout, stderr
 
 
-def first_words(process: subprocess.Popen[str]) -> str:
+def first_words(process: WarmProcess) -> str:
     """Return the next line that the step writes to stderr, when it comes."""
     assert process.stderr
     return process.stderr.readline()
 
 
-def wait_until_sent(cloud: Cloud, message: str, seconds: float = 2 * STEP_SECONDS) -> None:
-    until = time.monotonic() + seconds
-    while message not in sent(cloud):
-        assert time.monotonic() < until, sent(cloud)
-        time.sleep(0.1)
+def wait_until_sent(cloud: Cloud, message: str) -> None:
+    eventually(lambda: message in sent(cloud), lambda: f'{message} is sent: {sent(cloud)}')
 
 
 def test_the_journal_is_sent_from_its_first_entry_on(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,

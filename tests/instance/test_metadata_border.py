@@ -10,9 +10,9 @@ import pytest
 
 from instance.checks import METADATA_ADDRESSES, REACHED
 from instance.container import USER
-from tests.support.containers.engine import eventually
 from tests.support.network import another_host, Host
 from tests.support.server import ROOT
+from tests.support.waiting import eventually
 
 RULES = ROOT / 'packer/ansible/roles/hardening/files/etc/nftables.conf'
 # Amazon's resolver and clock, which every user of a machine may need; the last is a neighbour of the IPv6 address.
@@ -33,7 +33,7 @@ def host() -> Iterator[Host]:
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             stack.callback(server.wait)
             stack.callback(server.kill)
-        eventually(lambda: reached(host, NOBODY) == {*METADATA_ADDRESSES, *OTHERS}, 30, 'all servers answer everyone')
+        eventually(lambda: reached(host, NOBODY) == {*METADATA_ADDRESSES, *OTHERS}, 'all servers answer everyone')
         run(host, 'nft', '--file', str(RULES))
         yield host
 

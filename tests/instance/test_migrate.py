@@ -4,7 +4,6 @@ from pathlib import Path
 import re
 import signal
 import threading
-import time
 
 import pytest
 
@@ -12,10 +11,10 @@ from instance import container, lifecycle, migrate
 from instance.errors import StepFailed
 from instance.lifecycle import kept_waiting
 from instance.migrate import last_words, meaning
-from tests.instance.test_config import OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 from tests.support.cloud import Answer, Cloud, refused
 from tests.support.groups import Launched
 from tests.support.machine_folder import FolderMachine, IMAGE_ID, INSTANCE, last_line, STEP_SECONDS, value_of
+from tests.support.parameters import OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 from tests.support.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.support.server import flask
 
@@ -28,10 +27,6 @@ def configure(machine: FolderMachine, cloud: Cloud, url: str, **secrets: str) ->
     put_secrets(cloud, VISITOR_KEY=KEY, **secrets)
     done = machine.run('config')
     assert done.returncode == 0, done.stdout
-
-
-def answer_migration(machine: FolderMachine, code: int, stderr: str = '') -> None:
-    machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'code': code, 'stderr': stderr}})
 
 
 def migrate_until_beats(machine: FolderMachine, cloud: Cloud, file: Path, number: int,
@@ -139,7 +134,7 @@ def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
 ])
 def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud: Cloud, code: int, says: str) -> None:
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
-    answer_migration(machine, code, 'its last words\n')
+    machine.answer_migration(code, 'its last words\n')
     ended_with, line = ended(machine)
     assert ended_with == code
     assert says in line
@@ -149,7 +144,7 @@ def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud
 
 def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine, cloud: Cloud) -> None:
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
-    answer_migration(machine, 0)
+    machine.answer_migration(0)
     assert ended(machine)[0] == 0
     calls = machine.calls('docker')
     assert [call[0] for call in calls[:4]] == ['image', 'stop', 'rm', 'run']
@@ -165,7 +160,7 @@ def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMac
                            'run': {'stderr': 'I am at work\n', 'begins': begun, 'until': stopped}})
     entered = machine.enter(monkeypatch)
     monkeypatch.setattr(container, 'remove', lambda name: None)  # it stops first, and here a stop waits for the start
-    age_boot(machine, 1200 - 300 - 1)
+    machine.age_boot(1200 - 300 - 1)
     with pytest.raises(StepFailed, match=r'^the schema was not ready within [01] s: I am at work$') as failed:
         migrate.run(entered)
     assert failed.value.exit_code == 1
@@ -175,18 +170,11 @@ def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMac
 def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, cloud: Cloud,
                                                        postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
-    age_boot(machine, 1000)
+    machine.age_boot(1000)
     code, line = ended(machine)
     assert code == 1
     assert 'no time is left of the 1200 s of a boot' in line
     assert not machine.calls('docker')
-
-
-def age_boot(machine: FolderMachine, seconds: float) -> None:
-    path = machine.root / 'run/visitors/boot.json'
-    text = path.read_text(encoding='utf-8')
-    started = time.monotonic() - seconds
-    path.write_text(re.sub(r'"started": [0-9.]+', f'"started": {started}', text), encoding='utf-8')
 
 
 def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, cloud: Cloud, tmp_path: Path,

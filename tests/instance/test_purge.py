@@ -5,9 +5,9 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from tests.instance.test_config import KEY, put_secrets, put_settings
 from tests.support.cloud import Cloud
 from tests.support.machine_folder import FolderMachine, IMAGE_ID, last_line, value_of
+from tests.support.parameters import KEY, put_secrets, put_settings
 from tests.support.postgresql import execute, value
 from visitors.counting import PURGE_LOCK
 

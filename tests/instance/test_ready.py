@@ -1,10 +1,7 @@
 """Step ready: what a machine proves before its group sends it visitors."""
 
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-import json
 import re
-import threading
 import time
 
 from botocore.session import get_session
@@ -13,43 +10,14 @@ import pytest
 from instance import boot_record, lifecycle, ready
 from instance.aws import Patience
 from instance.errors import StepFailed
-from tests.instance.test_config import KEY, put_secrets, put_settings
-from tests.instance.test_migrate import age_boot
 from tests.support.cloud import Answer, Cloud, refused
 from tests.support.groups import GROUP, HOOK, Launched
 from tests.support.machine_folder import FolderMachine, last_line, STEP_SECONDS, version
+from tests.support.made_up_application import Application
+from tests.support.parameters import KEY, put_secrets, put_settings
+from tests.support.waiting import eventually
 
 URL = 'postgresql://visitors@database/visitors'
-
-
-class Application:
-    def __init__(self) -> None:
-        """Answer as an application would that can be told what to say."""
-        self.answers: dict[str, tuple[int, dict[str, object]]] = {
-            '/livez': (200, {'alive': True}), '/readyz': (200, {'ready': True}),
-            '/version': (200, {'version': version()})}
-        self.agents: set[str] = set()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.agents.add(self.headers['User-Agent'])
-                status, answer = outer.answers[self.path]
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(answer).encode())
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its name is the library's)
-                pass
-
-        self._server = HTTPServer(('127.0.0.1', 0), Handler)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def end(self) -> None:
-        """Answer no more."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -118,18 +86,11 @@ def test_it_waits_until_the_hook_waits(machine: FolderMachine, cloud: Cloud, app
     launched.state.lifecycle_state = 'Pending'
     configure(machine, cloud, application)
     with machine.start('ready') as process:
-        wait_for(lambda: bool(completed(cloud)))
+        eventually(lambda: completed(cloud), 'it has asked once')
         launched.state.lifecycle_state = 'Pending:Wait'
         stdout, _ = process.communicate(timeout=STEP_SECONDS)
     assert process.returncode == 0, stdout
     assert len(completed(cloud)) >= 2
-
-
-def wait_for(holds: object, seconds: float = STEP_SECONDS) -> None:
-    until = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize('state', ['InService', 'Pending:Proceed'])
@@ -283,7 +244,7 @@ def test_what_never_gets_ready_fails_with_what_it_has_answered(configured: Folde
 def reason_of_a_late_boot(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return why step ready fails when a second is left of the boot as it begins, however slow this machine is."""
     entered = machine.enter(monkeypatch)
-    age_boot(machine, boot_record.BOOT_SECONDS - 1)
+    machine.age_boot(boot_record.BOOT_SECONDS - 1)
     with pytest.raises(StepFailed) as failed:
         ready.run(entered)
     return failed.value.message

@@ -10,8 +10,8 @@ import pytest
 
 from instance.checks import CHECKS, ENABLED_BY_USER_DATA, find_failures, ORDER, Subject
 from instance.machine import Machine
-from tests.instance.test_ready import Application
 from tests.support.machine_folder import FolderMachine, IMAGE, IMAGE_ID, last_line, version
+from tests.support.made_up_application import Application
 from tests.support.server import bring_up, Server
 
 LONG_AGO = 1_000_000_000

@@ -11,10 +11,10 @@ import pytest
 from instance import password_renewal
 from instance.aws import Patience
 from instance.errors import StepFailed
-from tests.instance.test_config import PASSWORD, put_secrets, put_settings, URL
 from tests.support.cloud import Cloud, KEYS, REGION
 from tests.support.machine_folder import FolderMachine, last_line
 from tests.support.metadata_service import MetadataService
+from tests.support.parameters import PASSWORD, put_secrets, put_settings, URL
 
 HOST, USER = 'database.internal', 'visitors'
 

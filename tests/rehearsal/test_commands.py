@@ -20,9 +20,9 @@ from rehearsal.errors import RehearsalError
 from rehearsal.folder import root
 from rehearsal.naming import Names
 from rehearsal.settings import Settings
-from tests.support.containers.engine import eventually
 from tests.support.instances import launch
 from tests.support.server import ROOT
+from tests.support.waiting import eventually
 
 VERBS = ('up', 'down', 'status', 'shell', 'run', 'console', 'gaps')
 DOCUMENT = ROOT / 'docs' / 'rehearsal.md'
@@ -149,7 +149,7 @@ def test_after_down_nothing_answers_and_nothing_is_left(name: str, up: Rehearsal
 
 def test_a_killed_server_is_seen_as_down_and_can_be_brought_up_again(name: str, up: Rehearsal) -> None:
     os.kill(up.facts['pid'], signal.SIGKILL)
-    eventually(lambda: not up.is_up, 5, 'it is seen')
+    eventually(lambda: not up.is_up, 'it is seen')
     assert main(['status', '--name', name]) == 3
     assert main(['up', '--name', name, '--no-machines']) == 0
     assert up.is_up
@@ -169,10 +169,10 @@ def test_a_rehearsal_ends_with_the_program_that_has_opened_it(name: str) -> None
                f'Rehearsal(Settings(name={name!r}, machines=False)).__enter__()\ntime.sleep(60)\n')
     opener = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT)
     rehearsal = Rehearsal(Settings(name))
-    eventually(lambda: rehearsal.is_up, 30, 'it is up')
+    eventually(lambda: rehearsal.is_up, 'it is up')
     opener.kill()
     opener.wait()
-    eventually(lambda: not [path for path in root().iterdir() if path.name.startswith(name)], 15, 'nothing is left')
+    eventually(lambda: not [path for path in root().iterdir() if path.name.startswith(name)], 'nothing is left')
     assert not rehearsal.is_up
 
 

@@ -12,7 +12,7 @@ import pytest
 from rehearsal.api.groups.capacity import COUNTED, emptiest, Member, missing, superfluous
 from rehearsal.api.groups.hooks import ABANDON, CONTINUE, longest_wait, outcome_of_all, Wait
 from rehearsal.client import Rehearsal
-from tests.support.containers.engine import eventually
+from tests.support.waiting import eventually
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
 STATES = ('Pending', 'Pending:Wait', 'InService', 'Terminating', 'Terminating:Wait', 'Standby')
@@ -117,7 +117,7 @@ class Group:
 
     def wait_for(self, *states: str) -> list[str]:
         """Return its instances, when they are in these states."""
-        eventually(lambda: sorted(self.states.values()) == sorted(states), 15, f'{self.name}: {states}')
+        eventually(lambda: sorted(self.states.values()) == sorted(states), f'{self.name}: {states}')
         return list(self.states)
 
     def complete(self, instance: str, result: str, hook: str = 'launch') -> None:
@@ -195,7 +195,7 @@ def test_a_capacity_beyond_the_bounds_is_refused(group: Group, capacity: int) ->
 def test_an_instance_that_does_not_run_any_more_is_replaced(group: Group, act: str) -> None:
     gone, stays = group.wait_for('InService', 'InService')
     getattr(group.ec2, act)(InstanceIds=[gone])
-    eventually(lambda: gone not in group.states, 15, 'it has left')
+    eventually(lambda: gone not in group.states, 'it has left')
     assert stays in group.wait_for('InService', 'InService')
     assert group.power(gone) == 'terminated'
     assert any('EC2 health check' in each['Cause'] for each in group.activities)
@@ -204,7 +204,7 @@ def test_an_instance_that_does_not_run_any_more_is_replaced(group: Group, act: s
 def test_an_instance_that_is_said_to_be_unhealthy_is_replaced(group: Group) -> None:
     gone, stays = group.wait_for('InService', 'InService')
     group.api.set_instance_health(InstanceId=gone, HealthStatus='Unhealthy')
-    eventually(lambda: gone not in group.states, 15, 'it has left')
+    eventually(lambda: gone not in group.states, 'it has left')
     assert stays in group.wait_for('InService', 'InService')
 
 
@@ -214,7 +214,7 @@ def test_an_instance_is_terminated_in_its_group(group: Group, decrement: bool) -
     told = group.api.terminate_instance_in_auto_scaling_group(InstanceId=gone,
                                                               ShouldDecrementDesiredCapacity=decrement)
     assert gone in told['Activity']['Description']
-    eventually(lambda: gone not in group.states, 15, 'it has left')
+    eventually(lambda: gone not in group.states, 'it has left')
     assert stays in group.wait_for(*['InService'] * (1 if decrement else 2))
     assert group.described['DesiredCapacity'] == (1 if decrement else 2)
 
@@ -224,7 +224,7 @@ def test_nobody_is_launched_while_launching_is_suspended(group: Group) -> None:
     group.api.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=['Launch'])
     group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=3)
     with pytest.raises(AssertionError):
-        eventually(lambda: len(group.states) == 3, 1.5, 'a third one')
+        eventually(lambda: len(group.states) == 3, 'a third one', 1.5)
     group.api.resume_processes(AutoScalingGroupName=group.name, ScalingProcesses=['Launch'])
     group.wait_for('InService', 'InService', 'InService')
 
@@ -246,7 +246,7 @@ def test_an_image_that_is_gone_fails_the_launch_with_its_reason(api: Rehearsal) 
                                              LaunchTemplateData={'ImageId': 'ami-0000000000000dead'})
     group.api.update_auto_scaling_group(AutoScalingGroupName=group.name, DesiredCapacity=1,
                                         LaunchTemplate={'LaunchTemplateName': group.name, 'Version': '2'})
-    eventually(lambda: bool(group.activities), 15, 'it has tried')
+    eventually(lambda: bool(group.activities), 'it has tried')
     assert group.activities[0]['StatusCode'] == 'Failed'
     assert 'ami-0000000000000dead' in group.activities[0]['StatusMessage']
     group.api.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True)
@@ -262,7 +262,7 @@ def test_a_hook_keeps_an_instance_out_of_service_until_it_continues(waiting_grou
 def test_an_abandoned_instance_is_terminated_and_another_launched(waiting_group: Group) -> None:
     first, second = waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
     waiting_group.complete(first, 'ABANDON')
-    eventually(lambda: first not in waiting_group.states, 15, 'it has left')
+    eventually(lambda: first not in waiting_group.states, 'it has left')
     assert second in waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
     assert waiting_group.power(first) == 'terminated'
     told = [each for each in waiting_group.activities if each['StatusCode'] == 'Cancelled']

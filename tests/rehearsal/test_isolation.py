@@ -20,9 +20,9 @@ from rehearsal.machines.network import BLOCKS, FORWARDING, free_blocks
 from rehearsal.machines.sweep import leftovers
 from rehearsal.naming import Names
 from rehearsal.settings import Settings
-from tests.support.containers.engine import eventually
 from tests.support.instances import Instance, launch, launch_to_build_on
 from tests.support.network import another_host, HERE, THERE
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.ami
 
@@ -153,7 +153,7 @@ def test_root_in_a_machine_finds_no_way_out_even_with_a_route(stage: Rehearsal, 
         cable.write_text('1', encoding='ascii')
         try:
             eventually(lambda: subprocess.run(['curl', '-s', '--max-time', '1', f'http://{THERE}/'],
-                                              capture_output=True, check=False).returncode == 0, 10, 'it answers')
+                                              capture_output=True, check=False).returncode == 0, 'it answers')
             with unfiltered(bridge_of(stage), host.cable):
                 assert insider.run(reach) == '000'
                 with forwarding(stage):
@@ -173,7 +173,7 @@ def test_machines_of_a_vpc_reach_each_other(stage: Rehearsal, insider: Instance)
     other = launch(stage)
     other.wait_until('running')
     greeting = f'timeout 1 bash -c "exec 3<>/dev/tcp/{other.described["PrivateIpAddress"]}/22; head -c 4 <&3" || true'
-    eventually(lambda: insider.run(greeting) == 'SSH-', 60, 'the other one answers')
+    eventually(lambda: insider.run(greeting) == 'SSH-', 'the other one answers')
     other.terminate()
 
 
@@ -185,9 +185,9 @@ def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(stage: 
     instance = launch(rehearsal)
     instance.wait_until('running')
     ami = rehearsal.client('ec2').create_image(InstanceId=instance.name, Name='kept', NoReboot=True)['ImageId']
-    eventually(lambda: len(leftovers(engine, Names(name))['images']) == 2, 60, f'{ami} is stored')
+    eventually(lambda: len(leftovers(engine, Names(name))['images']) == 2, f'{ami} is stored')
     server.send_signal(signal.SIGKILL)
-    eventually(lambda: not rehearsal.is_up, 10, 'it is seen')
+    eventually(lambda: not rehearsal.is_up, 'it is seen')
     left = leftovers(engine, Names(name))
     assert all(left.values()), 'the kill has left nothing, so this test would have proven nothing'
 
@@ -204,7 +204,7 @@ def test_the_next_one_of_the_name_sweeps_first(stage: Rehearsal) -> None:
     rehearsal = Rehearsal(Settings(name))
     launch(rehearsal).wait_until('running')
     os.kill(rehearsal.facts['pid'], signal.SIGKILL)
-    eventually(lambda: not rehearsal.is_up, 10, 'it is seen')
+    eventually(lambda: not rehearsal.is_up, 'it is seen')
     with Rehearsal(Settings(name)) as again:
         assert leftovers(client_of(again), Names(name))['containers'] == []
         assert again.gateway != stage.gateway, 'side by side they have networks of their own'

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from rehearsal.client import Rehearsal
-from tests.support.containers.engine import eventually
 from tests.support.instances import BOOT_SECONDS, Instance, launch, launch_to_build_on
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.ami
 
@@ -50,7 +50,7 @@ def stored(stage: Rehearsal, instance: Instance, name: str, **options: bool) -> 
     """Return a new AMI of an instance, when it is available."""
     ec2 = stage.client('ec2')
     ami = ec2.create_image(InstanceId=instance.name, Name=f'{name}-{time.monotonic_ns()}', **options)['ImageId']
-    eventually(lambda: bool(ec2.describe_images(ImageIds=[ami])['Images'][0]['State'] == 'available'), 120, 'stored')
+    eventually(lambda: bool(ec2.describe_images(ImageIds=[ami])['Images'][0]['State'] == 'available'), 'stored')
     return str(ami)
 
 
@@ -175,7 +175,7 @@ def test_a_reboot_is_a_boot_of_the_same_machine(stage: Rehearsal, tmp_path: Path
         stage.client('ec2').reboot_instances(InstanceIds=[instance.name])
     else:
         instance.run('sudo systemd-run --on-active=1 systemctl reboot')
-    eventually(lambda: instance.console.count('Welcome to Debian') == 2, BOOT_SECONDS, 'it boots again')
+    eventually(lambda: instance.console.count('Welcome to Debian') == 2, 'it boots again', BOOT_SECONDS)
     assert instance.run('ls -d /kept /run/lost 2> /dev/null || true') == '/kept'
     assert instance.state == 'running'
     instance.terminate()
@@ -235,7 +235,7 @@ def test_a_group_launches_machines_that_know_who_they_are_and_replaces_them(stag
     def members() -> dict[str, str]:
         answer = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=['machines'])
         return {each['InstanceId']: each['LifecycleState'] for each in answer['AutoScalingGroups'][0]['Instances']}
-    eventually(lambda: list(members().values()) == ['Pending:Wait'], 60, 'one waits')
+    eventually(lambda: list(members().values()) == ['Pending:Wait'], 'one waits')
     first = Instance(stage, list(members())[0])
     console = first.wait_for_console('asked the API')
     assert 'asked without token: 401' in console
@@ -244,9 +244,9 @@ def test_a_group_launches_machines_that_know_who_they_are_and_replaces_them(stag
     assert 'asked the API: 200' in console
     named = {'AutoScalingGroupName': 'machines', 'LifecycleHookName': 'ready'}
     scaling.complete_lifecycle_action(InstanceId=first.name, LifecycleActionResult='CONTINUE', **named)
-    eventually(lambda: members() == {first.name: 'InService'}, 10, 'it serves')
+    eventually(lambda: members() == {first.name: 'InService'}, 'it serves')
     scaling.terminate_instance_in_auto_scaling_group(InstanceId=first.name, ShouldDecrementDesiredCapacity=False)
-    eventually(lambda: first.name not in members() and list(members().values()) == ['Pending:Wait'], 90,
+    eventually(lambda: first.name not in members() and list(members().values()) == ['Pending:Wait'],
                'another one waits')
     assert first.state == 'terminated'
     scaling.delete_auto_scaling_group(AutoScalingGroupName='machines', ForceDelete=True)

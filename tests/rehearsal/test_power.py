@@ -8,7 +8,7 @@ import pytest
 
 from rehearsal.errors import RehearsalError
 from rehearsal.machines.power import After, after_end, Power, RESTARTED
-from tests.support.containers.engine import eventually
+from tests.support.waiting import eventually
 
 
 class FakeMachine:
@@ -80,7 +80,7 @@ class Told:
 
     def expect(self, *story: str) -> None:
         """Fail unless this has happened, or does so soon, and nothing more."""
-        eventually(lambda: len(self.story) >= len(story), 5, f'{len(story)} things have happened')
+        eventually(lambda: len(self.story) >= len(story), f'{len(story)} things have happened')
         time.sleep(0.05)
         assert tuple(self.story) == story
 

@@ -15,13 +15,12 @@ import pytest
 from release.aws import Aws, PATIENCE_SECONDS
 from release.errors import AwsFailed, NotReady, ReleaseError, TimedOut
 from release.waiting import Deadline
+from tests.support.sdks import SDKS
 from tests.support.server import ROOT
 
 ANSWER = '<Response><Errors><Error><Code>{}</Code><Message>why</Message></Error></Errors></Response>'
 NAMESPACE = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
 IMAGES = f'<DescribeImagesResponse {NAMESPACE}><imagesSet/></DescribeImagesResponse>'
-# Debian 13's SDK, the one of the machine image, and the newest, which this Python has.
-SDKS = {'1.37': ROOT / '.venv' / 'botocore-1.37', '1.44': None}
 MEASURE = """
 import json
 import botocore

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 import subprocess
-import time
 from typing import Any
 
 from hypothesis import given
@@ -15,6 +14,7 @@ from release.userdata import render
 from tests.support.account import Account
 from tests.support.checkout import Checkout, Ended, ended
 from tests.support.server import ROOT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.packer
 
@@ -165,10 +165,7 @@ def test_a_copy_that_ends_without_a_verdict_is_a_failure_with_the_reason_that_it
 
 def new_copy(checkout: Checkout, before: int) -> str:
     """Return the id of the copy that is started next."""
-    until = time.monotonic() + 60
-    while len(copies(checkout)) == before:
-        assert time.monotonic() < until, 'no copy was started'
-        time.sleep(0.1)
+    eventually(lambda: len(copies(checkout)) > before, 'a copy is started')
     return str(copies(checkout)[-1]['InstanceId'])
 
 

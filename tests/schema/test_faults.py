@@ -16,12 +16,13 @@ import psycopg2
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, NullPool, text
 
-from tests.support.booting import codes, head, Instances, leaders, logs, sessions, tables, until, verdict
+from tests.support.booting import codes, head, Instances, leaders, logs, sessions, tables, verdict
 from tests.support.network import another_host, HERE, THERE
 from tests.support.pooler import pooler
 from tests.support.postgresql import execute, PostgresServer, rows, value
 from tests.support.revisions import add_revision, has_begun, make_release, once
 from tests.support.server import environment, flask, ROOT
+from tests.support.waiting import eventually, seconds_until
 from visitors.schema.errors import SchemaError
 from visitors.schema.upgrade import config_for, UPGRADE, Upgrade
 
@@ -42,11 +43,11 @@ def test_after_a_leader_idle_in_a_transaction_is_killed_the_next_one_finishes(
     release = make_release(tmp_path / 'new', 3, {'r2': IDLE})
     boots = instances.boot_many(3, postgresql_url, release)
     first = instances.leader()
-    until(lambda: has_begun(release) and sessions(postgresql_url, 'idle in transaction'), 'the leader sits in r2')
+    eventually(lambda: has_begun(release) and sessions(postgresql_url, 'idle in transaction'), 'the leader sits in r2')
 
     first.send(signal.SIGKILL)
 
-    took = until(lambda: len(leaders(boots)) == 2, 'the next one leads')
+    took = seconds_until(lambda: len(leaders(boots)) == 2, 'the next one leads')
     assert took < 1 + MARGIN
     assert sorted(codes(boots)) == [-9, 0, 0], logs(boots)
     assert verdict(postgresql_url) == ('succeeded', 2)
@@ -67,12 +68,12 @@ def test_nothing_of_a_killed_leaders_statement_is_committed_after_the_next_one_h
     release = make_release(tmp_path / 'new', 3, {'r2': late + "op.execute(\"INSERT INTO traces VALUES ('second')\")"})
     boots = instances.boot_many(3, postgresql_url, release)
     first = instances.leader()
-    until(lambda: has_begun(release) and sessions(postgresql_url, 'active'), 'the leader is in its statement')
+    eventually(lambda: has_begun(release) and sessions(postgresql_url, 'active'), 'the leader is in its statement')
     (backend,) = sessions(postgresql_url, 'active')
 
     first.send(signal.SIGKILL)
 
-    took = until(lambda: len(leaders(boots)) == 2, 'the next one leads')
+    took = seconds_until(lambda: len(leaders(boots)) == 2, 'the next one leads')
     assert took < 5 + MARGIN
     assert value(postgresql_url, 'SELECT count(*) FROM pg_stat_activity WHERE pid = %s', [backend]) == 0
     assert sorted(codes(boots)) == [-9, 0, 0], logs(boots)
@@ -86,8 +87,8 @@ def test_after_three_leaders_have_died_no_instance_tries_again(
     boots = instances.boot_many(5, postgresql_url, make_release(tmp_path / 'new', 2, {'r2': 'time.sleep(250)'}))
     for _ in range(3):
         leader = instances.leader()
-        until(lambda: 'r1' in tables(postgresql_url) and sessions(postgresql_url, 'idle in transaction'),
-              'the leader sits in its last transaction')
+        eventually(lambda: 'r1' in tables(postgresql_url) and sessions(postgresql_url, 'idle in transaction'),
+                   'the leader sits in its last transaction')
         leader.send(signal.SIGKILL)
         leader.ended()
 
@@ -104,7 +105,7 @@ def test_a_database_that_crashes_under_the_leader_and_comes_back_gets_its_schema
         url = server.create_database()
         release = make_release(tmp_path / 'new', 3, {'r2': BUSY})
         boots = instances.boot_many(6, url, release)
-        until(lambda: has_begun(release) and sessions(url, 'active'), 'the leader is in its statement')
+        eventually(lambda: has_begun(release) and sessions(url, 'active'), 'the leader is in its statement')
 
         server.stop('immediate')
         time.sleep(4)
@@ -126,10 +127,10 @@ def test_a_frozen_leader_is_replaced_and_harms_nothing_when_it_thaws(
     release = make_release(tmp_path / 'new', 3, {'r2': body + "op.execute(\"INSERT INTO traces VALUES ('done')\")"})
     boots = instances.boot_many(3, postgresql_url, release, '--idle-limit', '4')
     frozen = instances.leader()
-    until(lambda: has_begun(release) and sessions(postgresql_url, 'idle in transaction'), 'the leader sits in r2')
+    eventually(lambda: has_begun(release) and sessions(postgresql_url, 'idle in transaction'), 'the leader sits in r2')
 
     frozen.send(signal.SIGSTOP)
-    took = until(lambda: len(leaders(boots)) == 2, 'the next one leads')
+    took = seconds_until(lambda: len(leaders(boots)) == 2, 'the next one leads')
     others = [boot for boot in boots if boot is not frozen]
     assert codes(others) == [0, 0], logs(boots)
     (release / 'versions' / 'r2.thawed').touch()
@@ -149,7 +150,7 @@ def test_a_leader_frozen_between_two_transactions_is_replaced_too(
     with closing(psycopg2.connect(postgresql_url)) as reader:
         reader.cursor().execute('SELECT * FROM r1')
         frozen = instances.boot(postgresql_url, release, '--idle-limit', '3')
-        until(lambda: 'try 2 of 10' in frozen.text, 'the leader pauses before its next try')
+        eventually(lambda: 'try 2 of 10' in frozen.text, 'the leader pauses before its next try')
         frozen.send(signal.SIGSTOP)
 
     next_one = instances.boot(postgresql_url, release)
@@ -169,14 +170,14 @@ def test_leaders_on_a_host_that_vanishes_are_replaced_within_25_seconds(instance
                  for name, body in (('idle', idle), ('busy', busy))]
         cut_off = [instances.boot(url, release, prefix=host.prefix) for url, release in cases]
         for (url, release), state in zip(cases, ('idle in transaction', 'active')):
-            until(lambda: has_begun(release) and sessions(url, state), f'a leader is {state}')
+            eventually(lambda: has_begun(release) and sessions(url, state), f'a leader is {state}')
         where = 'SELECT DISTINCT host(client_addr) FROM pg_stat_activity WHERE application_name LIKE %s'
         assert value(cases[0][0], where, ['migrate-leader-%']) == THERE
         waiting = [instances.boot(url, release) for url, release in cases]
-        until(lambda: logs(waiting).count('waiting for migrate-leader') == 2, 'the others wait')
+        eventually(lambda: logs(waiting).count('waiting for migrate-leader') == 2, 'the others wait')
 
         host.vanish()
-        took = until(lambda: all(boot.has_led for boot in waiting), 'the others lead')
+        took = seconds_until(lambda: all(boot.has_led for boot in waiting), 'the others lead')
         assert took < 25 + MARGIN
         assert codes(waiting) == [0, 0], logs(waiting)
         host.come_back()
@@ -213,7 +214,7 @@ def test_no_query_waits_longer_than_a_second_while_a_revision_waits_for_a_long_t
     with closing(psycopg2.connect(postgresql_url)) as reader, queries(postgresql_url, WAIT) as waits:
         reader.cursor().execute('SELECT id FROM r1')
         boot = instances.boot(postgresql_url, release)
-        until(lambda: 'try 3 of 10' in boot.text, 'two tries failed')
+        eventually(lambda: 'try 3 of 10' in boot.text, 'two tries failed')
         reader.rollback()
         outcome = boot.ended()
 

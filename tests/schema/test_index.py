@@ -9,9 +9,10 @@ import time
 import psycopg2
 import pytest
 
-from tests.support.booting import codes, Instances, leaders, logs, sessions, tables, until, verdict
+from tests.support.booting import codes, Instances, leaders, logs, sessions, tables, verdict
 from tests.support.postgresql import execute, value
 from tests.support.revisions import make_release
+from tests.support.waiting import eventually
 
 CREATE_INDEX = "create_index('ix_r1_id', 'r1', ['id'])"
 
@@ -52,7 +53,7 @@ def test_an_index_left_half_built_by_a_killed_leader_is_rebuilt(instances: Insta
         first.send(signal.SIGKILL)
         first.ended()
         second = instances.boot(url, release)
-        until(lambda: second.has_led, 'the next one leads')
+        eventually(lambda: second.has_led, 'the next one leads')
         assert is_valid(url) is False
         commit()
 
@@ -80,7 +81,7 @@ def test_a_leader_whose_session_is_ended_while_it_builds_an_index_takes_the_lead
         boot = instances.boot(url, release)
         until_the_index_waits(url)
         execute(url, 'SELECT pg_terminate_backend(%s)', sessions(url, 'active'))
-        until(lambda: 'lost the lead' in boot.text, 'the leader notices')
+        eventually(lambda: 'lost the lead' in boot.text, 'the leader notices')
         commit()
 
     assert boot.ended() == 0, boot.text
@@ -118,7 +119,7 @@ def open_transaction(url: str) -> Iterator[Callable[[], None]]:
 
 def until_the_index_waits(url: str) -> None:
     """Wait until the index exists and its build waits for the other transaction."""
-    until(lambda: is_valid(url) is False, 'the index waits for the other transaction')
+    eventually(lambda: is_valid(url) is False, 'the index waits for the other transaction')
 
 
 def is_valid(url: str) -> object:

@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from tests.support.booting import boot_together, codes, head, Instances, leaders, logs, tables, until, verdict
+from tests.support.booting import boot_together, codes, head, Instances, leaders, logs, tables, verdict
 from tests.support.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.support.revisions import make_release
 from tests.support.server import flask
+from tests.support.waiting import eventually
 
 # Instances that do not wait end within this time on a busy machine; instances that wait would need 180 s.
 AT_ONCE = 60.0
@@ -198,7 +199,7 @@ def test_the_old_image_scales_out_during_a_migration_without_waiting(
     instances.bring_up(postgresql_url, old)
     new = make_release(tmp_path / 'new', 3, {'r3': UNTIL_RELEASED})
     migrating = instances.boot(postgresql_url, new)
-    until(lambda: migrating.has_led, 'the migration runs')
+    eventually(lambda: migrating.has_led, 'the migration runs')
     started = time.monotonic()
 
     boot = instances.boot(postgresql_url, old)
@@ -215,7 +216,7 @@ def test_an_instance_that_waits_too_long_ends_with_21_and_the_leader_continues(
         instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 1, {'r1': UNTIL_RELEASED})
     migrating = instances.boot(postgresql_url, release)
-    until(lambda: migrating.has_led, 'the migration runs')
+    eventually(lambda: migrating.has_led, 'the migration runs')
 
     waiting = instances.boot(postgresql_url, release, '--timeout', '1.5')
 
@@ -283,7 +284,7 @@ def test_the_status_shows_the_leader_and_the_last_deploys(
     release = make_release(tmp_path / 'new', 2, {'r2': UNTIL_RELEASED})
     assert instances.boot(postgresql_url, broken_release(tmp_path / 'x', 1), deploy='bad').ended() == 20
     migrating = instances.boot(postgresql_url, release)
-    until(lambda: migrating.has_led, 'the migration runs')
+    eventually(lambda: migrating.has_led, 'the migration runs')
 
     result = flask(postgresql_url, 'schema', '--directory', str(release), 'status')
 

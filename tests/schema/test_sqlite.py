@@ -7,9 +7,10 @@ import sqlite3
 
 import pytest
 
-from tests.support.booting import boot_together, codes, Instances, leaders, logs, until
+from tests.support.booting import boot_together, codes, Instances, leaders, logs
 from tests.support.revisions import make_release, once
 from tests.support.server import flask
+from tests.support.waiting import eventually
 
 # The body of a revision that makes its table and then sleeps, for the first leader only.
 SLOW = once('Path(__file__).with_suffix(".in-it").touch()\ntime.sleep(60)')
@@ -39,7 +40,7 @@ def test_an_upgrade_killed_half_way_leaves_nothing_and_the_others_finish(
         instances: Instances, file: Path, tmp_path: Path) -> None:
     release = make_release(tmp_path / 'new', 3, {'r2': SLOW})
     boots = instances.boot_many(4, url(file), release)
-    until((release / 'versions' / 'r2.in-it').exists, 'the second revision is half done')
+    eventually((release / 'versions' / 'r2.in-it').exists, 'the second revision is half done')
     assert tables(file) == set(), 'others see an incomplete upgrade'
 
     instances.leader().send(signal.SIGKILL)
@@ -57,7 +58,7 @@ def test_an_upgrade_killed_half_way_alone_starts_again_from_the_old_revision(
     before = tables(file)
     release = make_release(tmp_path / 'new', 3, {'r3': SLOW})
     boot = instances.boot(url(file), release)
-    until((release / 'versions' / 'r3.in-it').exists, 'the third revision is half done')
+    eventually((release / 'versions' / 'r3.in-it').exists, 'the third revision is half done')
     boot.send(signal.SIGKILL)
     boot.ended()
     assert (head(file), tables(file)) == ('r1', before)

@@ -1,14 +1,14 @@
 """Instances that boot: real processes of `flask schema ready`, and the traces that they leave in the database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 import signal
 import subprocess
 import sys
-import time
 
 from tests.support.postgresql import rows, value
 from tests.support.server import environment, ROOT, start
+from tests.support.waiting import eventually
 
 
 class Instance:
@@ -79,7 +79,7 @@ class Instances:
 
     def leader(self) -> Instance:
         """Wait for a running instance that leads, and return it."""
-        until(self._leading, 'an instance leads')
+        eventually(self._leading, 'an instance leads')
         (leader,) = self._leading()
         return leader
 
@@ -102,15 +102,6 @@ def boot_together(number: int, url: str, release: Path, folder: Path) -> tuple[l
                             capture_output=True, check=True)
     log = '\n'.join(path.read_text(encoding='utf-8') for path in sorted(folder.glob('together-*.log')))
     return [int(code) for code in result.stdout.split()], log
-
-
-def until(condition: Callable[[], object], event: str, seconds: float = 150) -> float:
-    """Wait for a condition and return the wait in seconds; fail with the name of the event."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f'not within {seconds} s: {event}'
-        time.sleep(0.02)
-    return time.monotonic() - started
 
 
 def codes(instances: Sequence[Instance], seconds: float = 200) -> list[int]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 import re
 import subprocess
-import time
 from typing import Any
 import uuid
 
@@ -14,7 +13,7 @@ import pytest
 from rehearsal.client import Rehearsal
 from rehearsal.errors import RehearsalError
 from rehearsal.settings import Settings
-from tests.support.containers.engine import eventually
+from tests.support.waiting import eventually
 
 BOOT_SECONDS, END_SECONDS = 120, 120
 SSH = ('ssh', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=3', '-o', 'LogLevel=ERROR',
@@ -71,24 +70,24 @@ class Instance:
 
     def run(self, command: str) -> str:
         """Return what a command prints that is run over SSH, as soon as somebody answers there."""
-        deadline = time.monotonic() + BOOT_SECONDS
         address = f'admin@{self.described["PrivateIpAddress"]}'
-        while True:
-            done = subprocess.run([*SSH, '-i', str(self.key), address, command], capture_output=True, text=True,
-                                  timeout=300, check=False)
-            if done.returncode != NO_CONNECTION:
-                assert done.returncode == 0, f'{command}: {done.stdout}{done.stderr}'
-                return done.stdout.strip()
-            assert time.monotonic() < deadline, f'nobody answers: {done.stderr}\n{self.console}'
-            time.sleep(0.3)
+        command_line = [*SSH, '-i', str(self.key), address, command]
+
+        def ended() -> subprocess.CompletedProcess[str] | None:
+            done = subprocess.run(command_line, capture_output=True, text=True, timeout=300, check=False)
+            return None if done.returncode == NO_CONNECTION else done
+
+        answer = eventually(ended, lambda: f'SSH answers: {self.console}', BOOT_SECONDS)
+        assert answer and answer.returncode == 0, f'{command}: {answer}'
+        return answer.stdout.strip()
 
     def wait_until(self, state: str, seconds: float = END_SECONDS) -> None:
         """Return when the API tells this state."""
-        eventually(lambda: self.state == state, seconds, f'{self.name} is {state}')
+        eventually(lambda: self.state == state, f'{self.name} is {state}', seconds)
 
     def wait_for_console(self, text: str, seconds: float = BOOT_SECONDS) -> str:
         """Return the console when this text is on it."""
-        eventually(lambda: text in self.console, seconds, f'{text!r} is on the console of {self.name}')
+        eventually(lambda: text in self.console, f'{text!r} is on the console of {self.name}', seconds)
         return self.console
 
     def terminate(self) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from instance.machine import Machine
 from tests.support.cloud import Cloud, KEYS, REGION
 from tests.support.metadata_service import MetadataService
 from tests.support.server import ROOT
+from tests.support.warm import Libraries, WarmProcess
 
 PREFIX = '/visitors/test'
 DEPLOY = '7/ami-0123456789abcdef0'
@@ -83,6 +86,17 @@ class FolderMachine:
         """Write what docker answers; what is not here it does."""
         (self.programs / 'docker.json').write_text(json.dumps(answers), encoding='utf-8')
 
+    def answer_migration(self, code: int, stderr: str = '') -> None:
+        """Let the container of the migration end with a code."""
+        self.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'code': code, 'stderr': stderr}})
+
+    def age_boot(self, seconds: float) -> None:
+        """Let the boot have begun so many seconds ago."""
+        path = self.root / 'run/visitors/boot.json'
+        started = time.monotonic() - seconds
+        text = re.sub(r'"started": [0-9.]+', f'"started": {started}', path.read_text(encoding='utf-8'))
+        path.write_text(text, encoding='utf-8')
+
     def install(self, program: str, line: str) -> None:
         """Write a program that this machine calls."""
         path = self.programs / program
@@ -96,12 +110,11 @@ class FolderMachine:
         return {**kept, **KEYS, 'PATH': f'{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin', 'PYTHONPATH': str(ROOT),
                 'AWS_EC2_METADATA_SERVICE_ENDPOINT': self._metadata.endpoint, 'PYTHONUNBUFFERED': '1'}
 
-    def start(self, *step: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *step: str, **environment: str) -> WarmProcess:
         """Start a step."""
         # From the root folder, as systemd does: what is imported has to come from PYTHONPATH.
-        return subprocess.Popen([sys.executable, '-m', 'instance', f'--root={self.root}', *step], cwd='/', text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={**self.environment, **environment})
+        return WarmProcess(['instance', f'--root={self.root}', *step], {**self.environment, **environment},
+                           folder=Path('/'), libraries=Libraries.SDK)
 
     def run(self, *step: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Return how a step has ended."""
@@ -110,7 +123,7 @@ class FolderMachine:
                 stdout, stderr = process.communicate(timeout=STEP_SECONDS)
             finally:
                 process.kill()
-        return subprocess.CompletedProcess(step, process.returncode, stdout, stderr)
+        return subprocess.CompletedProcess(step, process.wait(), stdout, stderr)
 
     def enter(self, monkeypatch: pytest.MonkeyPatch) -> Machine:
         """Make this process one on this machine, for a test that has to change how long something takes."""

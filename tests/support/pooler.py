@@ -8,12 +8,12 @@ import pwd
 import socket
 import subprocess
 import tempfile
-import time
 
 import pytest
 from sqlalchemy import make_url
 
 from tests.support.postgresql import free_port
+from tests.support.waiting import eventually
 from tests.tools.packages import program
 
 CONFIGURATION = """
@@ -67,9 +67,8 @@ def _as_nobody_special(folder: Path) -> list[str]:
 
 
 def _wait_for(port: int, folder: Path) -> None:
-    for _ in range(100):
+    def listens() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(('127.0.0.1', port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f'pgbouncer does not listen: {(folder / "log").read_text(encoding="utf-8")}')
+            return probe.connect_ex(('127.0.0.1', port)) == 0
+
+    eventually(listens, lambda: f'pgbouncer listens: {(folder / "log").read_text(encoding="utf-8")}')

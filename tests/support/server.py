@@ -17,13 +17,14 @@ from typing import Any, BinaryIO
 
 import requests
 
+from tests.support.schema_copy import is_empty, SchemaCopies
+from tests.support.waiting import eventually
 from tests.support.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = 'a-key-for-tests-only-of-32-bytes-and-more'
 BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
-# Ten times what a start takes, and more: a hang is all that has to be noticed.
-START_SECONDS = 100
+COPIES = SchemaCopies()
 KEPT = ('PATH', 'HOME', 'LANG', 'TZ')
 KEPT_PREFIXES = ('COVERAGE_', 'MUTANT_')
 
@@ -62,9 +63,17 @@ def start(arguments: Sequence[str], env: Mapping[str, str], stdout: BinaryIO, st
 
 
 def bring_up(url: str) -> str:
-    """Return a database's URL when its schema is the newest."""
+    """Return a database's URL when its schema is the newest.
+
+    The first empty one of a run gets it by the command that every instance calls, the next ones get a copy.
+    """
+    was_empty = is_empty(url)
+    if was_empty and COPIES.put(url):
+        return url
     done = flask(url, 'schema', 'ready')
     assert done.returncode == 0, done.stderr
+    if was_empty:
+        COPIES.keep(url)
     return url
 
 
@@ -162,17 +171,18 @@ class Server:
         return Path(self.folder.name) / name
 
     def _wait_for_address(self) -> str:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            for line in self.stderr().splitlines():
-                found = re.search(r'serving on (http://[0-9a-f.:[\]]+)', line)
-                if found:
-                    return found[1]
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.02)
-        self._kill_group()
-        raise RuntimeError(f'the server did not start: {self.stderr()}')
+        def address() -> str:
+            has_ended = self.process.poll() is not None
+            found = re.search(r'serving on (http://[0-9a-f.:[\]]+)', self.stderr())
+            if has_ended and not found:
+                raise RuntimeError(f'the server did not start: {self.stderr()}')
+            return found[1] if found else ''
+
+        try:
+            return eventually(address, lambda: f'the server says where it serves: {self.stderr()}')
+        except BaseException:
+            self._kill_group()
+            raise
 
 
 def json_lines(text: str) -> list[Mapping[str, Any]]:

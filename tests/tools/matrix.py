@@ -20,8 +20,10 @@ import requests
 
 from rehearsal.machines.debian import apt_settings, root_filesystem, sources
 from tests.support.containers.bases import certificates, pip_settings
+from tests.support.containers.engine import answers
 from tests.support.postgresql import free_port
 from tests.support.server import BROWSER, ROOT
+from tests.support.waiting import eventually
 
 SYSTEMS = {'debian-13': 'trixie', 'debian-12': 'bookworm'}
 VERBS = ('run', 'test')
@@ -113,14 +115,11 @@ def serves(machine: Machine) -> bool:
     port = free_port()
     address = f'http://127.0.0.1:{port}'
     process = machine.start('make', 'run', f'PORT={port}')
-    deadline = time.monotonic() + START_SECONDS
     try:
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                requests.get(address, headers={'User-Agent': BROWSER}, timeout=30).raise_for_status()
-                return requests.get(f'{address}/stats.json', timeout=30).json()['total'] == 1
-            except requests.ConnectionError:
-                time.sleep(0.2)
+        eventually(lambda: answers(address) or process.poll() is not None, 'it serves or ends', START_SECONDS)
+        requests.get(address, headers={'User-Agent': BROWSER}, timeout=30).raise_for_status()
+        return bool(requests.get(f'{address}/stats.json', timeout=30).json()['total'] == 1)
+    except (AssertionError, requests.ConnectionError):
         return False
     finally:
         process.kill()

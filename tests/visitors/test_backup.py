@@ -9,9 +9,9 @@ import subprocess
 import threading
 
 from app import create_app
+from tests.support.database import Database
 from tests.support.postgresql import newest_binaries, PostgresServer
 from tests.support.server import bring_up, environment, flask, ROOT, Server
-from tests.visitors.test_original import Database
 from visitors.settings import Settings
 
 

@@ -6,7 +6,6 @@ from functools import partial
 from itertools import combinations
 import re
 import sqlite3
-import time
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect,
 import pytest
 
 from tests.support.server import bring_up, BROWSER, json_lines, Server, today
+from tests.support.waiting import eventually
 from tests.tools.demonstration import chromium, fill
 
 WIDTHS = (320, 390, 768, 1440)
@@ -158,12 +158,11 @@ def violations(page: Page) -> list[str]:
 
 def page_answers(server: Server, least: int) -> list[int]:
     """Return the status codes of a server's answers at / when there are so many of them."""
-    deadline = time.monotonic() + 30
-    while True:
-        found = [line['status'] for line in json_lines(server.stdout()) if line.get('path') == '/']
-        if len(found) >= least or time.monotonic() > deadline:
-            return found
-        time.sleep(0.05)
+    def statuses() -> list[int]:
+        found = [int(line['status']) for line in json_lines(server.stdout()) if line.get('path') == '/']
+        return found if len(found) >= least else []
+
+    return eventually(statuses, f'{least} answers are in the log')
 
 
 @pytest.mark.parametrize('act', ['prefetch', 'prerender'])

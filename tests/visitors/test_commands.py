@@ -9,9 +9,9 @@ import psycopg2
 import pytest
 
 from instance.parameters import PURGE_RANGE
+from tests.support.database import Database
 from tests.support.postgresql import free_port
 from tests.support.server import bring_up, flask, Server, today
-from tests.visitors.test_original import Database
 from visitors.commands import MOST_DAYS
 from visitors.counting import CHART_DAYS, PURGE_LOCK
 

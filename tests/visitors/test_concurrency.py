@@ -14,22 +14,19 @@ import psutil
 import pytest
 import requests
 
+from tests.support.database import Database
 from tests.support.server import bring_up, flask, Server
-from tests.visitors.test_original import Database
+from tests.support.waiting import eventually
 
 VISITORS = [f'198.51.100.{number}' for number in range(1, 9)]
 VIEWS = 600
 CLIENTS = 16
-PATIENCE = 250
 SECONDS_BEFORE_MIDNIGHT = (10, 40, 120)
 SKEW = 2
 
 
 def wait_for(jobs: list[Future[int | None]], number: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while sum(job.done() for job in jobs) < number:
-        assert time.monotonic() < deadline, 'the visits do not go on'
-        time.sleep(0.005)
+    eventually(lambda: sum(job.done() for job in jobs) >= number, f'{number} visits are answered')
 
 
 def visit(server: Server, visitor: str) -> int | None:

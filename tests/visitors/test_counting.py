@@ -13,13 +13,15 @@ from uuid import uuid4
 
 from hypothesis import given, HealthCheck, settings, strategies as st
 import pytest
-from sqlalchemy import create_engine, Engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
+from tests.support.database import application_engine
 from tests.support.postgresql import execute, PostgresServer, rows
 from tests.support.server import bring_up, environment
+from tests.support.waiting import eventually
 from visitors.counting import add_visits, Counter, forget_batch, history_of, may_purge, Moment, statistics_of, Visit
-from visitors.engines import command_engine, engine_options, prepare_engine
+from visitors.engines import command_engine
 from visitors.invariants import differences
 from visitors.settings import Settings
 from visitors.statistics import Day, Statistics, Week
@@ -80,13 +82,6 @@ def server_engine(postgresql: PostgresServer) -> Iterator[Engine]:
     made = application_engine(bring_up(postgresql.create_database()))
     yield made
     made.dispose()
-
-
-def application_engine(url: str) -> Engine:
-    parsed = Settings.from_environ(environment(url, THREADS='16'), Path('/'))
-    made = create_engine(parsed.database_url, **engine_options(parsed))
-    prepare_engine(made, parsed)
-    return made
 
 
 def commands_engine(engine: Engine) -> Engine:
@@ -513,10 +508,8 @@ def test_neither_a_view_nor_the_statistics_read_through_the_visitors(postgresql:
         counter.visit(visitor.to_bytes(16, 'big'))
         assert counter.statistics().total == 20_001 + visitor
     engine.dispose()
-    deadline = time.monotonic() + 20
-    while read_through(url).written < before.written + 20:
-        assert time.monotonic() < deadline, 'the server has not yet written down what these sessions did'
-        time.sleep(0.1)
+    eventually(lambda: read_through(url).written >= before.written + 20,
+               'the server has written down what these sessions did')
     assert read_through(url).scans == before.scans
 
 

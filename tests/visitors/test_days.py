@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import create_engine, make_url, NullPool
 
 from tests.support.clocks import Clock, starting_at
+from tests.support.database import application_engine
 from tests.support.postgresql import execute, PostgresServer, value
 from tests.support.server import bring_up, environment, flask, ROOT, Server
-from tests.visitors.test_counting import application_engine
 from visitors.counting import Counter
 from visitors.days import Calendar, OtherTimeZone
 from visitors.settings import Settings

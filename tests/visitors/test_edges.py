@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from tests.support.containers.engine import eventually
 from tests.support.postgresql import execute, free_port
 from tests.support.server import bring_up, environment, flask, KEY, ROOT, Server
+from tests.support.waiting import eventually
 from visitors.errors import SettingsError
 from visitors.settings import Settings
 
@@ -120,7 +120,7 @@ def test_an_embedded_database_that_becomes_usable_is_brought_up_without_another_
         place.unlink()
         bring_up(f'sqlite:///{place}/visitors.sqlite3')
         # The application tries again once a second.
-        eventually(lambda: server.get('/').status_code == 200, 60, 'a visit is counted')
+        eventually(lambda: server.get('/').status_code == 200, 'a visit is counted')
         assert server.visits() == 2
 
 

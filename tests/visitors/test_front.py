@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.support.server import bring_up, BROWSER, environment, flask_command, json_lines, ROOT, Server
+from tests.support.waiting import eventually
 
 # Every header by which a proxy, or a client that plays one, says under which address it publishes an application.
 EVIL = '\r\n'.join([
@@ -196,10 +197,12 @@ def development(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         process = subprocess.Popen(flask_command('run', '--port', '0'), cwd=ROOT, env=environment(url),
                                    stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r'Running on http://([0-9.]+):([0-9]+)', log.read_text(encoding='utf-8'))):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding='utf-8')
-            time.sleep(0.05)
+        def place() -> re.Match[str] | None:
+            assert process.poll() is None, log.read_text(encoding='utf-8')
+            return re.search(r'Running on http://([0-9.]+):([0-9]+)', log.read_text(encoding='utf-8'))
+
+        found = eventually(place, 'the development server says where it serves')
+        assert found
         yield found[1], int(found[2]), log
     finally:
         process.terminate()

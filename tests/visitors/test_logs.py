@@ -7,7 +7,6 @@ import pty
 import re
 import subprocess
 import sys
-import time
 
 import requests
 
@@ -19,9 +18,8 @@ MINE = '198.51.100.77'
 
 def read_until(terminal: int, text: str) -> str:
     """Return what has been written to a terminal when a text appears there."""
-    told, deadline = '', time.monotonic() + 30
+    told = ''
     while text not in told:
-        assert time.monotonic() < deadline, told
         told += os.read(terminal, 65536).decode()
     return told
 

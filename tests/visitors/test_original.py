@@ -1,21 +1,17 @@
 """The database that the replaced application left behind: taken over in place, each visit once."""
 
 from collections.abc import Iterator
-from contextlib import closing
 import random
 import re
 import signal
-import sqlite3
 import subprocess
-import time
 
-import psycopg2
 import pytest
 
 from app import create_app
-from tests.support.postgresql import rows as postgresql_rows
-from tests.support.server import bring_up, environment, flask, flask_command, KEY, ROOT, Server
-from visitors.address import client_network, visitor_id
+from tests.support.database import Database
+from tests.support.server import bring_up, environment, flask, flask_command, ROOT, Server
+from tests.support.waiting import eventually
 from visitors.settings import Settings
 
 # What that application's own migration makes, and where it stands then.
@@ -25,48 +21,6 @@ ORIGINAL = (
     'CREATE TABLE visitor (id {serial} PRIMARY KEY, ip VARCHAR(40), visits INTEGER)',
     'CREATE UNIQUE INDEX ix_visitor_ip ON visitor (ip)',
 )
-
-
-class Database:
-    def __init__(self, url: str) -> None:
-        """Speak to a database as the replaced application did: by statements of its own."""
-        self.url = url
-        self.embedded = url.startswith('sqlite')
-
-    def run(self, statement: str, parameters: tuple[object, ...] = ()) -> None:
-        if self.embedded:
-            with closing(sqlite3.connect(self.url.removeprefix('sqlite:///'), timeout=20)) as connection:
-                connection.execute(statement.replace('%s', '?'), parameters)
-                connection.commit()
-        else:
-            with closing(psycopg2.connect(self.url)) as connection:
-                connection.cursor().execute(statement, parameters or None)
-                connection.commit()
-
-    def query(self, statement: str) -> list[tuple[object, ...]]:
-        if not self.embedded:
-            return postgresql_rows(self.url, statement)
-        with closing(sqlite3.connect(self.url.removeprefix('sqlite:///'), timeout=20)) as connection:
-            return list(connection.execute(statement))
-
-    def fill(self, rows: list[tuple[str | None, int | None]]) -> None:
-        marks = ', '.join(['(%s, %s)'] * len(rows))
-        self.run(f'INSERT INTO visitor (ip, visits) VALUES {marks}', tuple(value for row in rows for value in row))
-
-    def visits_of(self, ip: str) -> int | None:
-        network = client_network(ip, '', 0)
-        assert network
-        name = visitor_id(KEY.encode(), network).hex()
-        found = self.query(f"SELECT visits FROM visitors WHERE {'hex(id)' if self.embedded else 'id::text'} = "
-                           f"'{name.upper() if self.embedded else dashed(name)}'")
-        return int(str(found[0][0])) if found else None
-
-    def total(self) -> int:
-        return int(str(self.query('SELECT coalesce(sum(visits), 0) FROM visitors')[0][0]))
-
-
-def dashed(name: str) -> str:
-    return '-'.join((name[:8], name[8:12], name[12:16], name[16:20], name[20:]))
 
 
 @pytest.fixture
@@ -170,8 +124,7 @@ def test_an_import_killed_again_and_again_moves_each_visit_once(many: Database) 
         process = subprocess.Popen(flask_command('import-original', '--batch', '50'), cwd=ROOT,
                                    env=environment(many.url), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         before = many.total()
-        while many.total() < before + 1500 and process.poll() is None:
-            time.sleep(0.01)
+        eventually(lambda: many.total() >= before + 1500 or process.poll() is not None, 'the import goes on')
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
     assert killed

@@ -16,11 +16,11 @@ import pytest
 
 from tests.support.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.support.server import bring_up, flask, json_lines, KEY, Server
+from tests.support.waiting import eventually
 
 # The promise is 3 seconds, of which the database may use 2. On a busy machine the rest takes ten times what it takes
 # here; without the limit an answer would come after 10 seconds and more.
 ANSWER_SECONDS = 9.0
-RESUME_SECONDS = 150
 
 
 @pytest.fixture
@@ -72,12 +72,8 @@ def status_in_time(server: Server, path: str = '/') -> int:
 
 
 def wait_until_served(server: Server) -> int:
-    deadline = time.monotonic() + RESUME_SECONDS
-    while time.monotonic() < deadline:
-        if server.get('/').status_code == 200:
-            return server.visits()
-        time.sleep(0.1)
-    raise AssertionError(f'no service {RESUME_SECONDS} s after the database was back: {server.stderr()}')
+    eventually(lambda: server.get('/').status_code == 200, lambda: f'it serves again: {server.stderr()}')
+    return server.visits()
 
 
 def test_a_stopped_database_gives_a_503_page_and_service_resumes_by_itself(database: PostgresServer) -> None:
@@ -131,8 +127,7 @@ def test_idle_connections_that_a_restart_has_closed_cost_no_visitor_an_error(dat
 def test_a_crash_under_load_loses_no_answered_visit(database: PostgresServer) -> None:
     with serving(database) as server, ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(lambda: server.get('/').status_code) for _ in range(400)]
-        while sum(job.done() for job in jobs) < 100:
-            time.sleep(0.005)
+        eventually(lambda: sum(job.done() for job in jobs) >= 100, 'the visits go on')
         database.stop('immediate')
         database.start()
         statuses = [job.result() for job in jobs]
@@ -356,10 +351,4 @@ def number_waiting(resolver: socket.socket) -> int:
 
 
 def until_found(url: str, query: str) -> list[tuple[object, ...]]:
-    deadline = time.monotonic() + RESUME_SECONDS
-    while time.monotonic() < deadline:
-        found = rows(url, query)
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f'not within {RESUME_SECONDS} s: {query}')
+    return eventually(lambda: rows(url, query), query)

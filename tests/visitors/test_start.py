@@ -9,17 +9,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from types import TracebackType
 
 import pytest
 import requests
 
 from rehearsal.machines.engine import CommandFailed, Engine
-from tests.support.containers.engine import eventually, PATIENCE, unique
+from tests.support.containers.engine import unique
 from tests.support.containers.fixtures import cloned_into, Image
 from tests.support.postgresql import free_port
 from tests.support.server import BROWSER, KEY, ROOT
+from tests.support.waiting import eventually, PATIENCE
 
 START_SECONDS = 60
 MAKE = ('make', 'run')
@@ -94,16 +94,18 @@ class Started:
         return code
 
     def _wait_for_address(self) -> str:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
+        def address() -> str:
+            has_ended = self._process.poll() is not None
             found = AT.search(self.told)
-            if found:
-                return found[1]
-            if self._process.poll() is not None:
-                break
-            time.sleep(0.05)
-        self._kill()
-        raise RuntimeError(f'it did not start: {self.told}')
+            if has_ended and not found:
+                raise RuntimeError(f'it did not start: {self.told}')
+            return found[1] if found else ''
+
+        try:
+            return eventually(address, lambda: f'it says where it serves: {self.told}')
+        except BaseException:
+            self._kill()
+            raise
 
     def _lives(self) -> bool:
         try:
@@ -134,7 +136,7 @@ def test_python_and_make_are_all_that_make_run_needs(engine: Engine, image: Imag
     engine.docker('run', '--detach', f'--name={name}', *engine.build_options, *whose, '--workdir=/clone', image.base,
                   './make', 'run', f'PORT={port}')
     try:
-        eventually(is_ready, 5 * PATIENCE, 'it serves')
+        eventually(is_ready, 'it serves', 5 * PATIENCE)
         told = engine.logs(name)
         assert 'git is not installed' in told and 'so the version has no build number' in told
         assert f'serving on http://127.0.0.1:{port}' in told

@@ -22,8 +22,9 @@ from rehearsal.virtual.disk import BYTES, disk_of, name_of, Part
 from rehearsal.virtual.image import parts_of
 from rehearsal.virtual.kernel import debian_kernel, Kernel
 from rehearsal.virtual.machine import ADDRESS, ConsoleError, smbios, Specification, VirtualMachine
-from tests.support.containers.engine import eventually, unique
+from tests.support.containers.engine import unique
 from tests.support.server import ROOT
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.vm
 
@@ -213,29 +214,29 @@ def test_a_guest_that_goes_on_for_ever_ends_when_its_seconds_have_passed(kernel:
     with power(kernel, disk, seconds=2) as machine:
         with pytest.raises(ConsoleError, match='QEMU ended with .*, not by the machine'):
             machine.wait_until_off(30)
-        eventually(lambda: not emulators('i-5678'), 5, 'the emulator is gone')
+        eventually(lambda: not emulators('i-5678'), 'the emulator is gone')
 
 
 def test_a_guest_ends_with_the_block_that_it_was_started_for(kernel: Kernel, disk: BinaryIO) -> None:
     with power(kernel, disk) as machine:
-        eventually(lambda: machine.is_on and bool(emulators('i-5678')), 10, 'the emulator runs')
-    eventually(lambda: not emulators('i-5678'), 5, 'the emulator is gone')
+        eventually(lambda: machine.is_on and bool(emulators('i-5678')), 'the emulator runs')
+    eventually(lambda: not emulators('i-5678'), 'the emulator is gone')
 
 
 def test_nothing_is_left_of_a_guest_whose_starter_is_killed(tmp_path: Path) -> None:
     with starter(tmp_path, 'tar', '--create', '--files-from=/dev/null') as process:
         assert process.stdout
         assert process.stdout.readline() == b'started\n'
-        eventually(lambda: bool(emulators('i-of-the-killed')), 10, 'the emulator runs')
-    eventually(lambda: not emulators('i-of-the-killed'), 5, 'the emulator is gone')
+        eventually(lambda: bool(emulators('i-of-the-killed')), 'the emulator runs')
+    eventually(lambda: not emulators('i-of-the-killed'), 'the emulator is gone')
     assert (list(tmp_path.iterdir()), loops(tmp_path)) == ([], '')
 
 
 def test_nothing_is_left_of_a_disk_whose_maker_is_killed(tmp_path: Path) -> None:
     with starter(tmp_path, 'sh', '-c', 'sleep 2') as process:
-        eventually(lambda: bool(loops(tmp_path)), 60, 'the disk is mounted')
+        eventually(lambda: bool(loops(tmp_path)), 'the disk is mounted')
         assert process.poll() is None
-    eventually(lambda: not loops(tmp_path), 10, 'the disk is no longer mounted')
+    eventually(lambda: not loops(tmp_path), 'the disk is no longer mounted')
     assert not list(tmp_path.iterdir())
 
 

@@ -1,10 +1,9 @@
 """One container of a test, and one set-up of compose: started, asked, and removed with all that they wrote."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import json
 from pathlib import Path
 import re
-import time
 from types import TracebackType
 from typing import Any
 import uuid
@@ -13,10 +12,9 @@ import requests
 
 from rehearsal.machines.engine import Engine
 from tests.support.server import BROWSER, ROOT
+from tests.support.waiting import eventually, PATIENCE
 
 PORT = 8000
-# How long to wait for what takes a second where nothing else runs; how fast it is, is no subject of these tests.
-PATIENCE = 60
 ANSWER_SECONDS = 30
 READ_ONLY = ('--read-only', '--tmpfs=/tmp', '--cap-drop=ALL', '--security-opt=no-new-privileges')
 # For the embedded database, with nothing but the container's own memory.
@@ -26,14 +24,6 @@ EMBEDDED = ('--tmpfs=/app/data:uid=10001,mode=0700',)
 def unique(name: str) -> str:
     """Return a name that no other run uses on the same engine."""
     return f'visitors-test-{name}-{uuid.uuid4().hex[:8]}'
-
-
-def eventually(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    """Return as soon as something holds; fail when it does not in so many seconds."""
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, f'not in {seconds} s: {what}'
-        time.sleep(0.1)
 
 
 class Container:
@@ -82,11 +72,11 @@ class Container:
 
     def wait_until_served(self) -> None:
         """Return when the application answers."""
-        eventually(lambda: answers(self.address), PATIENCE, 'the container serves')
+        eventually(lambda: answers(self.address), 'the container serves')
 
     def wait_for_health(self, health: str) -> None:
         """Return when the container's own health check says this: healthy or unhealthy."""
-        eventually(lambda: bool(self.state['Health']['Status'] == health), PATIENCE, f'the container is {health}')
+        eventually(lambda: bool(self.state['Health']['Status'] == health), f'the container is {health}')
 
     def health_log(self) -> str:
         """Return what the health check has said the last time."""
@@ -119,7 +109,7 @@ class Composed:
 
     def up(self) -> None:
         """Start everything that is not running, and return when all of it is healthy or done."""
-        self('up', '--detach', '--no-build', '--wait', f'--wait-timeout={3 * PATIENCE}')
+        self('up', '--detach', '--no-build', '--wait', f'--wait-timeout={2 * PATIENCE}')
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of a service's only container."""
