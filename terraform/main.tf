@@ -1,5 +1,5 @@
-# The architecture: a request comes from the edge through the load balancer to an instance of the service, and that
-# counts it in the database. Everything stands in one network, and monitoring watches all of it.
+# The architecture: a request comes from the edge through the load balancer to an instance of the service, which counts
+# it in the database. Everything stands in one network, and monitoring watches all of it.
 
 locals {
   name             = "visitors-${var.environment}"

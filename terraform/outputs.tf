@@ -1,10 +1,10 @@
 output "url" {
-  description = "Where the page is."
+  description = "URL of the page."
   value       = module.edge.url
 }
 
 output "name_servers" {
-  description = "Name servers to be entered at the registrar, if the zone was made here."
+  description = "Name servers to be entered at the registrar, if this stack creates the zone."
   value       = module.edge.name_servers
 }
 
@@ -14,7 +14,7 @@ output "group_name" {
 }
 
 output "launch_template" {
-  description = "Id and newest version of the launch template: what a roll brings to the instances."
+  description = "Id and newest version of the launch template, which a roll brings to the instances."
   value       = module.service.launch_template
 }
 
@@ -24,7 +24,7 @@ output "roll_alarm_names" {
 }
 
 output "kept_after_destroy" {
-  description = "What `terraform destroy` leaves, to be deleted by hand if it is not wanted."
+  description = "Resources that `terraform destroy` keeps; delete them by hand if they are not wanted."
   value = concat(
     ["snapshot ${local.name}-final-*, automated backups of ${module.database.identifier} (RDS)"],
     ["secret of the visitors' key, for 30 days (Secrets Manager)"],

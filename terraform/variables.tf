@@ -1,17 +1,17 @@
-# The whole difference between two installations stands in environments/*.tfvars; a pipeline adds ami_id and deploy_number.
+# The whole difference between two installations stands in environments/*.tfvars; each apply adds ami_id and deploy_number.
 
 variable "environment" {
   type        = string
-  description = "Name of this installation: every resource's name and every parameter's path has it."
+  description = "Name of this installation: every resource's name and every parameter's path contains it."
   validation {
     condition     = can(regex("^[a-z][a-z0-9]{1,14}$", var.environment))
-    error_message = "environment must be 2 to 15 small letters and digits, such as staging: names of load balancers have 32 characters at most."
+    error_message = "environment must be 2 to 15 small letters and digits, such as staging, because names of load balancers have at most 32 characters."
   }
 }
 
 variable "region" {
   type        = string
-  description = "Region of everything but Route 53's metrics, which are in us-east-1 always."
+  description = "Region of everything except Route 53's metrics, which are always in us-east-1."
 }
 
 variable "availability_zones" {
@@ -21,7 +21,7 @@ variable "availability_zones" {
 
 variable "vpc_cidr" {
   type        = string
-  description = "IPv4 block of the VPC, from /16 to /20; different for each installation, so that two can be connected one day."
+  description = "IPv4 block of the VPC, from /16 to /20; different for each installation, so that two of them can be connected."
 }
 
 variable "nat" {
@@ -32,7 +32,7 @@ variable "nat" {
 
 variable "flow_logs" {
   type        = bool
-  description = "Whether the VPC's flow logs are kept."
+  description = "Whether CloudWatch Logs keeps the VPC's flow logs."
   default     = false
 }
 
@@ -40,12 +40,12 @@ variable "flow_logs" {
 
 variable "ami_id" {
   type        = string
-  description = "AMI that `make bake` released, as in ami-0123456789abcdef0."
+  description = "AMI that `make bake` released, such as ami-0123456789abcdef0."
 }
 
 variable "deploy_number" {
   type        = number
-  description = "Number of this deploy, as the pipeline counts them."
+  description = "Number of this deploy, counted by the pipeline."
 }
 
 # The service.
@@ -77,7 +77,7 @@ variable "capacity" {
 
 variable "requests_per_instance" {
   type        = number
-  description = "Requests a minute and instance that scaling aims at."
+  description = "Requests per minute and instance at which scaling aims."
   default     = 3000
 }
 
@@ -88,7 +88,7 @@ variable "scheduled_capacity" {
     min        = number
     max        = number
   }))
-  description = "Changes of capacity by the clock; none by default."
+  description = "Changes of capacity by the clock; empty by default."
   default     = {}
 }
 
@@ -112,7 +112,7 @@ variable "log_days" {
 
 variable "instance_environment" {
   type        = map(string)
-  description = "Where the AWS SDK of an instance finds its APIs (AWS_*), if not at AWS; empty on AWS."
+  description = "Endpoints for the AWS SDK of an instance outside AWS (AWS_*); empty on AWS."
   default     = {}
 }
 
@@ -144,7 +144,7 @@ variable "zone_name" {
 
 variable "create_zone" {
   type        = bool
-  description = "Whether the hosted zone is made here."
+  description = "Whether this stack creates the hosted zone."
   default     = false
 }
 

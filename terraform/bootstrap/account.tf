@@ -1,4 +1,4 @@
-# Defaults of the account in this region: an instance or a disk that a person makes by hand is private and encrypted too.
+# Defaults of the account in this region: instances and disks made by hand are private and encrypted too.
 
 resource "aws_ebs_encryption_by_default" "this" {
   enabled = true

@@ -1,4 +1,4 @@
-# What must exist before the first `terraform apply` of the stack: applied once by hand, with an administrator's
+# The resources that the first `terraform apply` of the stack needs: applied once by hand, with an administrator's
 # credentials. Its own state stays on the machine that applied it; docs/operations.md says where to keep it.
 
 data "aws_caller_identity" "current" {}
@@ -7,7 +7,7 @@ locals {
   buckets = {
     # Terraform's state of each environment; S3's own lock file stands beside it.
     state = "visitors-state-${data.aws_caller_identity.current.account_id}"
-    # What a bake keeps beside its AMI: bill of materials, packages, inputs.
+    # The files beside an AMI: bill of materials, packages, inputs.
     artefacts = "visitors-artefacts-${data.aws_caller_identity.current.account_id}"
   }
 }
@@ -18,7 +18,7 @@ resource "aws_s3_bucket" "this" {
   bucket = each.value
 
   lifecycle {
-    prevent_destroy = true # without its state, Terraform knows nothing of what it made
+    prevent_destroy = true # without its state, Terraform would create everything a second time
   }
 }
 
@@ -89,7 +89,7 @@ resource "aws_s3_bucket_policy" "this" {
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
-# Pipelines prove who they are with a token of GitLab's, so no key of AWS is kept anywhere.
+# Pipelines identify themselves by a token of GitLab, so no AWS key is stored anywhere.
 # https://docs.gitlab.com/ci/cloud_services/aws/
 resource "aws_iam_openid_connect_provider" "gitlab" {
   url            = var.gitlab_url

@@ -4,7 +4,7 @@ output "state_bucket" {
 }
 
 output "artefact_bucket" {
-  description = "Bucket of what bakes keep beside their AMIs."
+  description = "Bucket of the files beside the AMIs."
   value       = aws_s3_bucket.this["artefacts"].bucket
 }
 

@@ -125,6 +125,17 @@ def test_every_link_leads_to_something(document: Path) -> None:
     assert [(str(target), anchor) for target, anchor in targets if anchor and anchor not in anchors(target)] == []
 
 
+def test_every_document_that_a_file_names_exists() -> None:
+    listing = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    references = [(name, document) for name in filter(None, listing.split('\0')) if (ROOT / name).is_file()
+                  for document in re.findall(rb'\bdocs/[\w/-]+\.md\b', (ROOT / name).read_bytes())
+                  if not name.startswith('tests/')]
+    assert len(references) > 30, 'this test looks in the wrong place'
+    placeholders = (b'docs/runbooks/NAME.md',)
+    assert [(name, document) for name, document in references
+            if document not in placeholders and not (ROOT / document.decode()).exists()] == []
+
+
 def test_the_table_of_changes_names_only_files_that_exist() -> None:
     places = [place for _, where in rows(section('docs/architecture.md', 'Where to change something'))
               for place in re.findall('`([^`]+)`', where)]

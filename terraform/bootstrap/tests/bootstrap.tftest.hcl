@@ -1,4 +1,4 @@
-# Policies of what is applied once by hand, with a provider that answers nothing real.
+# Policies of the bootstrap, applied to a mocked provider.
 
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
@@ -19,11 +19,11 @@ run "buckets_are_private_encrypted_and_keep_old_versions" {
   command = plan
   assert {
     condition     = alltrue([for block in aws_s3_bucket_public_access_block.this : block.block_public_acls && block.block_public_policy && block.ignore_public_acls && block.restrict_public_buckets])
-    error_message = "The state, with every name of the installation, could be read by the world."
+    error_message = "The world could read the state, with every name of the installation."
   }
   assert {
     condition     = alltrue([for versioning in aws_s3_bucket_versioning.this : versioning.versioning_configuration[0].status == "Enabled"])
-    error_message = "A state that was overwritten could not be restored."
+    error_message = "An overwritten state could not be restored."
   }
   assert {
     condition     = keys(aws_s3_bucket.this) == ["artefacts", "state"]
@@ -47,7 +47,7 @@ run "costs_are_reported_before_they_are_spent" {
   command = plan
   assert {
     condition     = toset([for notification in aws_budgets_budget.monthly.notification : notification.notification_type]) == toset(["ACTUAL", "FORECASTED"])
-    error_message = "The bill would be the first to say it."
+    error_message = "The bill would be the first warning."
   }
 }
 

@@ -1,4 +1,4 @@
-# One PostgreSQL on RDS. Its owner migrates the schema; the leader of a boot makes the application's role.
+# One PostgreSQL on RDS. Its owner migrates the schema; the leader of a boot creates the application's role.
 
 locals {
   database = "visitors"
@@ -12,7 +12,7 @@ resource "aws_db_subnet_group" "this" {
   subnet_ids  = var.subnet_ids
 }
 
-# Without rules of its own: the service adds the one that lets its instances in.
+# Without rules of its own: the service module adds the rule for its instances.
 resource "aws_security_group" "this" {
   name        = "${var.name}-database"
   description = "PostgreSQL of ${var.name}"
@@ -31,7 +31,7 @@ resource "aws_db_parameter_group" "this" {
     value = "1"
   }
 
-  # A statement of the application ends after 2 s; one that takes a quarter of that is worth a look.
+  # A statement of the application ends after 2 s; one that takes a quarter of that is logged.
   parameter {
     name  = "log_min_duration_statement"
     value = "500"
@@ -70,7 +70,7 @@ resource "aws_db_instance" "this" {
   publicly_accessible    = false
   parameter_group_name   = aws_db_parameter_group.this.name
 
-  # Backups first, then maintenance: an update that goes wrong has a backup of the same night. Both in UTC.
+  # Backups first, then maintenance: a failed update has a backup of the same night. Both in UTC.
   backup_retention_period  = var.backup_days
   backup_window            = "01:30-02:30"
   maintenance_window       = "tue:03:00-tue:04:00"
@@ -85,11 +85,11 @@ resource "aws_db_instance" "this" {
   performance_insights_retention_period = 7 # days, without charge
   enabled_cloudwatch_logs_exports       = ["postgresql", "upgrade"]
   auto_minor_version_upgrade            = true
-  # RDS's default charges for support after PostgreSQL's own has ended.
+  # RDS's default charges for support after the end of PostgreSQL's own.
   engine_lifecycle_support = "open-source-rds-extended-support-disabled"
 
   lifecycle {
-    # The moment of the plan names the snapshot once, so that a second installation of this name can be destroyed too.
+    # The snapshot's name contains the moment of the plan, so that a second installation of this name can be destroyed.
     ignore_changes = [final_snapshot_identifier]
   }
 }

@@ -29,7 +29,7 @@ output "resource_id" {
 }
 
 output "identifier" {
-  description = "Name of the database instance, as its metrics have it."
+  description = "Name of the database instance in its metrics."
   value       = aws_db_instance.this.identifier
 }
 

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "Name of this installation, as in visitors-staging."
+  description = "Name of this installation, such as visitors-staging."
 }
 
 variable "vpc_id" {
@@ -13,7 +13,7 @@ variable "subnet_ids" {
   description = "Private subnets of the database, at least two zones."
   validation {
     condition     = length(var.subnet_ids) >= 2
-    error_message = "subnet_ids must name subnets of at least two zones; RDS takes no fewer."
+    error_message = "subnet_ids must name subnets of at least two zones, because RDS requires two."
   }
 }
 
@@ -28,7 +28,7 @@ variable "engine_version" {
 
 variable "instance_class" {
   type        = string
-  description = "Class of the database instance; its memory decides how many connections it takes (docs/scaling.md)."
+  description = "Class of the database instance; its memory limits its connections (docs/scaling.md)."
   validation {
     condition     = startswith(var.instance_class, "db.")
     error_message = "instance_class must look like db.t4g.small."
@@ -45,10 +45,10 @@ variable "storage_gib" {
     initial = number
     maximum = number
   })
-  description = "GiB of storage at the start, and up to which RDS enlarges it by itself."
+  description = "GiB of storage at the start, and the maximum to which RDS enlarges it."
   validation {
     condition     = var.storage_gib.initial >= 20 && var.storage_gib.maximum > var.storage_gib.initial
-    error_message = "storage_gib.initial must be 20 or more (gp3's minimum) and storage_gib.maximum larger, or nothing grows by itself."
+    error_message = "storage_gib.initial must be 20 or more (gp3's minimum) and storage_gib.maximum larger, or the storage never grows."
   }
 }
 
@@ -57,7 +57,7 @@ variable "backup_days" {
   description = "Days for which the database can be restored to any second."
   validation {
     condition     = var.backup_days >= 7 && var.backup_days <= 35
-    error_message = "backup_days must be from 7 to 35; RDS keeps backups for no longer."
+    error_message = "backup_days must be from 7 to 35, RDS's maximum."
   }
 }
 

@@ -7,7 +7,7 @@ resource "aws_route53_health_check" "page" {
   port              = 443
   resource_path     = "/readyz"
   search_string     = var.ready_text
-  enable_sni        = true # the provider turns it on by itself for the type HTTPS only
+  enable_sni        = true # by default the provider enables it for the type HTTPS only
   request_interval  = 30
   failure_threshold = 3
   regions           = ["eu-west-1", "us-east-1", "ap-southeast-1"]
@@ -54,7 +54,7 @@ resource "aws_cloudwatch_metric_alarm" "page_unreachable" {
   evaluation_periods  = 1
   comparison_operator = "LessThanThreshold"
   threshold           = 1
-  treat_missing_data  = "breaching" # a check that says nothing proves nothing
+  treat_missing_data  = "breaching" # a silent check proves nothing
 
   alarm_actions = [aws_sns_topic.on_call.arn]
   ok_actions    = [aws_sns_topic.on_call.arn]

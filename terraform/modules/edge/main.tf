@@ -1,4 +1,4 @@
-# The name, its certificate, and whether the world reaches the page under it.
+# The name, its certificate, and a check that the world reaches the page under it.
 
 locals {
   zone_id = var.create_zone ? aws_route53_zone.this[0].zone_id : data.aws_route53_zone.this[0].zone_id
@@ -23,11 +23,11 @@ resource "aws_acm_certificate" "this" {
   key_algorithm     = "EC_prime256v1"
 
   lifecycle {
-    create_before_destroy = true # the listener uses the old one until it has the new one
+    create_before_destroy = true # the listener uses the old certificate until it has the new one
 
     precondition {
       condition     = var.domain_name == var.zone_name || endswith(var.domain_name, ".${var.zone_name}")
-      error_message = "domain_name ${var.domain_name} is not in the zone zone_name ${var.zone_name}, so its records could not be made there."
+      error_message = "domain_name ${var.domain_name} is not in the zone zone_name ${var.zone_name}, so its records cannot be created there."
     }
   }
 }

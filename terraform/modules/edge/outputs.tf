@@ -4,12 +4,12 @@ output "certificate_arn" {
 }
 
 output "url" {
-  description = "Where the page is."
+  description = "URL of the page."
   value       = "https://${var.domain_name}/"
 }
 
 output "name_servers" {
-  description = "Name servers of the zone that was made here, to be entered at the registrar; empty for a zone that existed."
+  description = "Name servers of the zone that this module creates, to be entered at the registrar; empty for an existing zone."
   value       = var.create_zone ? aws_route53_zone.this[0].name_servers : []
 }
 

@@ -1,7 +1,7 @@
-# What wakes the person on call. Each alarm's runbook is docs/runbooks/NAME.md; a test compares the names.
+# The alarms that wake the person on call. Each has the runbook docs/runbooks/NAME.md; a test compares the names.
 #
-# missing says what silence means: notBreaching where a metric exists only when something happens, or where another
-# alarm (page-unreachable) rings for the same silence; breaching where silence itself is the fault.
+# `missing` is the treatment of missing data: notBreaching for metrics that exist only when something happens, or if
+# another alarm (page-unreachable) rings for the same silence; breaching if silence itself is the fault.
 
 locals {
   load_balancer = { LoadBalancer = var.load_balancer_arn_suffix }
@@ -33,7 +33,7 @@ locals {
       statistic   = "Sum", period = 60, periods = 1, datapoints = 1
       comparison  = "GreaterThanThreshold", threshold = 0, missing = "notBreaching"
     }
-    # One failed boot may be bad luck, and the group tries again by itself.
+    # The group retries a single failed boot by itself.
     boot-failed = {
       description = "Two instances or more failed to boot within a quarter of an hour."
       namespace   = "Visitors", metric = "BootFailed", dimensions = {}
@@ -58,7 +58,7 @@ locals {
       statistic   = "Average", period = 300, periods = 3, datapoints = 3
       comparison  = "GreaterThanThreshold", threshold = 80, missing = "notBreaching"
     }
-    # ACM renews 60 days before the end; after that three weeks are left for a person.
+    # ACM renews 60 days before the end, so this alarm leaves a person three weeks.
     certificate-expiry = {
       description = "The certificate ends within three weeks and ACM has not renewed it."
       namespace   = "AWS/CertificateManager", metric = "DaysToExpiry", dimensions = { CertificateArn = var.certificate_arn }
@@ -86,14 +86,14 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   threshold           = each.value.threshold
   treat_missing_data  = each.value.missing
 
-  # A percentile of a handful of requests says nothing.
+  # A percentile of a handful of requests means nothing.
   evaluate_low_sample_count_percentiles = startswith(each.value.statistic, "p") ? "ignore" : null
 
   alarm_actions = [aws_sns_topic.on_call.arn]
   ok_actions    = [aws_sns_topic.on_call.arn]
 }
 
-# A share and not a count: ten errors of a thousand requests are another matter than ten of ten.
+# A share and not a count, because ten errors of a thousand requests are harmless and ten of ten are not.
 resource "aws_cloudwatch_metric_alarm" "error_ratio" {
   alarm_name        = "${var.name}-error-ratio"
   alarm_description = "More than 2 % of the requests end with a server's error. Next: docs/runbooks/error-ratio.md"

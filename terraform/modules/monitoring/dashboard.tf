@@ -1,8 +1,8 @@
-# One screen for the person on call: what visitors notice, what the instances do, what the database does.
+# One screen for the person on call: effects on visitors, then the instances, then the database.
 
 data "aws_region" "current" {}
 
-# Counted from the log and not from the load balancer, which counts health checks and bots of its own kind too.
+# Counted from the log and not from the load balancer, which counts health checks and bots too.
 resource "aws_cloudwatch_log_metric_filter" "page_views" {
   name           = "page-views"
   log_group_name = var.log_group_name
@@ -21,7 +21,7 @@ locals {
   balancer = ["LoadBalancer", var.load_balancer_arn_suffix]
   targets  = concat(["TargetGroup", var.target_group_arn_suffix], local.balancer)
 
-  # Four golden signals first, each with what explains it below; 12 of 24 columns wide.
+  # Four golden signals first, each with its causes below; 12 of 24 columns wide.
   widgets = [
     { title = "Traffic: requests a minute", stat = "Sum", metrics = [
       concat(["AWS/ApplicationELB", "RequestCount"], local.balancer),

@@ -1,5 +1,5 @@
 output "roll_alarm_names" {
-  description = "Alarms that stop a roll: those that ring for what a release can break. At most ten, AWS takes no more."
+  description = "Alarms that stop a roll: those for faults that a release can cause. At most ten, AWS's limit."
   value = sort(concat([aws_cloudwatch_metric_alarm.error_ratio.alarm_name], [
     for name in ["slow-answers", "migration-failed", "database-connections"] :
     aws_cloudwatch_metric_alarm.this[name].alarm_name

@@ -1,11 +1,11 @@
 variable "name" {
   type        = string
-  description = "Name of this installation, as in visitors-staging; each alarm's name begins with it."
+  description = "Name of this installation, such as visitors-staging; each alarm's name begins with it."
 }
 
 variable "on_call" {
   type        = list(string)
-  description = "E-mail addresses of the people on call; each gets a message that asks for a confirmation first."
+  description = "E-mail addresses of the people on call; each must confirm a first message."
   validation {
     condition     = length(var.on_call) > 0 && alltrue([for address in var.on_call : can(regex("^[^@ ]+@[^@ ]+[.][^@ ]+$", address))])
     error_message = "on_call must hold at least one e-mail address, or alarms reach no person."
@@ -19,27 +19,27 @@ variable "group_name" {
 
 variable "fewest_instances" {
   type        = number
-  description = "Instances that the group has at least; fewer healthy ones are an alarm."
+  description = "Minimum of the group; an alarm rings when fewer instances are healthy."
 }
 
 variable "load_balancer_arn_suffix" {
   type        = string
-  description = "The load balancer, as its metrics have it."
+  description = "Name of the load balancer in its metrics."
 }
 
 variable "target_group_arn_suffix" {
   type        = string
-  description = "The target group, as its metrics have it."
+  description = "Name of the target group in its metrics."
 }
 
 variable "database_identifier" {
   type        = string
-  description = "The database instance, as its metrics have it."
+  description = "Name of the database instance in its metrics."
 }
 
 variable "database_connections" {
   type        = number
-  description = "Connections that the database takes (max_connections); docs/scaling.md says how many a class has."
+  description = "Connections of the database (max_connections); docs/scaling.md has the number for a class."
   validation {
     condition     = var.database_connections > 10
     error_message = "database_connections must be more than 10."

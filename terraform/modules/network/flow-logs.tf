@@ -1,4 +1,4 @@
-# Who talked to whom, for an investigation afterwards.
+# Records of all connections, for an investigation afterwards.
 
 resource "aws_cloudwatch_log_group" "flow" {
   count = var.flow_logs ? 1 : 0

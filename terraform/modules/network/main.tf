@@ -83,7 +83,7 @@ resource "aws_route_table_association" "private" {
   subnet_id      = each.value.id
 }
 
-# Without rules: what forgets to name its security group reaches nothing and is reached by nothing.
+# Without rules: a resource that names no security group of its own reaches nothing and is reached by nothing.
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id
 

@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "Name of this installation, as in visitors-staging; every resource's name begins with it."
+  description = "Name of this installation, such as visitors-staging; every resource's name begins with it."
 }
 
 variable "vpc_cidr" {
@@ -14,7 +14,7 @@ variable "vpc_cidr" {
 
 variable "availability_zones" {
   type        = list(string)
-  description = "Three availability zones; named, so that a new zone of the region changes no plan."
+  description = "Three availability zones; named, because then a new zone of the region changes no plan."
   validation {
     condition     = length(distinct(var.availability_zones)) == 3
     error_message = "availability_zones must name three different zones, such as eu-central-1a, eu-central-1b, eu-central-1c."
@@ -32,5 +32,5 @@ variable "nat" {
 
 variable "flow_logs" {
   type        = bool
-  description = "Whether the VPC's flow logs are kept, for 30 days, in CloudWatch Logs."
+  description = "Whether CloudWatch Logs keeps the VPC's flow logs, for 30 days."
 }

@@ -1,4 +1,4 @@
-# Who may talk to whom, by security group: internet → load balancer → instances → database and AWS APIs.
+# The permitted connections, by security group: internet → load balancer → instances → database and AWS APIs.
 
 resource "aws_security_group" "load_balancer" {
   name        = "${var.name}-load-balancer"
@@ -52,7 +52,7 @@ resource "aws_vpc_security_group_egress_rule" "load_balancer_to_instances" {
   referenced_security_group_id = aws_security_group.instances.id
 }
 
-# From the load balancer only: the application believes the address that it appends.
+# From the load balancer only, because the application trusts the address that it appends.
 resource "aws_vpc_security_group_ingress_rule" "instances_from_load_balancer" {
   security_group_id            = aws_security_group.instances.id
   description                  = "Requests and health checks"

@@ -1,4 +1,4 @@
-# The Auto Scaling group. Terraform makes it; `release roll` changes its template, scaling its capacity.
+# The Auto Scaling group. Terraform creates it; a roll changes its template, and scaling its capacity.
 
 resource "aws_autoscaling_group" "this" {
   name                = var.name
@@ -8,13 +8,13 @@ resource "aws_autoscaling_group" "this" {
   vpc_zone_identifier = var.private_subnet_ids
   target_group_arns   = [aws_lb_target_group.this.arn]
 
-  # A number, not $Latest: AWS can roll back to a numbered version only.
+  # A number, not $Latest, because AWS can roll back to a numbered version only.
   launch_template {
     id      = aws_launch_template.this.id
     version = aws_launch_template.this.latest_version
   }
 
-  # An instance serves when it says so; one that says nothing for ten minutes is replaced.
+  # An instance serves after it completes the hook; after ten minutes of silence it is replaced.
   initial_lifecycle_hook {
     name                 = local.lifecycle_hook
     lifecycle_transition = "autoscaling:EC2_INSTANCE_LAUNCHING"
@@ -52,7 +52,7 @@ resource "aws_autoscaling_group" "this" {
     ignore_changes = [launch_template, desired_capacity]
   }
 
-  # All that a booting instance reads or needs; else the first ones boot into a half-made world.
+  # Everything that a booting instance reads or needs; otherwise the first instances would fail to boot.
   depends_on = [
     aws_iam_role_policy.instance,
     aws_lb_listener.https,
@@ -104,5 +104,5 @@ resource "aws_autoscaling_schedule" "this" {
   time_zone              = each.value.time_zone
   min_size               = each.value.min
   max_size               = each.value.max
-  desired_capacity       = -1 # as it is
+  desired_capacity       = -1 # unchanged
 }

@@ -1,4 +1,4 @@
-# How an instance is launched. Each change is a new version; `release roll` brings it to the instances.
+# The launch template. Each change is a new version; a roll brings it to the instances.
 
 locals {
   application_port = 8000
@@ -26,7 +26,7 @@ data "aws_ami" "this" {
   lifecycle {
     postcondition {
       condition     = lookup(self.tags, "Released", "") == "true"
-      error_message = "${var.ami_id} is not released: its tag Released is not true, because no copy of it has passed its self-test. `release verify ${var.ami_id}` tests one."
+      error_message = "${var.ami_id} is not released: its tag Released is not true, because no copy of it passed the self-test. `release verify ${var.ami_id}` tests one."
     }
   }
 }
@@ -41,7 +41,7 @@ resource "aws_launch_template" "this" {
     environment = join("\n", [for name, value in local.instance_environment : "${name}=${value}"])
   }))
 
-  # An instance that cannot serve turns itself off, and is gone.
+  # An instance that cannot serve turns itself off, which terminates it.
   instance_initiated_shutdown_behavior = "terminate"
 
   iam_instance_profile {

@@ -9,7 +9,7 @@ resource "aws_lb" "this" {
 
   enable_deletion_protection = var.deletion_protection
   drop_invalid_header_fields = true
-  xff_header_processing_mode = "append" # the application believes the last entry only
+  xff_header_processing_mode = "append" # the application trusts the last entry only
   idle_timeout               = 60       # less than gunicorn's keep-alive of 75 s, or requests meet closing connections
 
   access_logs {
@@ -27,7 +27,7 @@ resource "aws_lb_target_group" "this" {
   protocol    = "HTTP"
   port        = local.application_port
 
-  # Not /readyz: while the database is unavailable, the group would replace instances that recover by themselves.
+  # Not /readyz, because the group would replace instances that recover by themselves from an unavailable database.
   health_check {
     path                = "/livez"
     matcher             = "200"
@@ -37,7 +37,7 @@ resource "aws_lb_target_group" "this" {
     unhealthy_threshold = 3
   }
 
-  # More than the slowest answer (3 s) and gunicorn's graceful end (8 s), and not AWS's five minutes for each instance.
+  # Longer than the slowest answer (3 s) and gunicorn's graceful end (8 s), and shorter than AWS's default of five minutes.
   deregistration_delay          = 30
   load_balancing_algorithm_type = "least_outstanding_requests"
 }
@@ -47,7 +47,7 @@ resource "aws_lb_listener" "https" {
   port              = 443
   protocol          = "HTTPS"
   certificate_arn   = var.certificate_arn
-  # TLS 1.2 too: Route 53's health checkers speak nothing newer.
+  # TLS 1.2 too, because Route 53's health checkers speak nothing newer.
   ssl_policy = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
 
   routing_http_response_server_enabled                         = false

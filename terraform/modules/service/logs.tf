@@ -1,4 +1,4 @@
-# Where the journals of the instances go, and the load balancer's access logs.
+# The log group of the instances' journals, and the bucket of the load balancer's access logs.
 
 resource "aws_cloudwatch_log_group" "instances" {
   name              = var.parameter_prefix

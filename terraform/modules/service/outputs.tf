@@ -8,7 +8,7 @@ output "load_balancer" {
 }
 
 output "target_group_arn_suffix" {
-  description = "The target group, as its metrics have it."
+  description = "Name of the target group in its metrics."
   value       = aws_lb_target_group.this.arn_suffix
 }
 
@@ -18,7 +18,7 @@ output "group_name" {
 }
 
 output "launch_template" {
-  description = "The launch template's id and newest version: what `release roll` brings to the instances."
+  description = "The launch template's id and newest version, which a roll brings to the instances."
   value = {
     id      = aws_launch_template.this.id
     version = aws_launch_template.this.latest_version

@@ -1,9 +1,9 @@
-# What an instance may do: docs/instance.md has the same table, and says what for.
+# Permissions of an instance: docs/instance.md has the same table, with the reasons.
 
 locals {
   account = data.aws_caller_identity.current.account_id
   region  = data.aws_region.current.name
-  # Named and not referred to: the group needs the role's profile before it exists.
+  # By name and not by reference, because the group needs the role's profile before it exists.
   group_arn = "arn:aws:autoscaling:${local.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.name}"
 }
 
@@ -57,7 +57,7 @@ resource "aws_iam_role_policy" "instance" {
         Resource = local.group_arn
       },
       {
-        # These actions know no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/
+        # These actions accept no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/
         Sid    = "LookAtOwnHealth"
         Effect = "Allow"
         Action = [

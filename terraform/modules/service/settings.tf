@@ -1,7 +1,7 @@
 # Everything that an instance reads at boot. instance/parameters.py reads it; a test compares the names.
 
 locals {
-  # The file is the one that the AMI has from its bake's database_ca_file, where all containers see it.
+  # The bake's database_ca_file puts this file into the AMI, and all containers see it there.
   database_tls = "sslmode=verify-full&sslrootcert=/etc/visitors/database-ca.pem"
   database_url = "postgresql://%s@${var.database.address}:${var.database.port}/${var.database.database}?${local.database_tls}"
 
@@ -13,13 +13,13 @@ locals {
     PURGE_OLDER_THAN            = tostring(var.retention_days)
   })
 
-  # Names of secrets, so nothing secret itself: instance/ reads parameters of type String.
+  # Names of secrets, never their values, because instance/ reads parameters of type String.
   secrets = {
     VISITOR_KEY                 = var.visitor_key_secret_arn
     MIGRATION_DATABASE_PASSWORD = var.database.owner_secret_arn
   }
 
-  database_user = "visitors_app" # the leader makes this role and lets it sign in with tokens
+  database_user = "visitors_app" # the leader creates this role, which signs in with tokens
 }
 
 resource "aws_ssm_parameter" "settings" {

@@ -1,27 +1,27 @@
-# What it is called, and which release it runs.
+# Its name and its release.
 
 variable "name" {
   type        = string
-  description = "Name of this installation, as in visitors-staging."
+  description = "Name of this installation, such as visitors-staging."
 }
 
 variable "parameter_prefix" {
   type        = string
-  description = "Where this installation's parameters and its log group begin, as in /visitors/staging."
+  description = "Path below which this installation's parameters and its log group lie, such as /visitors/staging."
 }
 
 variable "ami_id" {
   type        = string
-  description = "AMI that instances boot from; it must have passed its self-test (tag Released=true)."
+  description = "AMI of the instances; it must have passed its self-test (tag Released=true)."
   validation {
     condition     = can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
-    error_message = "ami_id must be the id of an AMI, such as ami-0123456789abcdef0. A literal id: AWS cannot roll back a template that names its AMI by a parameter."
+    error_message = "ami_id must be the id of an AMI, such as ami-0123456789abcdef0. A literal id, because AWS cannot roll back a template that names its AMI by a parameter."
   }
 }
 
 variable "deploy_number" {
   type        = number
-  description = "Number of this deploy, as the pipeline counts them. A new number with the same AMI is a new attempt, so a migration that failed is tried again."
+  description = "Number of this deploy, counted by the pipeline. A new number with the same AMI is a new attempt, which retries a failed migration."
   validation {
     condition     = var.deploy_number >= 0 && floor(var.deploy_number) == var.deploy_number
     error_message = "deploy_number must be a whole number, 0 or more."
@@ -67,7 +67,7 @@ variable "capacity" {
 
 variable "requests_per_instance" {
   type        = number
-  description = "Requests a minute and instance that scaling aims at; docs/scaling.md says how many an instance takes."
+  description = "Requests per minute and instance at which scaling aims (docs/scaling.md)."
   validation {
     condition     = var.requests_per_instance > 0
     error_message = "requests_per_instance must be more than 0."
@@ -87,7 +87,7 @@ variable "scheduled_capacity" {
 
 variable "instance_environment" {
   type        = map(string)
-  description = "Further lines of instance.env, AWS_* only: where the AWS SDK of an instance finds its APIs, if not at AWS."
+  description = "Further lines of instance.env, AWS_* only: endpoints for the AWS SDK of an instance outside AWS."
   default     = {}
   validation {
     condition     = alltrue([for name in keys(var.instance_environment) : startswith(name, "AWS_")])
@@ -99,14 +99,14 @@ variable "instance_environment" {
 
 variable "application_settings" {
   type        = map(string)
-  description = "Settings of the application, by the names of docs/instance.md, as in { SITE_NAME = \"Visitors\" }. No secret."
+  description = "Settings of the application, by the names of docs/instance.md, such as { SITE_NAME = \"Visitors\" }. No secret."
   default     = {}
   validation {
     condition = length(setintersection(keys(var.application_settings), [
       "DATABASE_URL", "MIGRATION_DATABASE_URL", "DATABASE_IAM_AUTHENTICATION", "TRUSTED_PROXIES", "PURGE_OLDER_THAN",
       "VISITOR_KEY", "DATABASE_PASSWORD", "MIGRATION_DATABASE_PASSWORD"
     ])) == 0
-    error_message = "application_settings must not name what this module sets itself (database, proxies, retention) nor a secret."
+    error_message = "application_settings must name neither a setting of this module (database, proxies, retention) nor a secret."
   }
 }
 
@@ -120,7 +120,7 @@ variable "retention_days" {
   description = "Days after which the application forgets a visitor who has not come back."
   validation {
     condition     = var.retention_days >= 30
-    error_message = "retention_days must be 30 or more: the page shows 30 days."
+    error_message = "retention_days must be 30 or more, because the page shows 30 days."
   }
 }
 
@@ -129,7 +129,7 @@ variable "log_days" {
   description = "Days for which logs are kept."
 }
 
-# Where it lives.
+# Its network and database.
 
 variable "vpc_id" {
   type        = string
@@ -166,14 +166,14 @@ variable "database" {
     resource_id       = string
     security_group_id = string
   })
-  description = "The database, as the module of that name describes it."
+  description = "The database: the outputs of the module `database`."
 }
 
-# How visitors reach it.
+# Its way to visitors.
 
 variable "certificate_arn" {
   type        = string
-  description = "Certificate of the load balancer; issued, or the listener cannot be made."
+  description = "Certificate of the load balancer; it must be issued, or the listener cannot be created."
 }
 
 variable "requests_per_client" {
@@ -182,7 +182,7 @@ variable "requests_per_client" {
   default     = null
   validation {
     condition     = var.requests_per_client == null || try(var.requests_per_client >= 100, false)
-    error_message = "requests_per_client must be 100 or more, or null: WAF counts no fewer."
+    error_message = "requests_per_client must be 100 or more, or null, because WAF's minimum is 100."
   }
 }
 

@@ -1,8 +1,8 @@
 # The key of the hash that stands for a visitor. A module of its own, because Terraform cannot test an ephemeral resource
-# with a mocked provider: the tests of the stack put a fixed secret in its place.
+# with a mocked provider; the tests of the stack put a fixed secret in its place.
 
 resource "aws_secretsmanager_secret" "this" {
-  # A deleted secret keeps its name for 30 days; with a prefix the next installation need not wait for it.
+  # A deleted secret keeps its name for 30 days; a random suffix lets the next installation start at once.
   name_prefix = "${trimprefix(var.parameter_prefix, "/")}/visitor-key-"
   description = "Key of the hash that stands for a visitor. It never changes: with another key every visitor is new."
 }

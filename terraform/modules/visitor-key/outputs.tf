@@ -2,6 +2,6 @@ output "secret_arn" {
   description = "Secret of Secrets Manager with the key."
   value       = aws_secretsmanager_secret.this.arn
 
-  # Who reads the secret needs its value too.
+  # A reader of the secret needs its value too.
   depends_on = [aws_secretsmanager_secret_version.this]
 }

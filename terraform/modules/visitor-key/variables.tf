@@ -1,4 +1,4 @@
 variable "parameter_prefix" {
   type        = string
-  description = "Where this installation's parameters begin, as in /visitors/staging; the secret's name begins alike."
+  description = "Path below which this installation's parameters lie, such as /visitors/staging; the secret's name begins with it."
 }

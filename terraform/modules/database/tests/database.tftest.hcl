@@ -1,4 +1,4 @@
-# Policies of the database, applied to a provider that answers nothing real.
+# Policies of the database, applied to a mocked provider.
 
 mock_provider "aws" {
   mock_resource "aws_db_instance" {
@@ -63,7 +63,7 @@ run "nothing_is_paid_for_an_engine_past_its_end_of_life" {
 run "the_security_group_has_no_ingress_rule_of_its_own" {
   assert {
     condition     = length(aws_security_group.this.ingress) == 0
-    error_message = "The database would be reachable by something else than what the service module names."
+    error_message = "The database would accept sources that the service module does not name."
   }
 }
 

@@ -1,4 +1,4 @@
-# Policies of the edge, applied to a provider that answers nothing real.
+# Policies of the edge, applied to a mocked provider.
 
 mock_provider "aws" {
   mock_resource "aws_acm_certificate" {

@@ -1,4 +1,4 @@
-# Policies of the alarms, applied to a provider that answers nothing real.
+# Policies of the alarms, applied to a mocked provider.
 
 mock_provider "aws" {
   mock_data "aws_region" {
@@ -41,7 +41,7 @@ run "every_alarm_names_its_runbook_and_no_two_have_the_same_name" {
       for alarm in concat(values(aws_cloudwatch_metric_alarm.this), [aws_cloudwatch_metric_alarm.error_ratio]) :
       endswith(alarm.alarm_description, "Next: docs/runbooks/${trimprefix(alarm.alarm_name, "visitors-test-")}.md")
     ])
-    error_message = "The message at night would not say what to do next."
+    error_message = "The message at night would not name the next step."
   }
   assert {
     condition     = length(distinct(output.alarm_names)) == length(output.alarm_names)
@@ -107,7 +107,7 @@ run "alarms_that_stop_a_roll_are_few_enough_for_aws" {
 run "the_dashboard_shows_the_four_golden_signals_first" {
   assert {
     condition     = [for widget in slice(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets, 0, 4) : split(":", widget.properties.title)[0]] == ["Traffic", "Errors a minute", "Latency", "Saturation"]
-    error_message = "The person on call would have to search for what visitors notice."
+    error_message = "The person on call would have to search for the effects on visitors."
   }
 }
 

@@ -1,4 +1,4 @@
-# Policies of the network, planned with a provider that answers nothing real.
+# Policies of the network, planned with a mocked provider.
 
 mock_provider "aws" {
   mock_data "aws_region" {
@@ -26,11 +26,11 @@ variables {
 run "without_nat_nothing_but_the_apis_of_an_instance_is_reachable" {
   assert {
     condition     = length(aws_route.nat) == 0 && length(aws_nat_gateway.this) == 0
-    error_message = "A private subnet has a way to the internet although nat is none."
+    error_message = "A private subnet has a way to the internet although nat = \"none\"."
   }
   assert {
     condition     = keys(aws_vpc_endpoint.interface) == ["autoscaling", "elasticloadbalancing", "logs", "monitoring", "secretsmanager", "ssm"]
-    error_message = "An instance cannot boot: one of the APIs that it calls is unreachable, or one more is paid for."
+    error_message = "An instance cannot boot, because one of its APIs is unreachable; or one endpoint too many is paid for."
   }
 }
 

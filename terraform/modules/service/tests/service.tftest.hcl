@@ -1,4 +1,4 @@
-# Policies of the service, applied to a provider that answers nothing real.
+# Policies of the service, applied to a mocked provider.
 
 mock_provider "aws" {
   mock_data "aws_region" {
@@ -84,7 +84,7 @@ run "an_instance_learns_its_names_and_no_secret_from_its_user_data" {
         "PARAMETER_PREFIX=/visitors/test",
       ])
     })
-    error_message = "An instance would get other names than docs/instance.md lists, or a secret that everyone on it can read."
+    error_message = "An instance would get other names than docs/instance.md lists, or a secret that every process on it can read."
   }
 }
 
@@ -102,14 +102,14 @@ run "an_instance_keeps_its_credentials_to_itself" {
 run "an_instance_that_turns_itself_off_is_gone" {
   assert {
     condition     = aws_launch_template.this.instance_initiated_shutdown_behavior == "terminate"
-    error_message = "An instance that cannot serve would stay, stopped and paid for."
+    error_message = "An instance that cannot serve would remain, stopped and paid for."
   }
 }
 
 run "only_the_load_balancer_reaches_the_application" {
   assert {
     condition     = aws_vpc_security_group_ingress_rule.instances_from_load_balancer.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.instances_from_load_balancer.from_port == 8000 && aws_vpc_security_group_ingress_rule.instances_from_load_balancer.to_port == 8000
-    error_message = "A client that reaches the port could choose the address that it is counted as."
+    error_message = "A client that reaches the port could choose the address under which it counts."
   }
 }
 
@@ -177,7 +177,7 @@ run "the_role_of_an_instance_allows_exactly_what_its_boot_needs" {
         Resource = "arn:aws:logs:eu-central-1:123456789012:log-group:/visitors/test:*"
       },
     ]
-    error_message = "Whoever takes over an instance could do more than boot and serve, or a boot would be refused something."
+    error_message = "An attacker on an instance could do more than boot and serve, or a boot would lack a permission."
   }
 }
 
