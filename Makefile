@@ -199,9 +199,14 @@ bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## bake a released AMI o
 	@$(BIN)/python -m release bake $(OPTIONS) \
 		$(if $(ARCHIVE),--archive '$(wildcard $(ARCHIVE))',--image "$(NAME):$$($(PYTHON) -m release version --tag)")
 
+.PHONY: remove-ami
+remove-ami: $(BIN)/.installed-release ## remove a broken AMI, after confirmation; AMI=ID or input hash, OPTIONS=--yes (AWS)
+	@$(BIN)/python -m release remove $(OPTIONS) '$(AMI)'
+
+# The former name of remove-ami, for one release. `flask purge` forgets visitors.
 .PHONY: purge
-purge: $(BIN)/.installed-release ## remove a broken AMI, after a question; PURGE=KEY or AMI, OPTIONS=--yes (AWS)
-	@$(BIN)/python -m release purge $(OPTIONS) '$(PURGE)'
+purge:
+	@echo 'make purge: this verb is now called `make remove-ami AMI=ID`; nothing was done' >&2; exit 2
 
 .PHONY: up
 up: compose .env image ## start the application and a PostgreSQL by compose; make .env with new secrets (Docker)

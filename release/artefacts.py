@@ -1,4 +1,4 @@
-"""What is kept beside a machine image, under its id: SBOM, package list, inputs; in a folder or in S3."""
+"""The artefacts of an AMI, stored under its id in a folder or in S3: bill of materials, package list, inputs."""
 
 from collections.abc import Iterable, Mapping
 import json
@@ -11,7 +11,7 @@ from release.errors import AwsFailed, NotReady
 
 SETTING = 'VISITORS_ARTEFACTS'
 INPUTS = 'inputs.json'
-# The list that the role inventory writes: part, name and version, between tabs.
+# The list that the role inventory writes: lines of part, name and version, separated by tabs.
 PACKAGES = 'packages.tsv'
 ENGINE = 'docker.io'
 ABSENT = ('NoSuchKey', '404')
@@ -19,110 +19,114 @@ S3_PLACE = re.compile(r's3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P
 
 
 class Store:
-    """Where the artefacts of images are; each image has a folder of its id in it."""
+    """The place of the artefacts; each AMI has a folder named by its id in it."""
 
-    def put(self, ami: str, name: str, content: bytes) -> None:
-        """Keep a file."""
+    def put(self, ami_id: str, name: str, content: bytes) -> None:
+        """Store a file."""
         raise NotImplementedError
 
-    def get(self, ami: str, name: str) -> bytes | None:
-        """Return a file's content, or nothing where it is not."""
+    def get(self, ami_id: str, name: str) -> bytes | None:
+        """Return a file's content, or None if it is not stored."""
         raise NotImplementedError
 
-    def names(self, ami: str) -> list[str]:
-        """Return the names of an image's files."""
+    def names(self, ami_id: str) -> list[str]:
+        """Return the names of an AMI's files."""
         raise NotImplementedError
 
-    def place(self, ami: str, name: str) -> str:
-        """Return where a file is, as people and other programs name it."""
+    def place(self, ami_id: str, name: str) -> str:
+        """Return the path or URL of a file."""
         raise NotImplementedError
 
-    def places(self, ami: str) -> list[str]:
-        """Return where each file of an image is."""
-        return [self.place(ami, name) for name in self.names(ami)]
+    def places(self, ami_id: str) -> list[str]:
+        """Return the path or URL of each of an AMI's files."""
+        return [self.place(ami_id, name) for name in self.names(ami_id)]
 
-    def remove(self, ami: str) -> None:
-        """Forget the files of an image."""
+    def remove(self, ami_id: str) -> None:
+        """Delete an AMI's files."""
         raise NotImplementedError
 
 
 class Folder(Store):
+    """A store in a folder of this machine."""
+
     def __init__(self, folder: Path) -> None:
-        """Keep artefacts in a folder."""
+        """Choose the folder; the first file creates it."""
         self._folder = folder
 
-    def put(self, ami: str, name: str, content: bytes) -> None:
-        """Keep a file; whoever is killed meanwhile leaves none that is cut off."""
-        path = self._folder / ami / name
+    def put(self, ami_id: str, name: str, content: bytes) -> None:
+        """Store a file; a process that is killed meanwhile leaves no truncated file under this name."""
+        path = self._folder / ami_id / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f'{path.name}.partial')
             partial.write_bytes(content)
             partial.replace(path)
         except OSError as error:
-            raise NotReady(f'{SETTING}: {path} cannot be written: {error.strerror}') from None
+            raise NotReady(f'{SETTING}: cannot write {path}: {error.strerror}') from None
 
-    def get(self, ami: str, name: str) -> bytes | None:
-        """Return a file's content, or nothing where it is not."""
-        path = self._folder / ami / name
+    def get(self, ami_id: str, name: str) -> bytes | None:
+        """Return a file's content, or None if it is not stored."""
+        path = self._folder / ami_id / name
         return path.read_bytes() if path.is_file() else None
 
-    def names(self, ami: str) -> list[str]:
-        """Return the names of an image's files."""
-        folder = self._folder / ami
+    def names(self, ami_id: str) -> list[str]:
+        """Return the names of an AMI's files."""
+        folder = self._folder / ami_id
         return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob('*')) if path.is_file()]
 
-    def place(self, ami: str, name: str) -> str:
+    def place(self, ami_id: str, name: str) -> str:
         """Return the path of a file."""
-        return str(self._folder / ami / name)
+        return str(self._folder / ami_id / name)
 
-    def remove(self, ami: str) -> None:
-        """Forget the files of an image."""
+    def remove(self, ami_id: str) -> None:
+        """Delete an AMI's files."""
         try:
-            shutil.rmtree(self._folder / ami)
+            shutil.rmtree(self._folder / ami_id)
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise NotReady(f'{SETTING}: {error.filename} cannot be removed: {error.strerror}') from None
+            raise NotReady(f'{SETTING}: cannot delete {error.filename}: {error.strerror}') from None
 
 
 class Bucket(Store):
+    """A store in an S3 bucket, below a prefix."""
+
     def __init__(self, aws: Aws, bucket: str, prefix: str) -> None:
-        """Keep artefacts in a bucket, below a prefix."""
+        """Choose the bucket and the prefix, which may be empty."""
         self._aws = aws
         self._bucket = bucket
         self._prefix = f'{prefix.strip("/")}/'.lstrip('/')
 
-    def put(self, ami: str, name: str, content: bytes) -> None:
-        """Keep a file."""
-        self._aws.call('s3', 'put_object', Bucket=self._bucket, Key=self._key(ami, name), Body=content)
+    def put(self, ami_id: str, name: str, content: bytes) -> None:
+        """Store a file."""
+        self._aws.call('s3', 'put_object', Bucket=self._bucket, Key=self._key(ami_id, name), Body=content)
 
-    def get(self, ami: str, name: str) -> bytes | None:
-        """Return a file's content, or nothing where it is not."""
+    def get(self, ami_id: str, name: str) -> bytes | None:
+        """Return a file's content, or None if it is not stored."""
         try:
-            return self._aws.content('s3', 'get_object', 'Body', Bucket=self._bucket, Key=self._key(ami, name))
+            return self._aws.content('s3', 'get_object', 'Body', Bucket=self._bucket, Key=self._key(ami_id, name))
         except AwsFailed as error:
-            if error.reason in ABSENT:
+            if error.code in ABSENT:
                 return None
             raise
 
-    def names(self, ami: str) -> list[str]:
-        """Return the names of an image's files."""
-        prefix = self._key(ami, '')
-        found = self._aws.items('s3', 'list_objects_v2', 'Contents', Bucket=self._bucket, Prefix=prefix)
-        return [entry['Key'].removeprefix(prefix) for entry in found]
+    def names(self, ami_id: str) -> list[str]:
+        """Return the names of an AMI's files."""
+        prefix = self._key(ami_id, '')
+        entries = self._aws.items('s3', 'list_objects_v2', 'Contents', Bucket=self._bucket, Prefix=prefix)
+        return [entry['Key'].removeprefix(prefix) for entry in entries]
 
-    def place(self, ami: str, name: str) -> str:
+    def place(self, ami_id: str, name: str) -> str:
         """Return the URL of a file."""
-        return f's3://{self._bucket}/{self._key(ami, name)}'
+        return f's3://{self._bucket}/{self._key(ami_id, name)}'
 
-    def remove(self, ami: str) -> None:
-        """Forget the files of an image."""
-        for name in self.names(ami):
-            self._aws.call('s3', 'delete_object', Bucket=self._bucket, Key=self._key(ami, name))
+    def remove(self, ami_id: str) -> None:
+        """Delete an AMI's files."""
+        for name in self.names(ami_id):
+            self._aws.call('s3', 'delete_object', Bucket=self._bucket, Key=self._key(ami_id, name))
 
-    def _key(self, ami: str, name: str) -> str:
-        return f'{self._prefix}{ami}/{name}'
+    def _key(self, ami_id: str, name: str) -> str:
+        return f'{self._prefix}{ami_id}/{name}'
 
 
 def store_at(place: str, aws: Aws) -> Store:
@@ -135,34 +139,34 @@ def store_at(place: str, aws: Aws) -> Store:
     return Bucket(aws, match['bucket'], match['prefix'] or '')
 
 
-def keep(store: Store, ami: str, files: Iterable[Path], inputs: Mapping[str, str]) -> None:
-    """Keep what a bake has written, and what went into it."""
+def keep(store: Store, ami_id: str, files: Iterable[Path], inputs: Mapping[str, str]) -> None:
+    """Store the files of a bake, and its inputs."""
     for path in files:
-        store.put(ami, path.name, path.read_bytes())
-    store.put(ami, INPUTS, json.dumps(dict(inputs), indent=2, sort_keys=True).encode())
+        store.put(ami_id, path.name, path.read_bytes())
+    store.put(ami_id, INPUTS, json.dumps(dict(inputs), indent=2, sort_keys=True).encode())
 
 
-def fetch(store: Store, ami: str, folder: Path) -> list[Path]:
-    """Return copies of an image's files in a folder; raise NotReady where nothing is kept of it."""
+def fetch(store: Store, ami_id: str, folder: Path) -> list[Path]:
+    """Return copies of an AMI's files in a folder; raise NotReady if the store lacks them."""
     copies = []
-    for name in store.names(ami):
+    for name in store.names(ami_id):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(store.get(ami, name) or b'')
+        path.write_bytes(store.get(ami_id, name) or b'')
         copies.append(path)
     if not copies:
-        raise NotReady(f'nothing is kept in {store.place(ami, "")}; is {SETTING} the place that {ami} was baked with?')
+        raise NotReady(f'{store.place(ami_id, "")} has no files; was {ami_id} baked with another {SETTING}?')
     return copies
 
 
-def inputs_of(store: Store, ami: str) -> dict[str, str] | None:
-    """Return what went into an image, or nothing where that is not kept."""
-    content = store.get(ami, INPUTS)
+def inputs_of(store: Store, ami_id: str) -> dict[str, str] | None:
+    """Return the inputs of an AMI, or None if they are not stored."""
+    content = store.get(ami_id, INPUTS)
     return dict(json.loads(content)) if content is not None else None
 
 
 def version_of(folder: Path, package: str) -> str:
-    """Return the version of a package of the machine by the list in a folder; nothing where the list has none."""
+    """Return the version of a Debian package by the package list in a folder; empty if the list lacks it."""
     try:
         rows = [line.split('\t') for line in (folder / PACKAGES).read_text(encoding='utf-8').splitlines()]
     except FileNotFoundError:

@@ -1,38 +1,39 @@
-"""From a container image to a released machine image: what is there already is taken, the rest is baked once."""
+"""From a container image to a released AMI: each stage is taken from an existing AMI, or baked once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-import shutil
 import sys
 
-from release import artefacts, images, key, leftovers, scan, wayin
+from release import amis, artefacts, input_hash, leftovers, ssh_access
+from release.amis import Ami, APP, BASE
 from release.artefacts import Store
 from release.container import ContainerImage, Source
 from release.errors import NotReady, ToolFailed
-from release.images import APP, BASE, Image
+from release.explain import Difference, difference
+from release.input_hash import Stage, stages
 from release.lock import LEASE_SECONDS, LeaseLost, Lock
 from release.packer import Build, Packer
-from release.run import Run
-from release.stages import Difference, difference, Stage, stages
+from release.scan import scan
+from release.session import Session
 from release.verify import verify
 
-# How long each part may take at most; the whole has a limit of its own.
+# The time limit of each part; the whole bake has one of its own.
 PACKER_SECONDS = 3600.0
 AVAILABLE_SECONDS = 1200.0
 SELFTEST_SECONDS = 900.0
 BROKEN = ('deregistered', 'disabled', 'error', 'failed', 'invalid')
 WORK = Path('build') / 'bake'
-# packer/ansible/requirements.in has the same border.
+# packer/ansible/requirements.in has the same limit.
 ANSIBLE_PYTHON = (3, 12)
-OLD_ANSIBLE = ('the ansible-core for this Python gets no more fixes; bake with Python 3.12 or newer '
+OLD_ANSIBLE = ('the ansible-core for this Python no longer gets fixes; bake with Python 3.12 or newer '
                '(make bake PYTHON=python3.13, in a checkout without .venv)')
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is asked of a bake."""
+class Request:
+    """The container image to bake, and the options of the bake."""
 
     source: Source
     force: bool = False
@@ -42,7 +43,7 @@ class Wish:
 
 @dataclass
 class Outcome:
-    """What a bake has come to, as far as it came."""
+    """The outcome of a bake, which build/bake.json holds under these names; `keys` are the input hashes."""
 
     version: str = ''
     image: str = ''
@@ -58,171 +59,176 @@ class Outcome:
 
 
 class Bake:
-    def __init__(self, run: Run, store: Store, wish: Wish) -> None:
-        """Bake what is asked for, in one run."""
-        self._run = run
+    """One bake of a container image. `outcome` grows with each step, so that a failed bake is reported too."""
+
+    def __init__(self, session: Session, store: Store, request: Request) -> None:
+        """Prepare the bake; nothing is started."""
+        self._session = session
         self._store = store
-        self._wish = wish
-        self._work = run.root / WORK / run.run_id
-        self._packer = Packer(run.root, run.environ, run.progress)
+        self._request = request
+        # Each wait of a bake renews its leases, however long the wait is.
+        self._deadline = session.deadline.polling(self._renew)
+        self._work = session.root / WORK / session.run_id
+        self._packer = Packer(session.root, session.environ, session.progress)
         self._held: list[Lock] = []
-        self._ssh: Mapping[str, Sequence[str]] = {}
-        self._not_these: set[str] = set()
+        self._outputs: dict[str, Path] = {}
+        self._excluded: set[str] = set()
         self.outcome = Outcome()
 
-    def bake(self) -> str:
-        """Return the id of the released image."""
+    def bake(self) -> Outcome:
+        """Return the outcome with a released AMI, which is found or baked; raise a ReleaseError if that fails."""
         plan = self.plan()
-        image = None if self._wish.force else self._released(plan.app)
-        while image is None:
+        ami = None if self._request.force else self._released(plan.app)
+        while ami is None:
             try:
-                image = self._made(plan)
+                ami = self._made(plan)
             except LeaseLost as error:
-                self._run.progress.note(f'{error}; waiting for it')
-        self.outcome.amis[APP], self.outcome.released = image.ami, True
-        self.outcome.artefacts = self._store.places(image.ami)
-        return image.ami
+                self._session.progress.note(f'{error}; waiting for it')
+        self.outcome.amis[APP], self.outcome.released = ami.id, True
+        self.outcome.artefacts = self._store.places(ami.id)
+        return self.outcome
 
     def plan(self) -> 'Plan':
-        """Return what is to be made, when all that goes into it is known."""
-        with self._run.progress.phase('read the inputs'):
-            container = self._wish.source.describe()
-            source = images.newest_source(self._run.aws)
-            plan = Plan(container, source.ami, *_stages(self._run, source.ami, container))
+        """Return both stages with their inputs."""
+        with self._session.progress.phase('read the inputs'):
+            container = self._request.source.describe()
+            source = amis.newest_source(self._session.aws)
+            plan = Plan(container, source.id, *_stages(self._session, source.id, container))
         self.outcome.version, self.outcome.image = container.version, container.name
-        self.outcome.image_id, self.outcome.source_ami = container.image_id, source.ami
-        self.outcome.keys = {stage.name: stage.key for stage in plan.stages}
-        if self._wish.force:
-            # Somebody else's bake of the same that ends while this one waits is new enough for both.
-            self._not_these = {image.ami for stage in plan.stages for image in self._images(stage)}
+        self.outcome.image_id, self.outcome.source_ami = container.image_id, source.id
+        self.outcome.keys = {stage.name: stage.input_hash for stage in plan.stages}
+        if self._request.force:
+            # Only today's AMIs are excluded: one that another bake makes while this one waits is new enough.
+            self._excluded = {ami.id for stage in plan.stages for ami in self._amis(stage)}
         return plan
 
     def explain(self) -> dict[str, Difference]:
-        """Return, for each stage, how its inputs differ from what there is; nothing is begun."""
-        return {stage.name: difference(self._run.aws, self._store, stage) for stage in self.plan().stages}
+        """Return how the inputs of each stage differ from those of an existing AMI; start nothing."""
+        return {stage.name: difference(self._session.aws, self._store, stage) for stage in self.plan().stages}
 
-    def _released(self, stage: Stage) -> Image | None:
-        image = next((image for image in self._images(stage) if image.is_released), None)
-        if image:
-            self._run.progress.note(f'{stage.name}: {image.ami} has the same inputs, and is released')
-            self._scan(image)
-        return image
+    def _released(self, stage: Stage) -> Ami | None:
+        ami = next((ami for ami in self._amis(stage) if ami.is_released), None)
+        if ami:
+            self._session.progress.note(f'{stage.name}: {ami.id} has the same inputs, and is released')
+            self._scan(ami)
+        return ami
 
-    def _made(self, plan: 'Plan') -> Image:
-        archive = self._wish.source.archive()
+    def _made(self, plan: 'Plan') -> Ami:
+        archive = self._request.source.archive()
         with self._locked(plan.app):
-            image = self._released(plan.app)
-            if image:
-                return image
-            image = self._complete(plan.app)
-            if image is None:
-                self._warn_of_old_ansible()
-                self._ssh = wayin.ssh_variables(self._run.aws, self._run.environ, self._wish.subnet)
-                base = self._base(plan)
-                image = self._baked(plan, plan.app, {
-                    'base_ami': base.ami, 'image_archive': str(archive.absolute()),
-                    'image_name': plan.container.name, 'image_id': plan.container.image_id})
-            self._scan(image)
-            verify(self._run, image.ami, self._run.deadline.within(SELFTEST_SECONDS), self._wish.subnet, self._renew)
+            ami = self._released(plan.app)
+            if ami:
+                return ami
+            ami = self._committed(plan.app) or self._baked_app(plan, archive)
+            self._scan(ami)
+            verify(self._session, ami.id, self._deadline.within(SELFTEST_SECONDS), self._request.subnet)
             self.outcome.verified = True
-            return image
+            return ami
 
-    def _warn_of_old_ansible(self) -> None:
+    def _baked_app(self, plan: 'Plan', archive: Path) -> Ami:
         if sys.version_info < ANSIBLE_PYTHON:
-            self._run.progress.note(OLD_ANSIBLE)
+            self._session.progress.note(OLD_ANSIBLE)
+        access = ssh_access.variables(self._session.aws, self._session.environ, self._request.subnet)
+        base = self._base(plan, access)
+        return self._baked(plan, plan.app, {
+            **access, 'base_ami': base.id, 'image_archive': str(archive.absolute()),
+            'image_name': plan.container.name, 'image_id': plan.container.image_id})
 
-    def _base(self, plan: 'Plan') -> Image:
-        image = self._complete(plan.base)
-        if image is None:
+    def _base(self, plan: 'Plan', access: Mapping[str, Sequence[str]]) -> Ami:
+        ami = self._committed(plan.base)
+        if ami is None:
             with self._locked(plan.base):
-                image = self._complete(plan.base) or self._baked(plan, plan.base, {})
-        self.outcome.amis[BASE] = image.ami
-        return image
+                ami = self._committed(plan.base) or self._baked(plan, plan.base, access)
+        self.outcome.amis[BASE] = ami.id
+        return ami
 
-    def _complete(self, stage: Stage) -> Image | None:
-        image = next((image for image in self._images(stage) if image.is_complete), None)
-        if image:
-            self._run.progress.note(f'{stage.name}: {image.ami} has the same inputs')
-        return image
+    def _committed(self, stage: Stage) -> Ami | None:
+        ami = next((ami for ami in self._amis(stage) if ami.is_committed), None)
+        if ami:
+            self._session.progress.note(f'{stage.name}: {ami.id} has the same inputs')
+        return ami
 
-    def _images(self, stage: Stage) -> list[Image]:
-        return [image for image in images.find(self._run.aws, stage.name, stage.key)
-                if image.ami not in self._not_these]
+    def _amis(self, stage: Stage) -> list[Ami]:
+        return [ami for ami in amis.find(self._session.aws, stage.name, stage.input_hash)
+                if ami.id not in self._excluded]
 
     @contextmanager
     def _locked(self, stage: Stage) -> Iterator[None]:
-        """Be the only one that bakes a stage's key within the block, and begin on clean ground."""
-        run = self._run
-        lock = Lock(run.aws, stage.key, run.run_id, run.who)
-        with lock.held(run.deadline, run.progress, f'{stage.name}: take the lock', self._renew):
+        """Hold the lock on a stage's inputs within the block, and first remove a dead owner's leftovers."""
+        session = self._session
+        lock = Lock(session.aws, stage.input_hash, session.run_id, session.caller)
+        with lock.held(self._deadline, session.progress, f'{stage.name}: take the lock'):
             self._held.append(lock)
             try:
                 if lock.dead:
-                    run.progress.note(f'{lock.dead.who} was baking the same and has died; removing what it has left')
+                    session.progress.note(f'{lock.dead.owner} died while it baked the same inputs; removing its '
+                                          'leftovers')
                     self._remove_leftovers(lock.dead.run_id)
                 yield
             finally:
                 self._held.remove(lock)
-                if run.left:
-                    lock.keep()
-                    run.progress.note(f'the lock stays for {LEASE_SECONDS:.0f} s; the next bake of the same inputs '
-                                      'then removes what was left behind')
+                if session.left:
+                    lock.abandon()
+                    session.progress.note(f'the lock stays for {LEASE_SECONDS:.0f} s; after that the next bake of the '
+                                          'same inputs removes the leftovers')
 
     def _renew(self) -> None:
         for lock in self._held:
             lock.renew()
 
-    def _baked(self, plan: 'Plan', stage: Stage, particular: Mapping[str, str]) -> Image:
-        self._run.progress.note(f'{stage.name}: {difference(self._run.aws, self._store, stage)}')
+    def _baked(self, plan: 'Plan', stage: Stage, particular: Mapping[str, str | Sequence[str]]) -> Ami:
         try:
-            image = self._build(plan, stage, particular)
+            ami = self._build(plan, stage, particular)
         except BaseException:
-            with self._run.progress.phase(f'{stage.name}: remove what is left'):
-                self._remove_leftovers(self._run.run_id, self._packer.temporary)
+            with self._session.progress.phase(f'{stage.name}: remove leftovers'):
+                self._remove_leftovers(self._session.run_id, self._packer.untagged)
             raise
         self.outcome.baked.append(stage.name)
-        return image
+        return ami
 
-    def _build(self, plan: 'Plan', stage: Stage, particular: Mapping[str, str]) -> Image:
-        run, output = self._run, self._work / stage.name / 'output'
+    def _build(self, plan: 'Plan', stage: Stage, particular: Mapping[str, str | Sequence[str]]) -> Ami:
+        session, output = self._session, self._work / stage.name / 'output'
         output.mkdir(parents=True, exist_ok=True)
-        variables: dict[str, str | Sequence[str]] = {
-            **plan.variables(run, stage), **self._ssh, 'inventory_folder': str(output), 'subnet_id': self._wish.subnet}
-        build = Build(stage.name, {**variables, **particular}, self._work / stage.name)
-        ami = self._packer.build(build, run.deadline.within(PACKER_SECONDS), self._renew)
-        if plan.is_outdated(run):
-            raise NotReady(f'files changed while {ami} was baked from them, so nobody knows what is in it; it is '
+        build = Build(stage.name, {
+            **plan.variables(session, stage), 'inventory_folder': str(output), 'subnet_id': self._request.subnet,
+            **particular}, self._work / stage.name)
+        ami_id = self._packer.build(build, self._deadline.within(PACKER_SECONDS))
+        if plan.is_outdated(session):
+            raise NotReady(f'input files changed during the bake of {ami_id}, so its content is unknown; it is '
                            'removed, bake again')
-        with run.progress.phase(f'{stage.name}: finish'):
-            run.deadline.within(AVAILABLE_SECONDS).until(lambda: _available(run, ami), f'{ami} to become available',
-                                                         meanwhile=self._renew)
-            artefacts.keep(self._store, ami, [*sorted(output.iterdir()), build.manifest], stage.inputs)
-            images.tag(run.aws, ami, **key.as_tags(stage.inputs), **_engine_tag(output))
-            images.demand_tokens(run.aws, ami)
-        return images.get(run.aws, ami)
+        with session.progress.phase(f'{stage.name}: finish'):
+            self._deadline.within(AVAILABLE_SECONDS).until(lambda: _available(session, ami_id),
+                                                           f'{ami_id} to become available')
+            artefacts.keep(self._store, ami_id, [*sorted(output.iterdir()), build.manifest], stage.inputs)
+            amis.tag(session.aws, ami_id, **input_hash.as_tags(stage.inputs), **_engine_tag(output))
+            amis.require_imdsv2(session.aws, ami_id)
+        self._outputs[ami_id] = output
+        return amis.get(session.aws, ami_id)
 
-    def _scan(self, image: Image) -> None:
-        if not self._wish.scan:
+    def _scan(self, ami: Ami) -> None:
+        if not self._request.scan:
             return
-        with self._run.progress.phase('scan for vulnerabilities'):
-            folder = self._work / 'scan'
-            artefacts.fetch(self._store, image.ami, folder)
-            self.outcome.scanned = scan.gate(folder, self._wish.scan, self._run.environ)
-            shutil.rmtree(folder)
-        self._run.progress.note(self.outcome.scanned)
+        session, folder = self._session, self._outputs.get(ami.id)
+        with session.progress.phase('scan for vulnerabilities'):
+            if not folder:  # an earlier bake made it
+                folder = self._work / 'scan'
+                artefacts.fetch(self._store, ami.id, folder)
+            self.outcome.scanned = scan(folder, self._request.scan, session.environ)
+        session.progress.note(self.outcome.scanned)
 
-    def _remove_leftovers(self, run_id: str, names: list[str] | None = None) -> None:
-        removal = leftovers.remove(self._run.aws, run_id, names or [])
-        if removal.removed:
-            self._run.progress.note(f'removed: {", ".join(removal.removed)}')
-        if removal.left:
-            self._run.left.extend(removal.left)
-            self._run.progress.note(f'left behind, and costing money: {"; ".join(removal.left)}')
+    def _remove_leftovers(self, run_id: str, untagged: Sequence[str] = ()) -> None:
+        """Remove a run's unfinished resources; `untagged` are the names that only Packer 1.6 leaves untagged."""
+        cleanup = leftovers.remove(self._session.aws, run_id, untagged)
+        if cleanup.removed:
+            self._session.progress.note(f'removed: {", ".join(cleanup.removed)}')
+        if cleanup.left:
+            self._session.left.extend(cleanup.left)
+            self._session.progress.note(f'left behind, and costing money: {"; ".join(cleanup.left)}')
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made of what."""
+    """The stages of a bake, their container image and their source AMI."""
 
     container: ContainerImage
     source_ami: str
@@ -234,37 +240,37 @@ class Plan:
         """The stages in their order."""
         return self.base, self.app
 
-    def is_outdated(self, run: Run) -> bool:
-        """Return whether the files in the checkout are other ones now."""
-        return _stages(run, self.source_ami, self.container) != self.stages
+    def is_outdated(self, session: Session) -> bool:
+        """Return whether the files in the checkout have changed since."""
+        return _stages(session, self.source_ami, self.container) != self.stages
 
-    def variables(self, run: Run, stage: Stage) -> dict[str, str]:
-        """Return what both builds of the template are told."""
+    def variables(self, session: Session, stage: Stage) -> dict[str, str | Sequence[str]]:
+        """Return the template's variables that both builds have in common."""
         return {
-            'region': run.aws.region,
+            'region': session.aws.region,
             'source_ami': self.source_ami,
             'version': self.container.version,
             'commit': self.container.commit,
             'build_time': self.container.build_time,
-            'input_hash': stage.key,
-            'run_id': run.run_id,
-            'build_url': run.job_url or 'none',
-            'created_by': run.who,
+            'input_hash': stage.input_hash,
+            'run_id': session.run_id,
+            'build_url': session.job_url or 'none',
+            'created_by': session.caller,
         }
 
 
-def _stages(run: Run, source_ami: str, container: ContainerImage) -> tuple[Stage, Stage]:
-    return stages(run.root, run.environ, source_ami, container.image_id)
+def _stages(session: Session, source_ami: str, container: ContainerImage) -> tuple[Stage, Stage]:
+    return stages(session.root, session.environ, source_ami, container.image_id)
 
 
 def _engine_tag(output: Path) -> dict[str, str]:
     version = artefacts.version_of(output, artefacts.ENGINE)
-    return {images.ENGINE_TAG: version} if version else {}
+    return {amis.ENGINE_TAG: version} if version else {}
 
 
-def _available(run: Run, ami: str) -> bool | None:
-    image = images.get(run.aws.once, ami)
-    if image.state in BROKEN:
-        raise ToolFailed(f'{ami} is {image.state} instead of available')
-    run.progress.step(f'{ami} is {image.state}')
-    return True if image.state == 'available' else None
+def _available(session: Session, ami_id: str) -> bool | None:
+    ami = amis.get(session.aws.once, ami_id)
+    if ami.state in BROKEN:
+        raise ToolFailed(f'{ami_id} is {ami.state} instead of available')
+    session.progress.step(f'{ami_id} is {ami.state}')
+    return True if ami.state == 'available' else None

@@ -1,4 +1,4 @@
-"""A command line that helps: examples, the nearest right word for a wrong one, completion, and the version."""
+"""The command line of the tools: examples, suggestions for misspelt words, completion, and the version."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -21,19 +21,24 @@ completion: {prog} --print-completion {shell} prints it; for this terminal:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that keeps the lines of its texts, and names the nearest right word with an error."""
+    """A parser that keeps the line breaks of its texts, and suggests the nearest word in an error."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Take what argparse takes."""
+        """Pass everything on to argparse."""
         super().__init__(*arguments, **{'formatter_class': argparse.RawDescriptionHelpFormatter, 'allow_abbrev': False,
                                         **options})
 
     def error(self, message: str) -> NoReturn:
-        """End with the code of wrong usage, and say what may have been meant."""
-        meant = dict.fromkeys(self._meant(message))
-        super().error(f'{message}; did you mean {" or ".join(meant)}?' if meant else message)
+        """Exit with the code of wrong usage, and suggest the nearest word."""
+        suggestions = dict.fromkeys(self._suggestions(message))
+        super().error(f'{message}; did you mean {" or ".join(suggestions)}?' if suggestions else message)
 
-    def _meant(self, message: str) -> Iterator[str]:
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Exit after flushing the help on stdout, whose reader may have closed it."""
+        print_out()
+        super().exit(status, message)
+
+    def _suggestions(self, message: str) -> Iterator[str]:
         invalid = INVALID.search(message)
         if invalid:
             yield from nearest(invalid['word'], re.findall(r"[^\s,']+", invalid['choices']))
@@ -43,7 +48,7 @@ class Parser(argparse.ArgumentParser):
                 yield from nearest(word.partition('=')[0], list(self._options()))
 
     def _options(self) -> Iterator[str]:
-        """Yield the options of this parser, and those of the verb that was called."""
+        """Yield the options of this parser and of the called verb."""
         for action in self._actions:
             yield from action.option_strings
             if isinstance(action, argparse._SubParsersAction):
@@ -52,8 +57,18 @@ class Parser(argparse.ArgumentParser):
                         yield from parser._options()
 
 
+def print_out(text: str = '') -> None:
+    """Print to stdout and flush it; ignore a closed stdout, because a reader such as `head` closes it early."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit, and would print a traceback: the rest goes to /dev/null.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def nearest(word: str, words: Sequence[str]) -> list[str]:
-    """Return the word that is most like this one, if one is like it at all."""
+    """Return the word that is most similar to this one; empty if none is similar."""
     return difflib.get_close_matches(word, words, n=1) if word.strip('-') else []
 
 
@@ -62,50 +77,50 @@ class PrintVersion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
                  option_string: str | None = None) -> NoReturn:
-        """Print it, and end."""
+        """Print the version and exit."""
         try:
-            print(f'{parser.prog} {build_version(os.environ).version}')
+            print_out(f'{parser.prog} {build_version(os.environ).version}\n')
         except ReleaseError as error:
-            parser.exit(error.code, f'{parser.prog}: {error}\n')
+            parser.exit(error.exit_code, f'{parser.prog}: {error}\n')
         parser.exit()
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Add the option that prints the version."""
-    parser.add_argument('--version', action=PrintVersion, nargs=0, help='print the version of this checkout, and end')
+    parser.add_argument('--version', action=PrintVersion, nargs=0, help='print the version of this checkout, and exit')
 
 
 class PrintCompletion(argparse.Action):
-    """The option that prints what a shell completes words by."""
+    """The option that prints a shell's completion script."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
                  option_string: str | None = None) -> NoReturn:
-        """Print it, and end."""
+        """Print the script and exit."""
         try:
             import shtab
         except ModuleNotFoundError:
             parser.exit(3, f'{parser.prog}: {missing("shtab", parser.prog)}\n')
-        print(shtab.complete(parser, str(values)))
+        print_out(f'{shtab.complete(parser, str(values))}\n')
         parser.exit()
 
 
 def add_completion(parser: argparse.ArgumentParser) -> None:
-    """Add the option that prints the completion of a shell."""
+    """Add the option that prints a shell's completion script."""
     parser.add_argument('--print-completion', action=PrintCompletion, choices=SHELLS, metavar='SHELL',
-                        help=f'print the completion for {" or ".join(SHELLS)}, and end')
+                        help=f'print the completion for {" or ".join(SHELLS)}, and exit')
 
 
 def completion(prog: str) -> str:
-    """Return the lines of a help that say how a shell completes the words of a program."""
+    """Return the lines of a help text that explain the completion of a program."""
     return COMPLETE.format(prog=prog, shell='|'.join(SHELLS)).lstrip('\n')
 
 
 def examples(*lines: str) -> str:
-    """Return the part of a help that shows how a verb is called."""
+    """Return the examples of a help text."""
     return '\n'.join(['examples:', *(f'  {line}' for line in lines), '', ''])
 
 
 def missing(module: str | None, prog: str, installed: str = '.installed-release') -> str:
-    """Return the line that says what to call where the program is started by a Python that lacks its libraries."""
+    """Return the advice for a Python that lacks the program's libraries."""
     return (f'{module} is not installed for {sys.executable}; run `make .venv/bin/{installed}` once, then call '
             f'bin/{prog}')

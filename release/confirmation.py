@@ -1,4 +1,4 @@
-"""What deletes shows first what it would delete, and wants a word: an option, or an answer on a terminal."""
+"""The confirmation of a removal: by the option --yes, or by an answer on a terminal."""
 
 from collections.abc import Mapping, Sequence
 import sys
@@ -8,13 +8,13 @@ from release.errors import NotConfirmed
 CI = 'CI'
 
 
-def confirm(what: Sequence[str], yes: bool, environ: Mapping[str, str]) -> None:
-    """Return if the removal of all this is wanted; raise NotConfirmed if it is not, or if no one can be asked."""
-    print('to be removed:', *what, sep='\n  ', file=sys.stderr, flush=True)
+def confirm(items: Sequence[str], yes: bool, environ: Mapping[str, str]) -> None:
+    """Show the items to be removed; raise NotConfirmed unless the caller confirms the removal."""
+    print('to be removed:', *items, sep='\n  ', file=sys.stderr, flush=True)
     if yes:
         return
     if environ.get(CI) or not sys.stdin or not sys.stdin.isatty():
-        raise NotConfirmed('nothing was removed: give --yes where no terminal can answer')
+        raise NotConfirmed('nothing was removed; in a CI and without a terminal use --yes')
     print('Remove all of this? [y/N] ', end='', file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
         raise NotConfirmed('nothing was removed')

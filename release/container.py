@@ -1,4 +1,4 @@
-"""The container image that goes into a machine image: what it is, saved to a file, and that file checked."""
+"""The container image of an AMI: its description, its archive, and the check of an archive."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ BUILD_ADVICE = 'build it by `make image`'
 
 @dataclass(frozen=True)
 class ContainerImage:
-    """A container image: its name, its id, and the build that its labels tell of."""
+    """A container image: its name, its id, and the build that its labels name."""
 
     name: str
     image_id: str
@@ -34,32 +34,34 @@ class ContainerImage:
 
 
 class Source:
-    """Where a container image comes from; it is saved only when a bake needs the file."""
+    """The origin of a container image, which is saved to a file only when a bake needs the file."""
 
     def describe(self) -> ContainerImage:
-        """Return what the image is."""
+        """Return the description of the image."""
         raise NotImplementedError
 
     def archive(self) -> Path:
-        """Return a checked file that holds the image, named by its id where this made it."""
+        """Return a checked archive of the image; if this tool saved it, its name is the id of the image."""
         raise NotImplementedError
 
 
 class FromEngine(Source):
+    """A container image of the Docker engine, saved to a folder."""
+
     def __init__(self, name: str, folder: Path) -> None:
-        """Take the image of this name from the Docker engine; save it in a folder."""
+        """Choose the image by its name, and the folder of its archive."""
         self._name = name
         self._folder = folder
 
     def describe(self) -> ContainerImage:
-        """Return what the image is; an engine whose ids are another thing than ours has to save it for that."""
-        (told,) = json.loads(docker('image', 'inspect', self._name))
-        if told.get('Descriptor'):
-            return read(self._save(f'{told["Id"].removeprefix(SHA256)}.manifest'), self._name)
-        return described(self._name, told['Id'], told.get('Config', {}).get('Labels'))
+        """Return the description of the image; an engine that uses manifest digests as ids has to save it first."""
+        (details,) = json.loads(docker('image', 'inspect', self._name))
+        if details.get('Descriptor'):
+            return read(self._save(f'{details["Id"].removeprefix(SHA256)}.manifest'), self._name)
+        return from_labels(self._name, details['Id'], details.get('Config', {}).get('Labels'))
 
     def archive(self) -> Path:
-        """Return the image's file, saved unless it is there already."""
+        """Return the image's archive, saved now unless it exists."""
         image = self.describe()
         path = self._folder / f'{image.image_id.removeprefix(SHA256)}.tar'
         if not path.exists():
@@ -79,28 +81,30 @@ class FromEngine(Source):
 
 
 class FromArchive(Source):
+    """A container image in an archive that `docker save` wrote."""
+
     def __init__(self, path: Path) -> None:
-        """Take the image from a file that `docker save` has written."""
+        """Choose the archive."""
         self._path = path
 
     def describe(self) -> ContainerImage:
-        """Return what the image is, when the file has been checked."""
+        """Check the archive, and return the description of the image."""
         return read(self._path)
 
     def archive(self) -> Path:
-        """Return the file."""
+        """Return the path of the archive."""
         return self._path
 
 
 def read(path: Path, name: str = '') -> ContainerImage:
-    """Return the image in an archive; raise NotReady where anything in it is not what its digest says."""
+    """Return the image in an archive; raise NotReady if a part of it does not match its digest."""
     try:
         with tarfile.open(path) as archive:
             return _read(path, archive, name)
     except OSError as error:
-        raise NotReady(f'{path}: {error.strerror or error}; give a file that `docker save` has written') from None
+        raise NotReady(f'{path}: {error.strerror or error}; use a file that `docker save` wrote') from None
     except (tarfile.TarError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise NotReady(f'{path} is no archive of an image, or is cut off ({error!r}); save it again') from None
+        raise NotReady(f'{path} is no archive of an image, or is truncated ({error!r}); save it again') from None
 
 
 def _read(path: Path, archive: tarfile.TarFile, name: str) -> ContainerImage:
@@ -120,24 +124,24 @@ def _read(path: Path, archive: tarfile.TarFile, name: str) -> ContainerImage:
     for layer, digest in zip(manifest['Layers'], digests):
         _check(path, f'the layer {layer}', _digest_of(partial(_member, archive, layer)), digest)
     names = manifest.get('RepoTags') or []
-    return described(name or (names[0] if names else image_id), image_id, config.get('config', {}).get('Labels'))
+    return from_labels(name or (names[0] if names else image_id), image_id, config.get('config', {}).get('Labels'))
 
 
-def _check(path: Path, what: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise NotReady(f'{path}: {what} has the digest {found} instead of {expected}; it is damaged or another one, '
+def _check(path: Path, part: str, digest: str, expected: str) -> None:
+    if digest != expected:
+        raise NotReady(f'{path}: {part} has the digest {digest} instead of {expected}; it is damaged or another one, '
                        'save it again')
 
 
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    found = archive.extractfile(name)
-    if found is None:
+    file = archive.extractfile(name)
+    if file is None:
         raise KeyError(name)
-    return found
+    return file
 
 
 def _digest_of(open_layer: Callable[[], IO[bytes]]) -> str:
-    """Return the digest of a layer as the configuration names it: of what is in it, if it is compressed."""
+    """Return the digest of a layer as the configuration lists it: that of the uncompressed content."""
     with open_layer() as layer:
         compressed = layer.read(2) == b'\x1f\x8b'
     digest = hashlib.sha256()
@@ -148,29 +152,29 @@ def _digest_of(open_layer: Callable[[], IO[bytes]]) -> str:
     return SHA256 + digest.hexdigest()
 
 
-def described(name: str, image_id: str, labels: Mapping[str, str] | None) -> ContainerImage:
-    """Return an image by its labels; refuse one that does not say which build it is."""
-    given = labels or {}
+def from_labels(name: str, image_id: str, labels: Mapping[str, str] | None) -> ContainerImage:
+    """Return the description of an image by its labels; raise NotReady if they do not identify the build."""
+    values = labels or {}
     for label in LABELS:
-        if given.get(LABEL + label, 'unknown') == 'unknown':
-            raise NotReady(f'{name} has no label {LABEL}{label}, so nobody could tell which build is in a machine '
-                           f'image; {BUILD_ADVICE}')
-    version, revision, created = (given[LABEL + label] for label in LABELS)
+        if values.get(LABEL + label, 'unknown') == 'unknown':
+            raise NotReady(f'{name} has no label {LABEL}{label}, so the build in an AMI would be unknown; '
+                           f'{BUILD_ADVICE}')
+    version, revision, created = (values[LABEL + label] for label in LABELS)
     return ContainerImage(name, image_id, version, revision, created)
 
 
 def docker(*arguments: str, seconds: float = INSPECT_SECONDS) -> str:
-    """Return what a docker command prints; raise an error of ours that says what to do."""
+    """Return the output of a docker command; raise ToolFailed or NotReady with advice if it fails."""
     command = f'docker {" ".join(arguments[:2])}'
     try:
-        done = subprocess.run(['docker', *arguments], capture_output=True, text=True, check=True, timeout=seconds)
+        process = subprocess.run(['docker', *arguments], capture_output=True, text=True, check=True, timeout=seconds)
     except FileNotFoundError:
-        raise ToolFailed('docker is not installed; install it, or give a saved image by --archive FILE') from None
+        raise ToolFailed('docker is not installed; install it, or use a saved image by --archive FILE') from None
     except subprocess.TimeoutExpired:
-        raise ToolFailed(f'{command} has not ended within {seconds:.0f} s; is the Docker engine well?') from None
+        raise ToolFailed(f'{command} did not end within {seconds:.0f} s; check the Docker engine') from None
     except subprocess.CalledProcessError as error:
-        told = error.stderr.strip()
-        if 'No such image' in told:
+        message = error.stderr.strip()
+        if 'No such image' in message:
             raise NotReady(f'the Docker engine has no image {arguments[-1]}; {BUILD_ADVICE}') from None
-        raise ToolFailed(f'{command}: {told}') from None
-    return done.stdout
+        raise ToolFailed(f'{command}: {message}') from None
+    return process.stdout

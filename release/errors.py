@@ -1,85 +1,90 @@
-"""What can go wrong in a release, and the exit code that tells whoever called what kind of thing it was."""
+"""The failures of a release, and the exit code of each kind."""
 
 from enum import IntEnum
 import signal
 
 
 class Exit(IntEnum):
-    """How a verb ended, with what each code means; --help and the test of the documents read it here."""
+    """The exit codes of the verbs with their meanings; --help prints them, and a test compares the documents."""
 
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> 'Exit':
-        """Make a code that knows what it means."""
+        """Make a code that carries its meaning."""
         made = int.__new__(cls, code)
         made._value_ = code
         made.meaning = meaning
         return made
 
     DONE = 0, 'done'
-    UNFORESEEN = 1, 'nobody foresaw this; the traceback says where it happened'
-    USAGE = 2, 'wrong usage, or a removal that nothing has confirmed'
-    NOT_READY = 3, 'something needed is missing or wrong: credentials, permission, region, image, archive, checkout'
-    AWS_FAILED = 4, 'AWS refused, or did not answer'
-    TOOL_FAILED = 5, 'a program is missing or failed: Packer, Ansible, Docker, git'
-    NOT_VERIFIED = 6, 'the image did not pass its self-test, or has vulnerabilities that the scan was to find'
-    TIMED_OUT = 7, 'it took too long'
-    INTERRUPTED = 130, 'ended by Ctrl-C, and cleaned up'
-    TERMINATED = 143, 'ended by SIGTERM or a closed terminal, and cleaned up'
+    UNEXPECTED = 1, 'unexpected error (see the traceback)'
+    USAGE = 2, 'wrong usage, a renamed verb, or a removal without confirmation'
+    NOT_READY = 3, 'something required is missing or wrong: credentials, permission, region, image, archive, checkout'
+    AWS_FAILED = 4, 'AWS refused a call, or did not answer'
+    TOOL_FAILED = 5, 'a program is missing or failed: Packer, Ansible, Docker, git, grype'
+    NOT_VERIFIED = 6, 'the AMI failed its self-test, or the scan found vulnerabilities'
+    TIMED_OUT = 7, 'timed out'
+    INTERRUPTED = 130, 'interrupted by Ctrl-C, and cleaned up'
+    TERMINATED = 143, 'terminated by SIGTERM or a closed terminal, and cleaned up'
 
 
 class ReleaseError(Exception):
-    """A verb could not do its work; the message says what is wrong and what to do."""
+    """The failure of a verb; its text names the cause and the remedy."""
 
-    code = Exit.UNFORESEEN
+    exit_code = Exit.UNEXPECTED
 
 
 class NotReady(ReleaseError):
-    """Something that is needed is missing or wrong, and nothing was begun."""
+    """Something required is missing or wrong, and nothing was started."""
 
-    code = Exit.NOT_READY
+    exit_code = Exit.NOT_READY
 
 
 class NotConfirmed(ReleaseError):
-    """A removal was not confirmed, and nothing was removed."""
+    """A removal without confirmation; nothing was removed."""
 
-    code = Exit.USAGE
+    exit_code = Exit.USAGE
 
 
 class AwsFailed(ReleaseError):
-    """AWS refused a call or did not answer."""
+    """A call that AWS refused or did not answer.
 
-    code = Exit.AWS_FAILED
+    `code` is AWS's error code, such as InvalidAMIID.NotFound, and `message` is AWS's own sentence. With `is_transient`
+    a later call may succeed.
+    """
 
-    def __init__(self, message: str, reason: str = '', is_passing: bool = False) -> None:
-        """Keep AWS's own name for the reason, such as InvalidAMIID.NotFound, and whether a later call may succeed."""
-        super().__init__(message)
-        self.reason = reason
-        self.is_passing = is_passing
+    exit_code = Exit.AWS_FAILED
+
+    def __init__(self, message: str, code: str = '', operation: str = '', is_transient: bool = False) -> None:
+        """Join operation, code and message to the error's text."""
+        super().__init__(': '.join(filter(None, (operation, code, message))))
+        self.code = code
+        self.message = message
+        self.is_transient = is_transient
 
 
 class ToolFailed(ReleaseError):
-    """A program that the release tool runs is missing or ended with an error."""
+    """A program that is missing or ended with an error."""
 
-    code = Exit.TOOL_FAILED
+    exit_code = Exit.TOOL_FAILED
 
 
 class NotVerified(ReleaseError):
-    """An image must not be used as it is."""
+    """An AMI that must not be used as it is."""
 
-    code = Exit.NOT_VERIFIED
+    exit_code = Exit.NOT_VERIFIED
 
 
 class TimedOut(ReleaseError):
-    """Something was waited for as long as was allowed."""
+    """A wait that reached its deadline."""
 
-    code = Exit.TIMED_OUT
+    exit_code = Exit.TIMED_OUT
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks to end; no Exception, so that no handler of those takes it for a failure."""
+    """A signal that asks the verb to end; not an Exception, so no handler of failures catches it."""
 
     def __init__(self, number: int) -> None:
-        """Remember which signal it was."""
+        """Set the exit code that belongs to the signal."""
         super().__init__(signal.Signals(number).name)
-        self.code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED
+        self.exit_code = Exit.INTERRUPTED if number == signal.SIGINT else Exit.TERMINATED

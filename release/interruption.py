@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals of a CI that cancels a job: noted at once, answered where nothing can be left half-way."""
+"""Ctrl-C and the signals of a CI that cancels a job: recorded at once, raised where nothing is left half done."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,20 +9,24 @@ from types import FrameType
 from release.errors import Interrupted, ReleaseError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-HEARD = b'\nheard; ending what runs, and cleaning up\n'
-HEARD_AGAIN = b'\nstill cleaning up; what would stay otherwise costs money\n'
+FIRST = b'\ninterrupted; stopping and cleaning up\n'
+REPEATED = b'\nstill cleaning up, because leftovers cost money\n'
 
 
 class Interruption:
-    """A signal does not raise where it happens to arrive: in a clean-up, or between a machine's start and its id."""
+    """The received signal, which `check` raises.
+
+    It does not raise on arrival, because it may arrive in a clean-up, or between the start of an instance and the
+    answer with its id.
+    """
 
     def __init__(self) -> None:
-        """Hold that nothing was received yet."""
+        """Start without a signal."""
         self._received: int | None = None
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Take the signals within the block."""
+        """Record the signals that arrive within the block."""
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield
@@ -31,13 +35,13 @@ class Interruption:
                 signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise Interrupted, if a signal was received; every wait calls this, and every clean-up must not."""
+        """Raise Interrupted if a signal was received; every wait calls this, and no clean-up may."""
         if self._received is not None:
             raise Interrupted(self._received)
 
     @contextmanager
     def prevailing(self) -> Iterator[None]:
-        """Raise Interrupted at the end of the block, also where it fails: Ctrl-C ends called programs as well."""
+        """Raise Interrupted at the end of the block, even if it fails: Ctrl-C also ends the programs that it calls."""
         try:
             yield
         except ReleaseError:
@@ -46,6 +50,6 @@ class Interruption:
         self.check()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # Not by print: the signal may have come in the middle of one.
-        os.write(2, HEARD if self._received is None else HEARD_AGAIN)
+        # Not by print, because the signal may arrive within another print.
+        os.write(2, FIRST if self._received is None else REPEATED)
         self._received = number if self._received is None else self._received

@@ -1,16 +1,16 @@
-"""The machine images of this project, and what uses each."""
+"""The list of this project's AMIs, with the uses of each."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from release import images
+from release import amis
+from release.amis import Ami
 from release.aws import Aws
-from release.images import Image
 from release.uses import uses
 
-HEAD = ('AMI', 'STAGE', 'VERSION', 'COMMIT', 'KEY', 'AGE', 'RELEASED', 'USED BY')
+HEAD = ('AMI', 'STAGE', 'VERSION', 'COMMIT', 'INPUT HASH', 'AGE', 'RELEASED', 'USED BY')
 COMMIT_LENGTH = 8
 UNITS = ((86400, 'd'), (3600, 'h'), (60, 'min'), (1, 's'))
 NOTHING = '-'
@@ -18,7 +18,7 @@ NOTHING = '-'
 
 @dataclass(frozen=True)
 class Entry:
-    """One image, and the uses of it."""
+    """One AMI and its uses. --json prints it by these names; `key` is the input hash."""
 
     ami: str
     stage: str
@@ -39,19 +39,19 @@ class Entry:
 
 
 def entries(aws: Aws) -> list[Entry]:
-    """Return the images of this project, the newest first."""
-    found = images.of_project(aws)
-    used = uses(aws, [image.ami for image in found]) if found else []
+    """Return an entry for each AMI of this project, the newest first."""
+    ours = amis.of_project(aws)
+    users = uses(aws, [ami.id for ami in ours]) if ours else []
     now = datetime.now(timezone.utc)
-    return [_entry(image, now, tuple(use.user for use in used if use.is_of(image.ami) and use.runs),
-                   tuple(f'{use.user}{f" ({use.doubt})" if use.doubt else ""}' for use in used
-                         if use.is_of(image.ami) and not use.runs)) for image in found]
+    return [_entry(ami, now, tuple(use.user for use in users if use.is_of(ami.id) and use.runs),
+                   tuple(f'{use.user}{f" ({use.doubt})" if use.doubt else ""}' for use in users
+                         if use.is_of(ami.id) and not use.runs)) for ami in ours]
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """Return them as lines in columns; further uses of an image stand in lines of their own."""
+    """Return the entries as lines in columns; further uses of an AMI have lines of their own."""
     if not entries:
-        return 'no image of this project in the region'
+        return 'no AMI of this project in the region'
     rows: list[tuple[str, ...]] = [HEAD]
     for entry in entries:
         users = [use.removeprefix('the ') for use in (*entry.runs, *entry.starts)] or [NOTHING]
@@ -69,7 +69,6 @@ def age(seconds: int) -> str:
     return f'{max(0, seconds) // size} {unit}'
 
 
-def _entry(image: Image, now: datetime, runs: tuple[str, ...], starts: tuple[str, ...]) -> Entry:
-    return Entry(image.ami, image.stage, image.version, image.tags.get('Commit', ''), image.key, image.state,
-                 image.created, int((now - image.created).total_seconds()), image.is_released,
-                 image.tags.get('Verified', ''), runs, starts)
+def _entry(ami: Ami, now: datetime, runs: tuple[str, ...], starts: tuple[str, ...]) -> Entry:
+    return Entry(ami.id, ami.stage, ami.version, ami.tags.get('Commit', ''), ami.input_hash, ami.state, ami.created,
+                 int((now - ami.created).total_seconds()), ami.is_released, ami.tags.get('Verified', ''), runs, starts)

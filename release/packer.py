@@ -1,6 +1,6 @@
-"""Packer as a program of ours: told what to build, watched while it does, interrupted once, and never left behind."""
+"""Packer as a child process: start it, follow its output, interrupt it once, and leave nothing of it running."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
 import os
@@ -14,12 +14,12 @@ import threading
 import time
 
 from release.errors import ToolFailed
+from release.packer_output import PackerOutput
 from release.progress import Progress
-from release.transcript import Transcript
 from release.waiting import Deadline
 
 TEMPLATE = 'packer'
-# Packer removes what it has made when it is interrupted once; terminating an instance takes minutes on AWS.
+# Packer removes its resources when it is interrupted once; AWS needs minutes to terminate an instance.
 CANCEL_SECONDS = 240.0
 TICK_SECONDS = 1.0
 INSTALL_ADVICE = "install Debian's package `packer`, or a newer one from https://developer.hashicorp.com/packer"
@@ -27,7 +27,7 @@ INSTALL_ADVICE = "install Debian's package `packer`, or a newer one from https:/
 
 @dataclass(frozen=True)
 class Build:
-    """One build that Packer is to make: which, with which variables, and where its output goes."""
+    """One build of the template: its name, its variables, and the folder of its output."""
 
     name: str
     variables: Mapping[str, str | Sequence[str]]
@@ -35,86 +35,89 @@ class Build:
 
     @property
     def log(self) -> Path:
-        """The file that everything it prints goes to."""
+        """The file with Packer's whole output."""
         return self.folder / 'packer.log'
 
     @property
     def manifest(self) -> Path:
-        """The file in which it says what it has made."""
+        """The file in which Packer lists its AMIs."""
         return self.folder / 'manifest.json'
 
 
 class Packer:
+    """Packer with the template of one checkout."""
+
     def __init__(self, root: Path, environ: Mapping[str, str], progress: Progress) -> None:
-        """Run the template of a checkout."""
+        """Prepare to run Packer in a checkout."""
         self._root = root
         self._environ = environ
         self._progress = progress
-        self.temporary: list[str] = []
+        # Packer 1.6 only: the names of its key pairs and security groups, which it does not tag.
+        self.untagged: list[str] = []
 
-    def build(self, build: Build, deadline: Deadline, meanwhile: Callable[[], None]) -> str:
-        """Return the id of the image that it has made; raise ToolFailed with the reason otherwise."""
+    def build(self, build: Build, deadline: Deadline) -> str:
+        """Return the id of the AMI that Packer made; raise ToolFailed with the reason if it failed."""
         build.folder.mkdir(parents=True, exist_ok=True)
-        variables = build.folder / 'variables.pkrvars.json'
-        told = {**build.variables, 'manifest': str(build.manifest)}
-        variables.write_text(json.dumps(told, indent=2), encoding='utf-8')
+        path = build.folder / 'variables.pkrvars.json'
+        variables = {**build.variables, 'manifest': str(build.manifest)}
+        path.write_text(json.dumps(variables, indent=2), encoding='utf-8')
         build.manifest.unlink(missing_ok=True)
-        command = [*_tied_to_us(self._environ), find(self._environ), 'build', '-color=false', f'-only={build.name}.*',
-                   f'-var-file={variables}', TEMPLATE]
-        transcript = Transcript()
+        command = [*_interrupted_with_parent(self._environ), find(self._environ), 'build', '-color=false',
+                   f'-only={build.name}.*', f'-var-file={path}', TEMPLATE]
+        output = PackerOutput()
         try:
-            code = self._run(command, build, transcript, deadline, meanwhile)
+            code = self._run(command, build, output, deadline)
         finally:
-            self.temporary += transcript.temporary
+            self.untagged += output.untagged
         if code:
-            raise ToolFailed(f'Packer ended with {code}: {transcript.failure}\nall that it has printed: {build.log}')
-        return made(build.manifest)
+            raise ToolFailed(f'Packer ended with {code}: {output.failure}\nits whole output: {build.log}')
+        return ami_in(build.manifest)
 
-    def _run(self, command: Sequence[str], build: Build, transcript: Transcript, deadline: Deadline,
-             meanwhile: Callable[[], None]) -> int:
+    def _run(self, command: Sequence[str], build: Build, output: PackerOutput, deadline: Deadline) -> int:
         program = _Program(command, self._root, environment(self._environ), build.log)
         try:
-            self._follow(program, build.name, transcript, deadline, meanwhile)
+            self._follow(program, build.name, output, deadline)
         finally:
-            self._end(program, transcript)
+            self._end(program, output)
             code = program.reap()
         return code
 
-    def _follow(self, program: '_Program', name: str, transcript: Transcript, deadline: Deadline,
-                meanwhile: Callable[[], None]) -> None:
-        """Return when Packer has nothing more to say, having shown each part of the bake as a phase."""
+    def _follow(self, program: '_Program', name: str, output: PackerOutput, deadline: Deadline) -> None:
+        """Show each part of the bake as a phase until Packer closes its output."""
         while not program.is_silent:
-            part = transcript.part
+            part = output.part
             with self._progress.phase(f'{name}: {part}'):
-                while not program.is_silent and transcript.part == part:
-                    self._hear(program, transcript)
-                    meanwhile()
-                    deadline.check(f'Packer, {transcript.doing or part}')
+                while not program.is_silent and output.part == part:
+                    self._read(program, output)
+                    deadline.check(f'Packer ({output.step or part})')
 
-    def _hear(self, program: '_Program', transcript: Transcript) -> None:
-        if transcript.doing:
-            self._progress.step(transcript.doing)
+    def _read(self, program: '_Program', output: PackerOutput) -> None:
+        if output.step:
+            self._progress.step(output.step)
         line = program.line()
         if line:
-            transcript.hear(line)
+            output.read(line)
 
-    def _end(self, program: '_Program', transcript: Transcript) -> None:
-        """Let Packer clean up where it was left in the middle."""
+    def _end(self, program: '_Program', output: PackerOutput) -> None:
+        """Interrupt Packer if it still runs, and wait while it cleans up."""
         if program.is_silent:
             return
-        self._progress.note('interrupting Packer, which then removes what it has made')
+        self._progress.note('interrupting Packer, which then removes its resources')
         program.interrupt()
         deadline = Deadline(CANCEL_SECONDS)
         while not program.is_silent and deadline.left:
-            self._hear(program, transcript)
+            self._read(program, output)
         if not program.is_silent:
-            self._progress.note(f'Packer has not ended within {CANCEL_SECONDS:.0f} s, and is killed')
+            self._progress.note(f'killing Packer, because it did not end within {CANCEL_SECONDS:.0f} s')
 
 
 class _Program:
+    """A running program whose output is written to a file and read line by line."""
+
     def __init__(self, command: Sequence[str], folder: Path, environ: Mapping[str, str], log: Path) -> None:
-        """Start a program whose lines are kept in a file."""
-        # In a session of its own: Ctrl-C on a terminal would reach it too, and a second one makes it leave everything.
+        """Start the program."""
+        # In a session of its own, because Ctrl-C on a terminal would reach Packer too: a second interrupt makes it
+        # exit without removing anything.
         self._process = subprocess.Popen(command, cwd=folder, env=environ, text=True, errors='replace',
                                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                          start_new_session=True)
@@ -124,7 +127,7 @@ class _Program:
         self._reader.start()
 
     def line(self) -> str:
-        """Return the next line; nothing when there is none within a second, or none any more."""
+        """Return the next line; empty if none comes within a second, or after the last one."""
         try:
             line = self._lines.get(timeout=TICK_SECONDS)
         except queue.Empty:
@@ -133,54 +136,54 @@ class _Program:
         return line or ''
 
     def interrupt(self) -> None:
-        """Ask the program to end."""
-        os.kill(self._process.pid, signal.SIGINT)  # Popen's own way would reap it, and its number be free
+        """Send SIGINT to the program."""
+        os.kill(self._process.pid, signal.SIGINT)  # Popen.send_signal would reap it, which frees its process id
 
     def reap(self) -> int:
-        """Return the exit code of the program, and end what it may have left running."""
+        """Return the program's exit code, and kill its remaining children."""
         deadline = Deadline(TICK_SECONDS)
         while deadline.left and not os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             time.sleep(TICK_SECONDS / 20)
-        # All of its session, before its number can be given to another process.
+        # The whole session, before the system can reuse its process id.
         os.killpg(self._process.pid, signal.SIGKILL)
         self._reader.join(TICK_SECONDS)
         return self._process.wait()
 
     def _read(self, log: Path) -> None:
         assert self._process.stdout
-        with log.open('w', encoding='utf-8') as kept, self._process.stdout as printed:
-            for line in printed:
-                kept.write(line)
-                kept.flush()
+        with log.open('w', encoding='utf-8') as file, self._process.stdout as output:
+            for line in output:
+                file.write(line)
+                file.flush()
                 self._lines.put(line.rstrip('\n'))
         self._lines.put(None)
 
 
 def find(environ: Mapping[str, str]) -> str:
-    """Return the path of the program; raise ToolFailed where there is none."""
-    found = shutil.which('packer', path=environment(environ).get('PATH'))
-    if not found:
+    """Return the path of Packer; raise ToolFailed if it is not installed."""
+    path = shutil.which('packer', path=environment(environ).get('PATH'))
+    if not path:
         raise ToolFailed(f'Packer is not installed; {INSTALL_ADVICE}')
-    return found
+    return path
 
 
-def _tied_to_us(environ: Mapping[str, str]) -> list[str]:
-    """Return what lets the kernel interrupt Packer when this process is killed, which then cannot do it itself."""
-    found = shutil.which('setpriv', path=environ.get('PATH'))
-    return [found, '--pdeathsig', 'INT'] if found else []
+def _interrupted_with_parent(environ: Mapping[str, str]) -> list[str]:
+    """Return a prefix that makes the kernel interrupt Packer when this process is killed and cannot do it itself."""
+    path = shutil.which('setpriv', path=environ.get('PATH'))
+    return [path, '--pdeathsig', 'INT'] if path else []
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which Packer finds the Ansible of this Python, and asks nobody about new versions."""
+    """Return an environment in which Packer finds this Python's Ansible, and does not check for new versions."""
     programs = str(Path(sys.executable).parent)
     return {'CHECKPOINT_DISABLE': '1', 'PYTHONUNBUFFERED': '1', **environ,
             'PATH': os.pathsep.join([programs, environ.get('PATH', os.defpath)]), 'ANSIBLE_NOCOLOR': '1'}
 
 
-def made(manifest: Path) -> str:
-    """Return the id of the image that a manifest tells of last; manifests grow, and tell of earlier builds as well."""
+def ami_in(manifest: Path) -> str:
+    """Return the id of the last AMI in a manifest; Packer appends to a manifest, so earlier ones may precede it."""
     try:
         builds = json.loads(manifest.read_text(encoding='utf-8'))['builds']
         return str(builds[-1]['artifact_id'].rpartition(':')[2])
     except (OSError, ValueError, LookupError) as error:
-        raise ToolFailed(f'Packer says that it has ended well, but {manifest} names no image ({error!r})') from None
+        raise ToolFailed(f'Packer reports success, but {manifest} names no AMI ({error!r})') from None

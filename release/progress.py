@@ -1,9 +1,8 @@
-"""What is being done, for whoever watches: a moving line on a terminal, plain lines with seconds elsewhere."""
+"""The progress display: a moving line on a terminal, plain lines with seconds elsewhere."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-import re
 import sys
 import time
 from typing import TextIO
@@ -13,38 +12,40 @@ from rich.markup import escape
 from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-# What a machine's console or a program may print that would move the cursor or ring the bell.
-CONTROL = re.compile(r'\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f]')
+from release.control_characters import CONTROL
+
 STILL_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the work, and how long it took."""
+    """A part of the work, and its duration."""
 
     name: str
     seconds: float
 
 
 class View:
-    """How progress is shown."""
+    """A display of the progress."""
 
     def begin(self, phase: str) -> None:
-        """Show that a phase begins."""
+        """Show the start of a phase."""
 
     def step(self, text: str) -> None:
-        """Show what is being done in it now."""
+        """Show the current step of the phase."""
 
     def end(self, phase: Phase, failed: bool) -> None:
-        """Show that it has ended."""
+        """Show the end of a phase."""
 
     def note(self, text: str) -> None:
-        """Show a line that stays."""
+        """Show a permanent line."""
 
 
 class Lines(View):
+    """Plain lines with the seconds since the start; an unchanged step is repeated now and then."""
+
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        """Show plain lines with the seconds since now; a wait in which nothing changes shows a line now and then."""
+        """Start the clock."""
         self._stream = stream
         self._clock = clock
         self._started = clock()
@@ -52,22 +53,22 @@ class Lines(View):
         self._last = ('', self._started)
 
     def begin(self, phase: str) -> None:
-        """Write the phase's name."""
+        """Print the phase's name."""
         self._phase = phase
         self._write(phase)
 
     def step(self, text: str) -> None:
-        """Write what is new, or the same again when nothing was written for long."""
+        """Print a new step at once, and an unchanged one again after a while."""
         if text != self._last[0] or self._clock() - self._last[1] >= STILL_SECONDS:
             self._write(f'{self._phase}: {text}')
             self._last = (text, self._clock())
 
     def end(self, phase: Phase, failed: bool) -> None:
-        """Write how long the phase took."""
+        """Print the phase's duration."""
         self._write(f'{phase.name}: {"failed after" if failed else "took"} {phase.seconds:.1f} s')
 
     def note(self, text: str) -> None:
-        """Write the line."""
+        """Print the line."""
         self._write(text)
 
     def _write(self, text: str) -> None:
@@ -76,8 +77,10 @@ class Lines(View):
 
 
 class Terminal(View):
+    """One moving line for the current phase, and above it the finished ones."""
+
     def __init__(self, console: Console) -> None:
-        """Show the running phase as one moving line, and above it what has ended."""
+        """Prepare the moving line."""
         self._console = console
         self._bars = Bars(SpinnerColumn(), TextColumn('{task.description}'), TimeElapsedColumn(), console=console,
                           transient=True)
@@ -91,13 +94,13 @@ class Terminal(View):
         self._task = self._bars.add_task(escape(phase), total=None)
 
     def step(self, text: str) -> None:
-        """Let the moving line say what is being done, cut where the terminal ends."""
+        """Show the step in the moving line, cut to the width of the terminal."""
         if self._task is not None:
             room = max(20, self._console.width - 20)
             self._bars.update(self._task, description=escape(f'{self._phase}: {text}'[:room]))
 
     def end(self, phase: Phase, failed: bool) -> None:
-        """Let the line stay, with its seconds."""
+        """Replace the moving line by a permanent one with the duration."""
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
@@ -111,8 +114,10 @@ class Terminal(View):
 
 
 class Progress:
+    """The phases of one session, shown by a view, with their durations."""
+
     def __init__(self, view: View, clock: Callable[[], float] = time.monotonic) -> None:
-        """Show the phases of one run, and keep how long each took."""
+        """Start without phases."""
         self._view = view
         self._clock = clock
         self.phases: list[Phase] = []
@@ -132,15 +137,15 @@ class Progress:
             self._view.end(phase, failed)
 
     def step(self, text: str) -> None:
-        """Show what is being done now, without what would disturb a terminal."""
+        """Show the current step, without control characters."""
         self._view.step(CONTROL.sub('', text).strip())
 
     def note(self, text: str) -> None:
-        """Show a line that stays, without what would disturb a terminal."""
+        """Show a permanent line, without control characters."""
         self._view.note('\n'.join(CONTROL.sub('', line) for line in text.splitlines()))
 
 
 def progress() -> Progress:
-    """Return the progress that fits where this process writes its errors to."""
+    """Return the progress display for stderr: a terminal or a stream of lines."""
     console = Console(stderr=True)
     return Progress(Terminal(console) if console.is_terminal else Lines(sys.stderr))

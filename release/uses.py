@@ -1,7 +1,8 @@
-"""Who runs machine images, and what would start one. A form that is not understood counts as a use of every image.
+"""The uses of AMIs: the instances that run one, and all that would start one.
 
-The places in which AWS may name an image are not listed here. Every description is read in whole, and each image,
-launch template and launch configuration that it names counts, wherever it does so.
+The places in which AWS may name an AMI are not listed here. Every description is read as a whole, and each AMI, launch
+template and launch configuration counts wherever the description names it. A description that cannot be interpreted
+counts as a use of every AMI.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -10,61 +11,61 @@ import re
 from typing import Any
 
 from release.aws import Aws
+from release.ec2 import ALIVE
 from release.errors import AwsFailed
-from release.names import AMI
+from release.options import AMI_ID
 
-ALIVE = ('pending', 'running', 'stopping', 'stopped')
-# What is only said about a thing, and the instances of a group, which are looked at themselves.
+# Fields that start nothing, and the instances of a group, which are listed by themselves.
 UNREAD = ('Tags', 'TagSpecifications', 'Instances', 'UserData')
-NAMED = re.compile(rf'(?<![0-9A-Za-z-]){AMI.pattern}(?![0-9A-Za-z-])')
+NAMED = re.compile(rf'(?<![0-9A-Za-z-]){AMI_ID.pattern}(?![0-9A-Za-z-])')
 ALIAS = 'resolve:'
 DEFAULT, LATEST = '$Default', '$Latest'
-FILTER_VALUES = 200  # as many as EC2 takes
-# Refreshes that have ended; every other one may start what it is to bring the group to.
+FILTER_VALUES = 200  # EC2's maximum
+# States of finished refreshes; a refresh in any other state may start instances of its desired configuration.
 ENDED = ('Successful', 'Failed', 'Cancelled', 'RollbackSuccessful', 'RollbackFailed')
-# Fleets that have ended.
+# States of fleets and requests that no longer start instances.
 GONE = ('deleted', 'deleted_running', 'deleted_terminating', 'failed', 'cancelled', 'cancelled_running',
         'cancelled_terminating', 'closed')
 
 
 @dataclass(frozen=True)
 class Use:
-    """Something that runs or would start an image; of every image where it is not understood what it starts."""
+    """A user that runs or would start an AMI; with a doubt, it counts as a use of every AMI."""
 
     user: str
-    image: str
+    ami: str
     runs: bool = False
     doubt: str = ''
 
-    def is_of(self, ami: str) -> bool:
-        """Return whether it counts as a use of an image."""
-        return bool(self.doubt) or self.image == ami
+    def is_of(self, ami_id: str) -> bool:
+        """Return whether it counts as a use of an AMI."""
+        return bool(self.doubt) or self.ami == ami_id
 
     def __str__(self) -> str:
-        """Return it as people read it."""
+        """Return a sentence for people."""
         if self.doubt:
-            return f'{self.user} may start any image: {self.doubt}'
-        return f'{self.user} {"runs" if self.runs else "starts"} {self.image}'
+            return f'{self.user} may start any AMI: {self.doubt}'
+        return f'{self.user} {"runs" if self.runs else "starts"} {self.ami}'
 
 
 @dataclass
 class Reading:
-    """What a description names: images, aliases of images, versions of templates, launch configurations."""
+    """The names in a description: AMIs, aliases of AMIs, versions of launch templates, launch configurations."""
 
-    images: set[str] = field(default_factory=set)
+    amis: set[str] = field(default_factory=set)
     aliases: set[str] = field(default_factory=set)
     templates: set[tuple[str, str]] = field(default_factory=set)
     configurations: set[str] = field(default_factory=set)
 
     def read(self, description: Any) -> 'Reading':
-        """Add all that a description names, wherever it does so, and return this."""
+        """Add the names anywhere in a description, and return this reading."""
         if isinstance(description, Mapping):
             self._read_names(description)
             for name, value in description.items():
                 if name not in UNREAD:
                     self.read(value)
         elif isinstance(description, str):
-            self.images.update(NAMED.findall(description))
+            self.amis.update(NAMED.findall(description))
             self.aliases.update([description] if description.startswith(ALIAS) else [])
         elif isinstance(description, Iterable):
             for value in description:
@@ -80,16 +81,16 @@ class Reading:
             self.configurations.add(configuration)
 
 
-def uses(aws: Aws, amis: Collection[str]) -> list[Use]:
-    """Return the uses of these images in the region, the instances first; raise one of our errors if AWS refuses."""
-    found = [*_instances(aws, sorted(amis)),
-             *(use for use in _Starters(aws).uses() if any(use.is_of(ami) for ami in amis))]
-    return list(dict.fromkeys(found))  # a version may be the default one and the latest
+def uses(aws: Aws, ami_ids: Collection[str]) -> list[Use]:
+    """Return the uses of these AMIs in the region, the instances first; raise a ReleaseError if AWS refuses a call."""
+    instances = _instances(aws, sorted(ami_ids))
+    starters = (use for use in _Starters(aws).uses() if any(use.is_of(ami_id) for ami_id in ami_ids))
+    return list(dict.fromkeys([*instances, *starters]))  # one version may be both the default and the latest
 
 
-def _instances(aws: Aws, amis: list[str]) -> Iterator[Use]:
-    for first in range(0, len(amis), FILTER_VALUES):
-        alive = [{'Name': 'image-id', 'Values': amis[first:first + FILTER_VALUES]},
+def _instances(aws: Aws, ami_ids: list[str]) -> Iterator[Use]:
+    for first in range(0, len(ami_ids), FILTER_VALUES):
+        alive = [{'Name': 'image-id', 'Values': ami_ids[first:first + FILTER_VALUES]},
                  {'Name': 'instance-state-name', 'Values': list(ALIVE)}]
         for reservation in aws.items('ec2', 'describe_instances', 'Reservations', Filters=alive):
             for instance in reservation['Instances']:
@@ -97,15 +98,15 @@ def _instances(aws: Aws, amis: list[str]) -> Iterator[Use]:
 
 
 class _Starters:
-    """All that starts instances by itself or on demand in a region: groups, fleets, templates, configurations."""
+    """The resources of a region that start instances: groups, fleets, launch templates, launch configurations."""
 
     def __init__(self, aws: Aws) -> None:
-        """Ask through a seam."""
+        """Prepare the search; it starts with `uses`."""
         self._aws = aws
         self._versions: dict[tuple[str, str], Reading] = {}
 
     def uses(self) -> Iterator[Use]:
-        """Yield what each of them starts."""
+        """Yield the AMIs that each of them would start."""
         for configuration in self._configurations():
             name = f'the launch configuration {configuration["LaunchConfigurationName"]}'
             yield from self._started(name, Reading().read({**configuration, 'LaunchConfigurationName': ''}))
@@ -123,7 +124,7 @@ class _Starters:
         yield from self._templates()
 
     def _templates(self) -> Iterator[Use]:
-        """Yield what the default and the latest version of each template start, also where no group names it."""
+        """Yield the AMIs of the default and the latest version of each template, even if no group names it."""
         for each in self._aws.items('ec2', 'describe_launch_template_versions', 'LaunchTemplateVersions',
                                     Versions=[DEFAULT, LATEST]):
             template, version = each['LaunchTemplateId'], str(each['VersionNumber'])
@@ -136,57 +137,57 @@ class _Starters:
         name = group['AutoScalingGroupName']
         yield from self._started(f'the Auto Scaling group {name}', Reading().read(group))
         for refresh in self._refreshes(name):
-            wanted = refresh.get('DesiredConfiguration')
-            if wanted and refresh['Status'] not in ENDED:
+            desired = refresh.get('DesiredConfiguration')
+            if desired and refresh['Status'] not in ENDED:
                 yield from self._started(f'the instance refresh of the Auto Scaling group {name}',
-                                         Reading().read(wanted))
+                                         Reading().read(desired))
 
     def _refreshes(self, group: str) -> Iterator[dict[str, Any]]:
-        more: dict[str, str] = {}
+        page: dict[str, str] = {}
         while True:
-            answer = self._aws.call('autoscaling', 'describe_instance_refreshes', AutoScalingGroupName=group, **more)
+            answer = self._aws.call('autoscaling', 'describe_instance_refreshes', AutoScalingGroupName=group, **page)
             yield from answer['InstanceRefreshes']
             if not answer.get('NextToken'):
                 return
-            more = {'NextToken': answer['NextToken']}
+            page = {'NextToken': answer['NextToken']}
 
     def _configurations(self) -> list[dict[str, Any]]:
         return list(self._aws.items('autoscaling', 'describe_launch_configurations', 'LaunchConfigurations'))
 
     def _started(self, user: str, reading: Reading) -> Iterator[Use]:
-        """Yield what a user starts by what it names, directly or in templates; all that is not understood as well."""
-        whole = Reading(set(reading.images), set(reading.aliases))
+        """Yield the AMIs that a user names, directly or by templates, and a doubt for each unclear name."""
+        whole = Reading(set(reading.amis), set(reading.aliases))
         doubts = []
         for template, version in sorted(reading.templates):
             try:
                 named = self._version(template, version)
             except AwsFailed as error:
-                if error.is_passing:
+                if error.is_transient:
                     raise
-                doubts.append(f'{template}, version {version}, cannot be read ({error})')
+                doubts.append(f'{template}, version {version}, is unreadable ({error})')
                 continue
-            whole.images |= named.images
+            whole.amis |= named.amis
             whole.aliases |= named.aliases
-        if reading.configurations:  # they are listed by themselves, with what they start
-            whole.images |= self._of_configurations(reading.configurations, doubts)
-        if not (whole.images or whole.aliases or doubts):
-            doubts.append('no image was found in its description')
+        if reading.configurations:  # each launch configuration is also a user of its own
+            whole.amis |= self._of_configurations(reading.configurations, doubts)
+        if not (whole.amis or whole.aliases or doubts):
+            doubts.append('its description names no AMI')
         yield from self._read(user, whole)
         yield from (Use(user, '', doubt=doubt) for doubt in doubts)
 
     def _of_configurations(self, names: set[str], doubts: list[str]) -> set[str]:
-        found = {each['LaunchConfigurationName']: each for each in self._configurations()}
-        doubts += [f'there is no launch configuration {name}' for name in sorted(names - set(found))]
-        reading = Reading().read([{**found[name], 'LaunchConfigurationName': ''} for name in names & set(found)])
+        by_name = {each['LaunchConfigurationName']: each for each in self._configurations()}
+        doubts += [f'there is no launch configuration {name}' for name in sorted(names - set(by_name))]
+        reading = Reading().read([{**by_name[name], 'LaunchConfigurationName': ''} for name in names & set(by_name)])
         doubts += [f'{alias} is not resolved' for alias in sorted(reading.aliases)]
-        return reading.images
+        return reading.amis
 
     def _read(self, user: str, reading: Reading) -> Iterator[Use]:
-        yield from (Use(user, image) for image in sorted(reading.images))
+        yield from (Use(user, ami_id) for ami_id in sorted(reading.amis))
         yield from (Use(user, '', doubt=f'{alias} is not resolved') for alias in sorted(reading.aliases))
 
     def _version(self, template: str, version: str) -> Reading:
-        """Return what a version of a template names, its aliases resolved where EC2 can; asked once for each."""
+        """Return the names in a version of a template, with aliases resolved if EC2 can; each version is read once."""
         key = (template, version)
         if key not in self._versions:
             reading = Reading().read(self._data(template, version))
@@ -199,15 +200,15 @@ class _Starters:
         try:
             return Reading().read(self._data(template, version, ResolveAlias=True))
         except AwsFailed as error:
-            if error.is_passing:
+            if error.is_transient:
                 raise
             return reading
 
-    def _data(self, template: str, version: str, **more: Any) -> list[Any]:
+    def _data(self, template: str, version: str, **options: Any) -> list[Any]:
         which = {'LaunchTemplateId' if template.startswith('lt-') else 'LaunchTemplateName': template}
-        found = self._aws.items('ec2', 'describe_launch_template_versions', 'LaunchTemplateVersions',
-                                Versions=[version], **which, **more)
-        data = [each.get('LaunchTemplateData') for each in found]
+        versions = self._aws.items('ec2', 'describe_launch_template_versions', 'LaunchTemplateVersions',
+                                   Versions=[version], **which, **options)
+        data = [each.get('LaunchTemplateData') for each in versions]
         if not data:
             raise AwsFailed(f'{template} has no version {version}')
         return data

@@ -1,4 +1,4 @@
-"""What each verb that needs more than a checkout does, from its options to its result."""
+"""The verbs that call AWS or Docker: each takes the options and returns a result for people and programs."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -8,36 +8,37 @@ import json
 from pathlib import Path
 from typing import Any
 
-from release import artefacts, listing, purge
+from release import artefacts, listing, removal
+from release.amis import APP
 from release.artefacts import SETTING, Store, store_at
 from release.aws import Aws
-from release.bake import Bake, Wish
+from release.bake import Bake, Request
 from release.confirmation import confirm
 from release.container import FromArchive, FromEngine, Source
 from release.errors import Exit, Interrupted, ReleaseError
+from release.explain import Difference
 from release.interruption import Interruption
 from release.progress import progress
-from release.run import new_run_id, Run
-from release.stages import Difference
+from release.session import new_run_id, Session
 from release.verify import verify
 from release.version import ROOT
 from release.waiting import Deadline
 
 IMAGES = ROOT / 'build' / 'images'
-KEPT = ROOT / 'build' / 'artefacts'
+ARTEFACTS = ROOT / 'build' / 'artefacts'
 REPORT = ROOT / 'build' / 'bake.json'
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a verb has to say: to people, and to programs."""
+    """The result of a verb: as text, and as data for --json."""
 
     text: str
     data: Any
 
 
 def carry_out(options: Namespace, environ: Mapping[str, str]) -> Result:
-    """Return the result of a verb; raise one of our errors, or Interrupted, when there is none."""
+    """Return the result of a verb; raise ReleaseError or Interrupted if it fails."""
     interruption = Interruption()
     with interruption.handled(), interruption.prevailing():
         return _carry_out(options, environ, interruption)
@@ -46,10 +47,11 @@ def carry_out(options: Namespace, environ: Mapping[str, str]) -> Result:
 def _carry_out(options: Namespace, environ: Mapping[str, str], interruption: Interruption) -> Result:
     if options.verb == 'archive':
         return _archive(options)
-    shown = progress()
-    run = Run(run_id=new_run_id(), root=ROOT, environ=environ, aws=Aws(environ, options.region, tell=shown.step),
-              progress=shown, interruption=interruption, deadline=Deadline(options.timeout, interruption.check))
-    return VERBS[options.verb](options, run)
+    display = progress()
+    session = Session(run_id=new_run_id(), root=ROOT, environ=environ, progress=display, interruption=interruption,
+                      aws=Aws(environ, options.region, report=display.step),
+                      deadline=Deadline(options.timeout, interruption.check))
+    return VERBS[options.verb](options, session)
 
 
 def _archive(options: Namespace) -> Result:
@@ -58,58 +60,59 @@ def _archive(options: Namespace) -> Result:
     return Result(str(path), {'archive': str(path), **asdict(image)})
 
 
-def _bake(options: Namespace, run: Run) -> Result:
-    bake = Bake(run, _store(options, run), Wish(_source(options), options.force, options.scan or '', options.subnet))
+def _bake(options: Namespace, session: Session) -> Result:
+    request = Request(_source(options), options.force, options.scan or '', options.subnet)
+    bake = Bake(session, _store(options, session), request)
     if options.explain:
         return _explained(bake.explain(), bake.outcome.keys)
-    with _reported(run, bake) as report, run.interruption.prevailing():
-        bake.bake()
-    return Result(bake.outcome.amis['app'], report)
+    with _reported(session, bake) as report, session.interruption.prevailing():
+        outcome = bake.bake()
+    return Result(outcome.amis[APP], report)
 
 
-def _verify(options: Namespace, run: Run) -> Result:
-    verified = verify(run, options.ami, run.deadline, options.subnet)
-    return Result(f'{verified.ami} is released: its self-test has passed as version {verified.version}',
+def _verify(options: Namespace, session: Session) -> Result:
+    verified = verify(session, options.ami, session.deadline, options.subnet)
+    return Result(f'{verified.ami} is released: it passed its self-test as version {verified.version}',
                   asdict(verified))
 
 
-def _purge(options: Namespace, run: Run) -> Result:
-    store = _store(options, run)
-    found = purge.find(run, store, options.which)
-    purge.refuse_what_is_used(run, found)
-    confirm([str(each) for each in found], options.yes, run.environ)
-    purge.purge(run, store, found)
-    return Result('\n'.join(f'removed {each.ami}, {each.stage} {each.version}, key {each.key}' for each in found),
-                  [asdict(each) for each in found])
+def _remove(options: Namespace, session: Session) -> Result:
+    store = _store(options, session)
+    remains = removal.find(session, store, options.which)
+    removal.refuse_used(session, remains)
+    confirm([str(each) for each in remains], options.yes, session.environ)
+    removal.remove(session, store, remains)
+    return Result('\n'.join(f'removed {each.ami}, {each.stage} {each.version}, input hash {each.key}'
+                            for each in remains), [asdict(each) for each in remains])
 
 
-def _list(options: Namespace, run: Run) -> Result:
-    entries = listing.entries(run.aws)
+def _list(options: Namespace, session: Session) -> Result:
+    entries = listing.entries(session.aws)
     return Result(listing.table(entries), [entry.as_dict() for entry in entries])
 
 
-def _artefacts(options: Namespace, run: Run) -> Result:
-    copies = artefacts.fetch(_store(options, run), options.ami, Path(options.to) / options.ami)
+def _artefacts(options: Namespace, session: Session) -> Result:
+    copies = artefacts.fetch(_store(options, session), options.ami, Path(options.to) / options.ami)
     return Result('\n'.join(map(str, copies)), [str(path) for path in copies])
 
 
-VERBS: dict[str, Callable[[Namespace, Run], Result]] = {
-    'artefacts': _artefacts, 'bake': _bake, 'list': _list, 'purge': _purge, 'verify': _verify}
+VERBS: dict[str, Callable[[Namespace, Session], Result]] = {
+    'artefacts': _artefacts, 'bake': _bake, 'list': _list, 'remove': _remove, 'verify': _verify}
 
 
 def _source(options: Namespace) -> Source:
     return FromArchive(Path(options.archive)) if options.archive is not None else FromEngine(options.image, IMAGES)
 
 
-def _store(options: Namespace, run: Run) -> Store:
-    return store_at(options.artefacts or run.environ.get(SETTING) or str(KEPT), run.aws)
+def _store(options: Namespace, session: Session) -> Store:
+    return store_at(options.artefacts or session.environ.get(SETTING) or str(ARTEFACTS), session.aws)
 
 
-def _explained(differences: Mapping[str, Difference], keys: Mapping[str, str]) -> Result:
-    text = '\n'.join(f'{stage}, key {keys[stage]}: {difference}' for stage, difference in differences.items())
+def _explained(differences: Mapping[str, Difference], hashes: Mapping[str, str]) -> Result:
+    text = '\n'.join(f'{stage}, input hash {hashes[stage]}: {difference}' for stage, difference in differences.items())
     return Result(text, {stage: {
-        'key': keys[stage],
-        'against': difference.against and difference.against.ami,
+        'key': hashes[stage],
+        'against': difference.against and difference.against.id,
         'engine': difference.against and difference.against.engine,
         'running': difference.runs,
         'changes': [asdict(change) for change in difference.changes],
@@ -117,22 +120,23 @@ def _explained(differences: Mapping[str, Difference], keys: Mapping[str, str]) -
 
 
 @contextmanager
-def _reported(run: Run, bake: Bake) -> Iterator[dict[str, Any]]:
-    """Give a report of a bake, filled and written at its end, however it ends."""
+def _reported(session: Session, bake: Bake) -> Iterator[dict[str, Any]]:
+    """Yield the report of a bake; fill and write it at the end of the block, even if the bake fails."""
     report: dict[str, Any] = {}
-    code, error = Exit.UNFORESEEN, ''
+    code, error = Exit.UNEXPECTED, ''
     try:
         yield report
         code = Exit.DONE
-    except (ReleaseError, Interrupted) as raised:
-        code, error = raised.code, str(raised)
+    except (ReleaseError, Interrupted) as failure:
+        code, error = failure.exit_code, str(failure)
         raise
     finally:
+        phases = session.progress.phases
         report |= {
-            'run': run.run_id, 'region': run.aws.region, 'exit_code': int(code), 'error': error,
+            'run': session.run_id, 'region': session.aws.region, 'exit_code': int(code), 'error': error,
             **asdict(bake.outcome),
-            'seconds': round(sum(phase.seconds for phase in run.progress.phases), 3),
-            'phases': [{'name': phase.name, 'seconds': round(phase.seconds, 3)} for phase in run.progress.phases],
+            'seconds': round(sum(phase.seconds for phase in phases), 3),
+            'phases': [{'name': phase.name, 'seconds': round(phase.seconds, 3)} for phase in phases],
         }
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')

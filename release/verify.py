@@ -1,26 +1,26 @@
-"""A copy of an image is booted, tests itself, and says on its console whether the image may run."""
+"""The verification of an AMI: a copy boots, tests itself, and its console says whether the AMI may be released."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from release import images, leftovers
-from release.aws import Aws
-from release.console import end_of, failure_of, lines_of, Verdict, verdict_of
+from release import amis, leftovers
+from release.amis import Ami, PROJECT
+from release.ec2 import console_of, NO_INSTANCE, state_of, UNKNOWN
 from release.errors import AwsFailed, NotReady, NotVerified, TimedOut
-from release.images import Image, PROJECT
-from release.run import Run
+from release.selftest_output import end_of, failure_of, lines_of, Verdict, verdict_of
+from release.session import Session
 from release.userdata import render
-from release.waiting import Deadline, never
+from release.waiting import Deadline
 
 INSTANCE_TYPE = 't3.small'
 PURPOSE = 'verify'
 POLL_SECONDS = 3.0
-# EC2 may not know an instance yet, although it has just said that it runs.
-UNKNOWN_SECONDS = 60.0
-# What a machine has written last reaches the console with a delay.
+# EC2 may not list an instance yet, although it has just started it.
+UNLISTED_SECONDS = 60.0
+# The last output of an instance reaches EC2's console with a delay.
 AFTER_END_SECONDS = 30.0
 ENDED = ('shutting-down', 'terminated', 'stopping', 'stopped')
 ENVIRONMENT = {'SELFTEST': '1', 'LIFECYCLE_HOOK': ''}
@@ -28,141 +28,131 @@ ENVIRONMENT = {'SELFTEST': '1', 'LIFECYCLE_HOOK': ''}
 
 @dataclass(frozen=True)
 class Verified:
-    """The outcome of a self-test that an image has passed."""
+    """An AMI that passed its self-test. --json prints it by these names."""
 
     ami: str
     version: str
     verified_at: str
 
 
-def verify(run: Run, ami: str, deadline: Deadline, subnet: str = '',
-           meanwhile: Callable[[], None] = never) -> Verified:
-    """Return when an image is released; raise NotVerified, with each check that has failed, when it must not be.
+def verify(session: Session, ami_id: str, deadline: Deadline, subnet: str = '') -> Verified:
+    """Release an AMI if its copy passes the self-test; raise NotVerified, with each failed check, if it does not.
 
-    Only a failed check takes the release from an image that had it. Where no verdict came, only `Verified` says so.
+    Only a failed check takes the release from a released AMI. Without a verdict only the tag `Verified` changes.
     """
-    image = images.get(run.aws, ami)
-    if image.state != 'available':
-        raise NotReady(f'{ami} is {image.state}; only an available image can be booted')
-    if not image.version:
-        raise NotReady(f'{ami} has no tag Version, so nobody could tell whether it runs the right one; is it an '
-                       'image of the application?')
-    user_data = render(run.root, {**ENVIRONMENT, 'AWS_REGION': run.aws.region, 'DEPLOY_ID': run.run_id})
+    ami = amis.get(session.aws, ami_id)
+    if ami.state != 'available':
+        raise NotReady(f'{ami_id} is {ami.state}; only an available AMI can boot')
+    if not ami.version:
+        raise NotReady(f'{ami_id} has no tag Version, so the expected version is unknown; is it an AMI of the '
+                       'application?')
+    user_data = render(session.root, {**ENVIRONMENT, 'AWS_REGION': session.aws.region, 'DEPLOY_ID': session.run_id})
     try:
-        with _copy(run, image, user_data, subnet) as instance, run.progress.phase('verify: self-test'):
-            verdict = _follow(run, instance, deadline, meanwhile)
+        with _copy(session, ami, user_data, subnet) as instance, session.progress.phase('verify: self-test'):
+            verdict = _follow(session, instance, deadline)
     except (NotVerified, TimedOut) as error:
-        # No answer is no verdict: what an image was before, it stays.
-        _mark(run, ami, None, f'no verdict: {error}')
+        # Without a verdict the AMI stays released, or not, as it was.
+        _mark(session, ami_id, None, f'no verdict: {error}')
         raise
-    objections = verdict.objections(image.version)
+    objections = verdict.objections(ami.version)
     if objections:
-        _mark(run, ami, False, f'failed {"; ".join(objections)}')
+        _mark(session, ami_id, False, f'failed {"; ".join(objections)}')
         lines = '\n'.join(f'  {objection}' for objection in objections)
-        raise NotVerified(f'{ami} is not released, its self-test has failed:\n{lines}')
-    return Verified(ami, verdict.version, _mark(run, ami, True, f'passed {verdict.version}'))
+        raise NotVerified(f'{ami_id} is not released, because it failed its self-test:\n{lines}')
+    return Verified(ami_id, verdict.version, _mark(session, ami_id, True, f'passed {verdict.version}'))
 
 
-def _mark(run: Run, ami: str, released: bool | None, told: str) -> str:
-    """Write the outcome onto the image, and return the moment; None leaves it released or not, as it was."""
+def _mark(session: Session, ami_id: str, released: bool | None, outcome: str) -> str:
+    """Tag the AMI with the outcome, and return the time; None leaves the tag Released as it is."""
     now = f'{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}'
     verdict = {} if released is None else {'Released': str(released).lower()}
-    images.tag(run.aws, ami, **verdict, VerifiedAt=now, Verified=told.splitlines()[0])
+    amis.tag(session.aws, ami_id, **verdict, VerifiedAt=now, Verified=outcome.splitlines()[0])
     return now
 
 
 @contextmanager
-def _copy(run: Run, image: Image, user_data: str, subnet: str) -> Iterator[str]:
-    """Give the id of a running copy of an image, which is terminated however the block ends."""
+def _copy(session: Session, ami: Ami, user_data: str, subnet: str) -> Iterator[str]:
+    """Yield the id of a running copy of an AMI, which is terminated however the block ends."""
     instance = ''
-    run.interruption.check()
+    session.interruption.check()
     try:
-        with run.progress.phase('verify: start a copy'):
-            instance = _start(run, image, user_data, subnet)
+        with session.progress.phase('verify: start a copy'):
+            instance = _start(session, ami, user_data, subnet)
         yield instance
     finally:
-        with run.progress.phase('verify: terminate it'):
-            _terminate(run, instance)
+        with session.progress.phase('verify: terminate it'):
+            _terminate(session, instance)
 
 
-def _start(run: Run, image: Image, user_data: str, subnet: str) -> str:
+def _start(session: Session, ami: Ami, user_data: str, subnet: str) -> str:
     tags = [{'Key': key, 'Value': value} for key, value in {
-        'Project': PROJECT, 'Name': f'{PROJECT}-{PURPOSE}', 'Purpose': PURPOSE, leftovers.TAG: run.run_id,
-        'Image': image.ami, 'CreatedBy': run.who[:images.TAG_LENGTH]}.items()]
+        'Project': PROJECT, 'Name': f'{PROJECT}-{PURPOSE}', 'Purpose': PURPOSE, leftovers.TAG: session.run_id,
+        'Image': ami.id, 'CreatedBy': session.caller[:amis.TAG_LENGTH]}.items()]
     parameters: dict[str, Any] = {'SubnetId': subnet} if subnet else {}
-    answer = run.aws.call(
-        'ec2', 'run_instances', ImageId=image.ami, InstanceType=INSTANCE_TYPE, MinCount=1, MaxCount=1,
+    answer = session.aws.call(
+        'ec2', 'run_instances', ImageId=ami.id, InstanceType=INSTANCE_TYPE, MinCount=1, MaxCount=1,
         UserData=user_data, InstanceInitiatedShutdownBehavior='terminate',
         MetadataOptions={'HttpTokens': 'required', 'HttpPutResponseHopLimit': 1},
         TagSpecifications=[{'ResourceType': kind, 'Tags': tags} for kind in ('instance', 'volume')],
-        # The call is tried again where no answer comes, and must not start a second machine then.
-        ClientToken=run.run_id, **parameters)
+        # A call without an answer is retried, and the token keeps that from starting a second instance.
+        ClientToken=session.run_id, **parameters)
     return str(answer['Instances'][0]['InstanceId'])
 
 
-def _terminate(run: Run, instance: str) -> None:
-    removal = leftovers.remove(run.aws, run.run_id)
-    if removal.left:
-        run.left.extend(removal.left)
-        run.progress.note(f'left behind, and costing money: {"; ".join(removal.left)}')
+def _terminate(session: Session, instance: str) -> None:
+    cleanup = leftovers.remove(session.aws, session.run_id)
+    if cleanup.left:
+        session.left.extend(cleanup.left)
+        session.progress.note(f'left behind, and costing money: {"; ".join(cleanup.left)}')
     elif instance:
-        run.progress.step(f'{instance} is terminated')
+        session.progress.step(f'{instance} is terminated')
 
 
-def _follow(run: Run, instance: str, deadline: Deadline, meanwhile: Callable[[], None]) -> Verdict:
-    watch = _Watch(run, instance, deadline)
+def _follow(session: Session, instance: str, deadline: Deadline) -> Verdict:
+    watch = _Watch(session, instance, deadline)
     try:
-        return deadline.until(watch.look, f'an answer of the self-test on {instance}', POLL_SECONDS, meanwhile)
+        return deadline.until(watch.look, f'the verdict of the self-test on {instance}', POLL_SECONDS)
     except TimedOut as error:
         raise TimedOut(f'{error}; the end of its console:\n{end_of(watch.console)}') from None
 
 
 class _Watch:
-    def __init__(self, run: Run, instance: str, deadline: Deadline) -> None:
-        """Watch the console and the state of one instance; the deadline is its patience."""
-        self._aws = run.aws.once
-        self._progress = run.progress
+    """The console and the state of one instance, watched until a deadline."""
+
+    def __init__(self, session: Session, instance: str, deadline: Deadline) -> None:
+        """Start the time within which EC2 must list the instance."""
+        self._aws = session.aws.once
+        self._progress = session.progress
         self._instance = instance
-        self._known_by = deadline.within(UNKNOWN_SECONDS)
+        self._listed_by = deadline.within(UNLISTED_SECONDS)
         self._silence: Deadline | None = None
         self._deadline = deadline
         self.console = ''
 
     def look(self) -> Verdict | None:
-        """Return the verdict, if there is one; raise NotVerified when none will come any more."""
+        """Return the verdict, or None before there is one; raise NotVerified if the instance ended without one."""
         self.console = self._read() or self.console
         verdict = verdict_of(self.console)
         if verdict:
             return verdict
 
         self._progress.step((lines_of(self.console) or ['waiting for its console'])[-1])
-        state = leftovers.state_of(self._aws, self._instance)
-        if state in ENDED or state == leftovers.UNKNOWN and not self._known_by.left:
-            self._wait_for_the_end()
+        state = state_of(self._aws, self._instance)
+        if state in ENDED or state == UNKNOWN and not self._listed_by.left:
+            self._wait_for_last_output()
         return None
 
-    def _wait_for_the_end(self) -> None:
+    def _wait_for_last_output(self) -> None:
         self._silence = self._silence or self._deadline.within(AFTER_END_SECONDS)
         if not self._silence.left:
             reason = failure_of(self.console)
-            what = f'the copy {reason}' if reason else 'the copy has ended without a word of its self-test'
-            raise NotVerified(f'{what}; the end of its console:\n{end_of(self.console)}')
+            outcome = f'the copy {reason}' if reason else 'the copy ended without a verdict of its self-test'
+            raise NotVerified(f'{outcome}; the end of its console:\n{end_of(self.console)}')
 
     def _read(self) -> str:
         try:
-            return console(self._aws, self._instance)
+            return console_of(self._aws, self._instance)
         except AwsFailed as error:
-            if error.reason == 'InvalidInstanceID.NotFound' and self._known_by.left:
+            if error.code == NO_INSTANCE and self._listed_by.left:
                 return ''
             raise
-
-
-def console(aws: Aws, instance: str) -> str:
-    """Return what a machine has written on its console; the newest of it where its type can tell."""
-    try:
-        answer = aws.call('ec2', 'get_console_output', InstanceId=instance, Latest=True)
-    except AwsFailed as error:
-        if error.reason != 'UnsupportedOperation':
-            raise
-        answer = aws.call('ec2', 'get_console_output', InstanceId=instance)
-    return str(answer.get('Output', ''))

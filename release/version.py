@@ -1,4 +1,4 @@
-"""The version of this build: version.txt's number, and a build number that nobody has to write down."""
+"""The version of a build: the number in version.txt, and a build number from the CI or the commits."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,17 +10,17 @@ import subprocess
 from release.errors import NotReady
 
 ROOT = Path(__file__).resolve().parent.parent
-# The counters of GitLab, Bitbucket and Jenkins. GitLab's rises by pipeline, so a job's retry keeps its number.
+# The counters of GitLab, Bitbucket and Jenkins. GitLab counts pipelines, so a retried job keeps its number.
 BUILD_COUNTERS = ('CI_PIPELINE_IID', 'BITBUCKET_BUILD_NUMBER', 'BUILD_NUMBER')
 
 
 class VersionError(NotReady):
-    """The version of this build cannot be told; the message says what is wrong and what to do."""
+    """The version of this build is unknown; the text names the cause and the remedy."""
 
 
 @dataclass(frozen=True)
 class BuildVersion:
-    """A build's version, the tag of its image, the commit it is made from and the moment, in UTC."""
+    """A build: its version, the tag of its image, its commit and its time in UTC."""
 
     version: str
     image_tag: str
@@ -28,12 +28,12 @@ class BuildVersion:
     build_time: str
 
     def as_dict(self) -> dict[str, str]:
-        """Return the fields by their names, as build.json holds them."""
+        """Return the content of build.json."""
         return asdict(self)
 
 
 def build_version(environ: Mapping[str, str], root: Path = ROOT) -> BuildVersion:
-    """Return the version of a build made now from this checkout; raise VersionError where it cannot be told."""
+    """Return the version of a build made now from this checkout; raise VersionError if it is unknown."""
     number = _number(root)
     build = _build_number(environ, root)
     return BuildVersion(
@@ -56,7 +56,7 @@ def _build_number(environ: Mapping[str, str], root: Path) -> int:
         if environ.get(name):
             return _counter(name, environ[name])
     if _git(root, 'rev-parse', '--is-shallow-repository') == 'true':
-        raise VersionError('this clone is shallow, so its commits cannot be counted; run git fetch --unshallow, '
+        raise VersionError('this clone is shallow, so the number of commits is unknown; run git fetch --unshallow, '
                            f'or set one of {", ".join(BUILD_COUNTERS)}')
     return int(_git(root, 'rev-list', '--count', 'HEAD'))
 
@@ -68,12 +68,12 @@ def _counter(name: str, text: str) -> int:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    # A checkout that another user owns (CI, a mounted folder) is ours to read all the same.
+    # Another user may own the checkout (in a CI or a mounted folder); git reads it only with this setting.
     command = ['git', '-c', f'safe.directory={root}', '-C', str(root), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
     except FileNotFoundError:
-        raise VersionError('git is not installed, so the commit cannot be told; install git') from None
+        raise VersionError('git is not installed, so the commit is unknown; install git') from None
     except subprocess.CalledProcessError as error:
         raise VersionError(f'git {" ".join(arguments)}: {error.stderr.strip()}; build from a git checkout') from None
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -1,4 +1,4 @@
-"""Waiting that always ends: for something, until a moment, or when somebody asks to stop."""
+"""Waits that always end: with a result, at a deadline, or because the caller's poll raises."""
 
 from collections.abc import Callable
 import time
@@ -6,65 +6,76 @@ from typing import TypeVar
 
 from release.errors import AwsFailed, TimedOut
 
-Found = TypeVar('Found')
+Result = TypeVar('Result')
 NAP_SECONDS = 0.5
 
 
-def never() -> None:
-    """Do nothing, as who must not be stopped, or has nothing to do meanwhile."""
+def no_op() -> None:
+    """Do nothing; the default poll of a deadline."""
 
 
 class Deadline:
-    def __init__(self, seconds: float, stop: Callable[[], None] = never,
+    """A time limit for waits.
+
+    Every wait calls `poll` again and again, at least twice a second between its attempts. `poll` may raise, which ends
+    the wait: that is how a signal ends a bake. It is also where a bake renews its leases.
+    """
+
+    def __init__(self, seconds: float, poll: Callable[[], None] = no_op,
                  clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Allow so many seconds from now; whoever waits calls `stop` again and again, which may raise."""
+        """Start the time limit now."""
         self.seconds = seconds
-        self._stop = stop
+        self._poll = poll
         self._clock = clock
         self._sleep = sleep
         self._end = clock() + seconds
 
     @property
     def left(self) -> float:
-        """How many seconds are left; none when it is over."""
+        """The remaining seconds; 0 after the end."""
         return max(0.0, self._end - self._clock())
 
     def within(self, seconds: float) -> 'Deadline':
-        """Return a deadline of so many seconds from now, or this one's if that is sooner."""
-        return Deadline(min(seconds, self.left), self._stop, self._clock, self._sleep)
+        """Return a deadline of this many seconds from now, or of this one's end if that is sooner."""
+        return Deadline(min(seconds, self.left), self._poll, self._clock, self._sleep)
+
+    def polling(self, act: Callable[[], None]) -> 'Deadline':
+        """Return a deadline with the same end whose waits also call `act`."""
+        def poll() -> None:
+            self._poll()
+            act()
+        return Deadline(self.left, poll, self._clock, self._sleep)
 
     def check(self, what: str) -> None:
-        """Raise TimedOut, saying what was waited for, when the time is over."""
-        self._stop()
+        """Poll, and raise TimedOut with the name of the awaited thing if the time is over."""
+        self._poll()
         if not self.left:
-            raise TimedOut(f'{what}: not within {self.seconds:.0f} s')
+            raise TimedOut(f'timed out after {self.seconds:.0f} s waiting for {what}')
 
-    def until(self, found: Callable[[], Found | None], what: str, every: float = 5.0,
-              meanwhile: Callable[[], None] = never) -> Found:
-        """Return what is found as soon as it is; do something meanwhile; raise TimedOut when the time is over.
+    def until(self, attempt: Callable[[], Result | None], what: str, every: float = 5.0) -> Result:
+        """Return the first result of `attempt` that is not None; raise TimedOut if the time is over before.
 
-        An AWS that is unavailable for a moment is asked again until then.
+        A transient failure of AWS counts as no result.
         """
-        self._stop()
+        self._poll()
         while True:
-            answer, trouble = _asked(found)
-            if answer is not None:
-                return answer
+            result, trouble = _tried(attempt)
+            if result is not None:
+                return result
             self.check(f'{what} ({trouble})' if trouble else what)
-            meanwhile()
             self._pause(every)
 
     def _pause(self, seconds: float) -> None:
         pause = self.within(seconds)
         while pause.left:
-            self._stop()
+            self._poll()
             self._sleep(min(NAP_SECONDS, pause.left))
 
 
-def _asked(found: Callable[[], Found | None]) -> tuple[Found | None, str]:
+def _tried(attempt: Callable[[], Result | None]) -> tuple[Result | None, str]:
     try:
-        return found(), ''
+        return attempt(), ''
     except AwsFailed as error:
-        if not error.is_passing:
+        if not error.is_transient:
             raise
         return None, str(error)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from release.images import DEBIAN, SOURCE_NAME
+from release.amis import DEBIAN, SOURCE_NAME
 from tests.support.server import ROOT
 
 TEMPLATE = ROOT / 'packer' / 'ami.pkr.hcl'

@@ -11,10 +11,10 @@ import sys
 import pytest
 
 from rehearsal.__main__ import _parser as rehearsal_parser
-from release.__main__ import _parser as release_parser
+from release.options import make_parser
 from tests.support.server import environment, ROOT
 
-PARSERS = {'release': release_parser(), 'rehearsal': rehearsal_parser()}
+PARSERS = {'release': make_parser(), 'rehearsal': rehearsal_parser()}
 TOOLS = sorted(PARSERS)
 
 
@@ -73,7 +73,7 @@ def test_without_libraries_a_tool_says_in_one_line_what_to_call(bare: Path, argu
 
 
 @pytest.mark.parametrize(('arguments', 'meant'), [
-    (['release', 'bkae'], 'bake'), (['release', 'lst'], 'list'), (['release', 'purge', '--yse', '0' * 16], '--yes'),
+    (['release', 'bkae'], 'bake'), (['release', 'lst'], 'list'), (['release', 'remove', '--yse', '0' * 16], '--yes'),
     (['release', 'bake', '--imgae=x', '--archive', 'y'], '--image'), (['rehearsal', 'stauts'], 'status'),
     (['rehearsal', 'up', '--no-machine'], '--no-machines'),
     (['release', 'bake', '--image', 'x', '--scan', 'hihg'], 'high'),

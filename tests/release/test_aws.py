@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 from botocore.exceptions import ClientError, ParamValidationError
 import pytest
 
-from release.aws import Aws, described, moment_of
+from release.aws import Aws, moment_of, translated
 from release.errors import AwsFailed, NotReady
 from tests.support.account import Account, REGION
 from tests.support.postgresql import free_port
@@ -65,7 +65,7 @@ def test_a_region_that_cannot_be_one_is_refused(settings: pytest.MonkeyPatch, re
 
 def test_an_aws_that_does_not_answer_is_told_with_the_region(settings: pytest.MonkeyPatch) -> None:
     settings.setenv('AWS_ENDPOINT_URL', f'http://localhost:{free_port()}')
-    with pytest.raises(AwsFailed, match=r'sts in the region eu-nowhere-1 does not answer.*is .eu-nowhere-1. a region'):
+    with pytest.raises(AwsFailed, match=r'sts in the region eu-nowhere-1 does not answer.*eu-nowhere-1. is no region'):
         identity('eu-nowhere-1')
 
 
@@ -80,7 +80,7 @@ def test_an_aws_that_does_not_answer_is_told_with_the_region(settings: pytest.Mo
 ])
 def test_a_refusal_becomes_a_sentence(code: str, kind: type[Exception], says: str) -> None:
     error = ClientError({'Error': {'Code': code, 'Message': 'why'}}, 'RunInstances')
-    told = described(error, 'ec2', 'run_instances', REGION)
+    told = translated(error, 'ec2', 'run_instances', REGION)
     assert isinstance(told, kind)
     assert says in str(told)
     assert 'why' in str(told) or code in str(told)
@@ -94,7 +94,7 @@ def test_a_mistake_of_ours_stays_what_it_is(settings: pytest.MonkeyPatch) -> Non
 def test_a_reason_is_kept_for_who_has_an_answer_to_it(settings: pytest.MonkeyPatch) -> None:
     with pytest.raises(AwsFailed) as caught:
         Aws({'AWS_REGION': REGION}).call('ec2', 'describe_images', ImageIds=['ami-12345678'])
-    assert caught.value.reason == 'InvalidAMIID.NotFound'
+    assert caught.value.code == 'InvalidAMIID.NotFound'
 
 
 def test_the_moment_of_an_answer_is_that_of_aws(settings: pytest.MonkeyPatch) -> None:

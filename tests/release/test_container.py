@@ -71,7 +71,7 @@ def drop_manifest(files: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize(('change', 'says'), [
     (damage_layer, 'the layer 1/layer.tar has the digest'), (damage_config, 'its configuration has the digest'),
-    (drop_layer, 'is no archive of an image, or is cut off'),
+    (drop_layer, 'is no archive of an image, or is truncated'),
     (forget_layer, 'has 1 layers, its configuration names 2'),
     (add_image, 'holds 2 images; save one'), (drop_manifest, 'is no archive of an image'),
 ])
@@ -88,7 +88,7 @@ def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path = tmp_path / 'image.tar'
     make_archive(path, layers=[b'x' * 40_000])
     path.write_bytes(path.read_bytes()[:20_000])
-    with pytest.raises(NotReady, match='cut off'):
+    with pytest.raises(NotReady, match='is truncated'):
         read(path)
 
 
@@ -113,7 +113,7 @@ def test_an_image_that_does_not_say_which_build_it_is_is_refused(tmp_path: Path,
 
 @pytest.mark.parametrize(('path', 'says'), [('nowhere.tar', 'No such file or directory'), ('.', 'Is a directory')])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, path: str, says: str) -> None:
-    with pytest.raises(NotReady, match=f'{says}; give a file that `docker save` has written'):
+    with pytest.raises(NotReady, match=f'{says}; use a file that `docker save` wrote'):
         read(tmp_path / path)
 
 
@@ -143,7 +143,7 @@ def test_an_engine_that_does_not_give_the_image_says_why(docker: Callable[[str],
 
 def test_a_missing_docker_is_told_with_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(ToolFailed, match='docker is not installed; install it, or give a saved image by --archive'):
+    with pytest.raises(ToolFailed, match='docker is not installed; install it, or use a saved image by --archive'):
         FromEngine('visitors:1', tmp_path).describe()
 
 

@@ -7,16 +7,17 @@ import sys
 
 import pytest
 
-from release.__main__ import _parser
 from release.errors import Exit
 from release.inputs import NEUTRAL
+from release.options import make_parser
 from tests.support.documents import rows, section
 from tests.support.server import ROOT
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
     """Return the verbs of the release tool."""
-    (choices,) = [action.choices for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    (choices,) = [action.choices for action in make_parser()._actions
+                  if isinstance(action, argparse._SubParsersAction)]
     return dict(choices)
 
 
@@ -55,8 +56,8 @@ def test_the_commands_in_the_operations_are_verbs_with_options_that_exist() -> N
 
 @pytest.mark.parametrize('arguments', [
     [], ['nothing'], ['bake'], ['bake', '--image', 'a', '--archive', 'b'], ['bake', '--image', 'a', '--timeout', 'x'],
-    ['bake', '--image', 'a', '--timeout', '0'], ['bake', '--image', 'a', '--scan', 'some'], ['verify'], ['purge'],
-    ['verify', 'ami'], ['purge', ''], ['artefacts', '0123456789abcdef'],
+    ['bake', '--image', 'a', '--timeout', '0'], ['bake', '--image', 'a', '--scan', 'some'], ['verify'], ['remove'],
+    ['verify', 'ami'], ['remove', ''], ['artefacts', '0123456789abcdef'],
 ])
 def test_wrong_usage_ends_with_its_code(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=ROOT, capture_output=True, text=True,

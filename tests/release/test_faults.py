@@ -65,7 +65,7 @@ def test_a_region_in_which_debian_has_no_image_is_named(checkout: Checkout, acco
         account.client('ec2', 'eu-central-1').deregister_image(ImageId=image)
     done = checkout.bake('--region', 'eu-central-1')
     assert done.code == 3, done
-    assert 'the region eu-central-1 has no image debian-13-amd64-* of Debian (account 136693071363)' in done.err
+    assert 'the region eu-central-1 has no AMI debian-13-amd64-* of Debian (account 136693071363)' in done.err
 
 
 def test_a_missing_packer_is_told_with_what_to_install(checkout: Checkout, tmp_path: Path, account: Account) -> None:
@@ -84,7 +84,7 @@ def test_a_failing_playbook_is_told_by_its_task_and_message(account: Account, tm
     assert 'the task "engine : The package is there" failed: non-zero return code: no such package' in done.err
     assert not account.leftovers()
     assert not account.images()
-    log = done.err.rpartition('all that it has printed: ')[2].strip()
+    log = done.err.rpartition('its whole output: ')[2].strip()
     assert 'PLAY RECAP' in Path(log).read_text(encoding='utf-8')
 
 
@@ -134,7 +134,7 @@ def test_what_takes_longer_than_allowed_ends_and_leaves_nothing(checkout: Checko
     account.say('image-state', 'pending')
     done = checkout.bake('--timeout', '12')
     assert done.code == 7, done
-    assert 'not within' in done.err
+    assert 'timed out after 12 s waiting for Packer' in done.err
     assert not account.leftovers()
 
 
@@ -142,7 +142,7 @@ def test_files_that_change_during_a_bake_spoil_it(checkout: Checkout, account: A
     process = checkout.start('bake', '--archive', str(checkout.archive))
     done = at(process, 'The machine is patient', lambda: checkout.write('packer/ansible/late.yml', '- hosts: all\n'))
     assert done.code == 3, done
-    assert 'files changed while' in done.err
+    assert 'input files changed during the bake of ami-' in done.err
     assert not account.leftovers()
     assert not account.images()
 
@@ -151,7 +151,7 @@ def test_a_file_that_git_does_not_know_begins_nothing(checkout: Checkout, accoun
     (checkout.root / 'packer' / 'ansible' / 'roles' / 'engine' / 'forgotten.yml').touch()
     done = checkout.bake()
     assert done.code == 3, done
-    assert 'packer/ansible/roles/engine/forgotten.yml: not known to git' in done.err
+    assert 'untracked: packer/ansible/roles/engine/forgotten.yml;' in done.err
     assert not account.instances()
 
 
@@ -160,7 +160,7 @@ def test_a_self_test_that_never_answers_is_given_up(checkout: Checkout, account:
     account.say('console', 'booting\nstill booting\n')
     done = checkout.release('verify', ami, '--timeout', '2')
     assert done.code == 7, done
-    assert 'an answer of the self-test' in done.err
+    assert 'timed out after 2 s waiting for the verdict of the self-test' in done.err
     assert '| still booting' in done.err
     assert not account.leftovers()
     assert {tag['Key']: tag['Value'] for tag in account.images(Stage='app')[0]['Tags']}['Released'] == 'true'
@@ -187,7 +187,7 @@ def test_a_clean_up_that_failed_leaves_the_lock_so_that_the_next_bake_removes_th
     assert account.leftovers()['locks'], 'what is left would not be found'
     account.refuse(0)
     done = checkout.bake('--force')
-    assert 'has died; removing what it has left' in done.err, done
+    assert 'died while it baked the same inputs; removing its leftovers' in done.err, done
     assert not account.leftovers()
 
 
@@ -248,9 +248,9 @@ def test_a_packer_that_ignores_the_interrupt_is_killed(tmp_path: Path, monkeypat
         raise ToolFailed('enough')
 
     with pytest.raises(ToolFailed, match='enough'):
-        runner.build(Build('base', {}, tmp_path / 'work'), Deadline(60), later(give_up))
+        runner.build(Build('base', {}, tmp_path / 'work'), Deadline(60, later(give_up)))
     assert not processes_with(str(program))
-    assert runner.temporary == ['packer-1']
+    assert runner.untagged == ['packer-1']
 
 
 def later(act: Callable[[], None], calls: int = 2) -> Callable[[], None]:

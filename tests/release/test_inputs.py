@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 import pytest
 
 from release import inputs as inputs_module
+from release.amis import TAG_LENGTH
 from release.errors import NotReady
-from release.images import TAG_LENGTH
+from release.explain import changes
+from release.input_hash import as_tags, from_tags, hash_of, marks
 from release.inputs import app_inputs, base_inputs, roles_of
-from release.key import as_tags, changes, from_tags, key_of, marks
+from release.options import INPUT_HASH
 from tests.support.checkout import GIT, VARIABLES
 from tests.support.server import ROOT
 
@@ -60,8 +62,8 @@ class Tree:
 
     def keys(self, source: str = 'ami-1', image: str = 'sha256:1', **environ: str) -> tuple[str, str]:
         """Return the keys of both stages."""
-        base = key_of('base', base_inputs(self.root, source, environ))
-        return base, key_of('app', app_inputs(self.root, base, image))
+        base = hash_of('base', base_inputs(self.root, source, environ))
+        return base, hash_of('app', app_inputs(self.root, base, image))
 
     def changed(self, before: tuple[str, str], **given: str) -> list[str]:
         """Return the stages whose key is another one now."""
@@ -156,7 +158,7 @@ def test_an_ignored_file_does_not_count(tree: Tree) -> None:
 
 def test_a_file_that_git_does_not_know_is_refused(tree: Tree) -> None:
     tree.write('instance/new.py', '')
-    with pytest.raises(NotReady, match='instance/new.py: not known to git'):
+    with pytest.raises(NotReady, match='untracked: instance/new.py;'):
         tree.keys()
 
 
@@ -174,7 +176,7 @@ def test_a_playbook_that_cannot_be_read_is_named(tree: Tree, text: str | None) -
     path.unlink()
     if text:
         path.write_text(text, encoding='utf-8')
-    with pytest.raises(NotReady, match='base.yml cannot be read'):
+    with pytest.raises(NotReady, match='base.yml is unreadable'):
         tree.keys()
 
 
@@ -198,9 +200,10 @@ def test_tags_hold_the_marks_of_any_inputs(inputs: dict[str, str]) -> None:
 
 
 @given(some := st.dictionaries(names, st.text(max_size=5), max_size=6), some)
-def test_keys_are_equal_exactly_where_inputs_are(first: dict[str, str], second: dict[str, str]) -> None:
-    assert (key_of('base', first) == key_of('base', second)) == (first == second)
-    assert key_of('base', first) != key_of('app', first)
+def test_hashes_are_equal_exactly_if_the_inputs_are(first: dict[str, str], second: dict[str, str]) -> None:
+    assert (hash_of('base', first) == hash_of('base', second)) == (first == second)
+    assert hash_of('base', first) != hash_of('app', first)
+    assert INPUT_HASH.fullmatch(hash_of('base', first)), 'the command line would refuse it'
 
 
 def test_the_variables_that_a_bake_knows_are_those_of_the_template() -> None:

@@ -57,16 +57,16 @@ def age(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_second_one_is_told_who_is_the_first(make: Callable[..., Lock]) -> None:
     assert make('a').take() is None
     holder = make('b').take()
-    assert holder and (holder.run_id, holder.who) == ('a', 'user of a')
+    assert holder and (holder.run_id, holder.owner) == ('a', 'user of a')
 
 
 def test_what_was_given_back_can_be_taken(make: Callable[..., Lock], account: Account) -> None:
     first, second = make('a'), make('b')
     first.take()
-    first.give_back()
+    first.release()
     assert second.take() is None
     assert second.dead is None
-    second.give_back()
+    second.release()
     assert not account.leftovers()
 
 
@@ -79,7 +79,7 @@ def test_whoever_takes_over_knows_who_has_died(make: Callable[..., Lock], accoun
         assert heir.take() is None
     assert heir.dead and heir.dead.run_id == 'a'
     assert make('c').take(), 'the heir holds it now'
-    heir.give_back()
+    heir.release()
     assert not account.leftovers(), 'the lease of the dead one went with that of the heir'
 
 
@@ -96,7 +96,7 @@ def test_an_owner_that_was_taken_for_dead_is_told_when_it_renews(make: Callable[
     clock.now = lock_module.RENEWAL_SECONDS
     with pytest.raises(LeaseLost, match='user of b may have taken over'):
         owner.renew()
-    owner.give_back()
+    owner.release()
     assert make('c').take(), 'what the heir holds is not for the former owner to give back'
 
 
@@ -162,7 +162,7 @@ def test_a_waiter_takes_it_when_the_owner_gives_it_back(make: Callable[..., Lock
         waiting = pool.submit(held_once, waiter)
         time.sleep(1)
         assert not waiting.done()
-        owner.give_back()
+        owner.release()
         assert waiting.result(100) == 'held'
 
 
@@ -182,7 +182,7 @@ def test_two_bakes_of_the_same_at_once_bake_it_once(account: Account, tmp_path: 
     assert (first.code, second.code) == (0, 0), (first, second)
     assert first.out == second.out
     assert sorted([one.report['baked'], other.report['baked']]) == [[], ['base', 'app']]
-    assert 'is baking the same; waiting for it' in first.err + second.err
+    assert 'is baking the same inputs; waiting for it' in first.err + second.err
     assert (len(account.images(Stage='base')), len(account.images(Stage='app'))) == (1, 1)
     assert not account.leftovers()
 
@@ -196,13 +196,13 @@ def test_who_waits_goes_on_when_the_one_that_bakes_is_killed(account: Account, t
     owner = one.start('bake', '--archive', str(one.archive))
     wait_for(owner, 'Waiting for AMI to become ready')
     waiter = other.start('bake', '--archive', str(one.archive))
-    wait_for(waiter, 'is baking the same; waiting for it')
+    wait_for(waiter, 'is baking the same inputs; waiting for it')
     owner.send_signal(signal.SIGKILL)
     ended(owner)
     account.say('image-state', 'available')
     done = ended(waiter)
     assert done.code == 0, done
-    assert 'was baking the same and has died; removing what it has left' in done.err
+    assert 'died while it baked the same inputs; removing its leftovers' in done.err
     assert other.report['baked'] == ['base', 'app']
     assert (len(account.images(Stage='base')), len(account.images(Stage='app'))) == (1, 1)
     assert not account.leftovers()
@@ -221,5 +221,5 @@ def test_a_lock_whose_creation_was_answered_to_none_is_taken_again_by_its_run(ma
     again = make('a')
     assert again.take() is None
     assert again.dead is None, 'a run would remove its own machines'
-    again.give_back()
+    again.release()
     assert not account.leftovers()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from release.aws import Aws, PATIENCE_SECONDS
+from release.aws import Aws, RETRY_SECONDS
 from release.errors import AwsFailed, NotReady, ReleaseError, TimedOut
 from release.waiting import Deadline
 from tests.support.sdks import SDKS
@@ -31,7 +31,7 @@ aws = Aws({}, 'us-east-1', clock=lambda: now[0], sleep=lambda seconds: now.__set
 try:
     aws.call('ec2', 'describe_images')
 except AwsFailed as error:
-    print(json.dumps([botocore.__version__, now[0], error.is_passing]))
+    print(json.dumps([botocore.__version__, now[0], error.is_transient]))
 """
 
 
@@ -122,10 +122,10 @@ def test_patience_is_the_same_number_of_seconds_with_every_sdk(service: Service,
     path = os.pathsep.join(map(str, filter(None, (SDKS[sdk], ROOT))))
     done = subprocess.run([sys.executable, '-c', MEASURE], text=True, capture_output=True, check=True,
                           env={**service.environment, 'PATH': os.environ['PATH'], 'PYTHONPATH': path})
-    version, seconds, is_passing = json.loads(done.stdout)
+    version, seconds, is_transient = json.loads(done.stdout)
     assert version.startswith(f'{sdk}.')
-    assert seconds == pytest.approx(PATIENCE_SECONDS, abs=0.5)
-    assert is_passing
+    assert seconds == pytest.approx(RETRY_SECONDS, abs=0.5)
+    assert is_transient
     assert 10 <= service.calls <= 40
 
 
@@ -146,7 +146,8 @@ def test_who_polls_goes_on_until_its_own_deadline_and_then_names_the_trouble(ser
     service.answers = [(503, ANSWER.format('RequestLimitExceeded'))]
     time = Time()
     aws, deadline = seam(time).once, Deadline(300, clock=time, sleep=time.sleep)
-    with pytest.raises(TimedOut, match=r'the image \(DescribeImages: RequestLimitExceeded: why\): not within 300 s'):
+    expected = r'timed out after 300 s waiting for the image \(DescribeImages: RequestLimitExceeded: why\)'
+    with pytest.raises(TimedOut, match=expected):
         deadline.until(lambda: aws.call('ec2', 'describe_images')['Images'] or None, 'the image', every=3.0)
     assert (time.now, service.calls) == (300, 101)
 
@@ -163,7 +164,7 @@ def test_pages_are_listed_again_when_one_of_them_is_refused(service: Service) ->
 def test_a_mistyped_region_is_no_outage(monkeypatch: pytest.MonkeyPatch, service: Service) -> None:
     monkeypatch.setenv('AWS_ENDPOINT_URL', 'http://127.0.0.1:9')
     time = Time()
-    with pytest.raises(AwsFailed, match="is 'eu-nowhere-1' a region"):
+    with pytest.raises(AwsFailed, match="'eu-nowhere-1' is no region"):
         seam(time, 'eu-nowhere-1').call('ec2', 'describe_images')
     assert time.now == 0
 

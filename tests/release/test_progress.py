@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 import pytest
 from rich.console import Console
 
-from release.progress import CONTROL, Lines, Progress, Terminal, View
+from release.control_characters import CONTROL
+from release.progress import Lines, Progress, Terminal, View
 
 
 class Clock:

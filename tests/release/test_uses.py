@@ -164,12 +164,12 @@ def doubt_about_a_deleted_template(account: Account) -> str:
     made = template(account, OTHER)
     group(account, LaunchTemplate={'LaunchTemplateId': made, 'Version': '1'})
     account.client('ec2').delete_launch_template(LaunchTemplateId=made)
-    return 'cannot be read'
+    return 'is unreadable'
 
 
 def doubt_about_a_template_without_image(account: Account) -> str:
     group(account, LaunchTemplate={'LaunchTemplateId': template(account, ''), 'Version': '1'})
-    return 'no image was found in its description'
+    return 'its description names no AMI'
 
 
 @pytest.mark.parametrize('make', [doubt_about_an_alias, doubt_about_an_alias_in_an_override,
@@ -178,7 +178,7 @@ def test_what_is_not_understood_is_a_use_of_every_image(account: Account, aws: A
                                                         make: Callable[[Account], str]) -> None:
     says = make(account)
     for image in (IMAGE, 'ami-00000000000000000'):
-        assert any(says in str(use) and 'may start any image' in str(use) for use in uses(aws, [image]))
+        assert any(says in str(use) and 'may start any AMI' in str(use) for use in uses(aws, [image]))
 
 
 def test_what_has_ended_is_no_use(account: Account, aws: Aws) -> None:
@@ -207,7 +207,7 @@ def wrapped(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @given(st.recursive(st.just(IMAGE), wrapped, max_leaves=6))
 def test_an_image_is_found_wherever_a_description_names_it(description: Any) -> None:
-    assert IMAGE in Reading().read(description).images
+    assert IMAGE in Reading().read(description).amis
 
 
 @given(st.recursive(st.just({'LaunchTemplateId': 'lt-1', 'Version': '7'}), wrapped, max_leaves=6))
@@ -217,7 +217,7 @@ def test_a_template_is_found_wherever_a_description_names_it(description: Any) -
 
 def test_an_image_in_a_name_or_in_a_tag_is_none_that_is_started() -> None:
     found = Reading().read({'Name': f'of-{IMAGE}', 'Tags': [{'Key': 'Image', 'Value': IMAGE}]})
-    assert not found.images
+    assert not found.amis
 
 
 def test_a_use_says_who_and_what() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from release.console import end_of, Verdict, verdict_of
 from release.errors import NotReady
+from release.selftest_output import end_of, Verdict, verdict_of
 from release.userdata import render
 from tests.support.account import Account
 from tests.support.checkout import Checkout, Ended, ended
@@ -49,7 +49,7 @@ def test_what_a_boot_has_said_is_told_however_much_the_system_says_at_its_end() 
 
 def test_another_version_than_the_image_is_said_to_hold_is_no_pass() -> None:
     assert Verdict('1.0.1').objections('1.0.2') == (
-        'version: the machine runs 1.0.1, the image is said to hold 1.0.2',)
+        'version: the instance runs 1.0.1, but the tag of the AMI says 1.0.2',)
     assert Verdict('1.0.2').objections('1.0.2') == ()
 
 
@@ -61,7 +61,7 @@ def test_user_data_are_the_template_of_the_project_with_names_in_it() -> None:
 
 @pytest.mark.parametrize(('template', 'says'), [
     (None, 'No such file'), ('nothing', '0 times instead of once'), ('${environment}${environment}', '2 times'),
-    ('${environment}' + 'x' * 16400, 'EC2 takes 16384'),
+    ('${environment}' + 'x' * 16400, 'EC2 accepts 16384'),
 ])
 def test_a_template_that_cannot_be_used_is_named(tmp_path: Path, template: str | None, says: str) -> None:
     if template is not None:
@@ -105,7 +105,7 @@ def copies(checkout: Checkout) -> list[dict[str, Any]]:
 
 def test_an_image_that_passes_is_released_with_the_moment_and_the_version(checkout: Checkout, ami: str) -> None:
     done = checkout.release('verify', ami)
-    assert (done.code, done.out) == (0, f'{ami} is released: its self-test has passed as version 1.0.2+build.41'), done
+    assert (done.code, done.out) == (0, f'{ami} is released: it passed its self-test as version 1.0.2+build.41'), done
     assert (tags(checkout)['Released'], tags(checkout)['Verified']) == ('true', 'passed 1.0.2+build.41')
     assert tags(checkout)['VerifiedAt'].endswith('Z')
     assert not checkout.account.leftovers()
@@ -140,12 +140,12 @@ def test_an_image_that_fails_is_not_released_and_every_failed_check_is_named(che
 def test_another_version_is_no_pass(checkout: Checkout, ami: str) -> None:
     checkout.account.say('console', 'SELFTEST PASSED 0.9.0\n')
     done = checkout.release('verify', ami)
-    assert (done.code, 'the machine runs 0.9.0' in done.err) == (6, True), done
+    assert (done.code, 'the instance runs 0.9.0' in done.err) == (6, True), done
     assert tags(checkout)['Released'] == 'false'
 
 
 @pytest.mark.parametrize(('console', 'says'), [
-    ('kernel panic\n', 'the copy has ended without a word'),
+    ('kernel panic\n', 'the copy ended without a verdict'),
     ('[   20.1] python3[7]: visitors FAILED in user data: cloud-final.service ended with exit-code; turning off\n'
      'Reached target poweroff\n', 'the copy FAILED in user data: cloud-final.service ended with exit-code'),
 ])
@@ -175,7 +175,7 @@ def test_no_verdict_within_the_time_leaves_an_image_released_and_says_so(checkou
     done = checkout.release('verify', ami, '--timeout', '2')
     assert done.code == 7, done
     assert tags(checkout)['Released'] == 'true'
-    assert tags(checkout)['Verified'].startswith('no verdict: an answer of the self-test')
+    assert tags(checkout)['Verified'].startswith('no verdict: timed out after 2 s waiting for the verdict of the self')
     assert not checkout.account.leftovers()
 
 
@@ -191,8 +191,8 @@ def test_an_aws_that_is_unavailable_for_a_while_costs_no_call_of_a_verification(
 
 
 @pytest.mark.parametrize(('which', 'says'), [
-    ('ami-0123456789abcdef0', 'the region us-east-1 has no such image'),
-    ('ami-0debian13newest', 'is no image of this project: it has no tag Project=visitors'),
+    ('ami-0123456789abcdef0', 'the region us-east-1 has no such AMI'),
+    ('ami-0debian13newest', 'is no AMI of this project: it has no tag Project=visitors'),
 ])
 def test_an_image_that_is_not_ours_is_refused(checkout: Checkout, which: str, says: str) -> None:
     done: Ended = checkout.release('verify', which)

@@ -17,7 +17,7 @@ from rehearsal.virtual.image import parts_of
 from rehearsal.virtual.kernel import debian_kernel, Kernel
 from rehearsal.virtual.machine import Specification, VirtualMachine
 from rehearsal.virtual.seed import metadata
-from release.console import lines_of, Verdict, verdict_of
+from release.selftest_output import lines_of, Verdict, verdict_of
 from release.userdata import render
 from tests.support.postgresql import PostgresServer
 from tests.support.server import KEY, ROOT

@@ -1,49 +1,47 @@
-"""One short name for everything that goes into an image, and how two sets of it differ."""
+"""The input hash, which identifies an AMI by everything that went into it, and its marks in an AMI's tags."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 import json
+from pathlib import Path
 
-from release.images import TAG_LENGTH
-from release.inputs import ANSIBLE
-from release.names import KEY_LENGTH
+from release.amis import APP, BASE, TAG_LENGTH
+from release.inputs import ANSIBLE, app_inputs, base_inputs
 
-# Counted up where the same inputs no longer make the same image, because the release tool itself does it otherwise.
+# Increased when the release tool itself makes another AMI of the same inputs.
 FORMAT = 1
+LENGTH = 16
 MARK_LENGTH = 8
 ROLES = f'{ANSIBLE}/roles/'
 
 
 @dataclass(frozen=True)
-class Change:
-    """One input that differs between two images."""
+class Stage:
+    """One stage of a bake: its name, its inputs and their hash."""
 
     name: str
-    kind: str
-
-    def __str__(self) -> str:
-        """Return it as people read it."""
-        return f'{self.kind:8} {self.name}'
+    inputs: Mapping[str, str]
+    input_hash: str
 
 
-def key_of(stage: str, inputs: Mapping[str, str]) -> str:
-    """Return the key of a stage's inputs: the same for the same inputs, on every machine and at any time."""
-    return _digest({'format': FORMAT, 'stage': stage, 'inputs': dict(inputs)})[:KEY_LENGTH]
+def stages(root: Path, environ: Mapping[str, str], source_ami: str, image_id: str) -> tuple[Stage, Stage]:
+    """Return the base and the application stage of a checkout."""
+    base = _stage(BASE, base_inputs(root, source_ami, environ))
+    return base, _stage(APP, app_inputs(root, base.input_hash, image_id))
 
 
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
-    """Return what differs between two sets of inputs, by name."""
-    return [Change(name, _kind(name in before, name in after)) for name in sorted({*before, *after})
-            if before.get(name) != after.get(name)]
+def _stage(name: str, inputs: Mapping[str, str]) -> Stage:
+    return Stage(name, inputs, hash_of(name, inputs))
 
 
-def _kind(before: bool, after: bool) -> str:
-    return 'changed' if before and after else 'new' if after else 'gone'
+def hash_of(stage: str, inputs: Mapping[str, str]) -> str:
+    """Return the hash of a stage's inputs: the same for the same inputs, on every machine and at any time."""
+    return _digest({'format': FORMAT, 'stage': stage, 'inputs': dict(inputs)})[:LENGTH]
 
 
 def marks(inputs: Mapping[str, str]) -> dict[str, str]:
-    """Return inputs by group, a role or a file each, short enough for the tags of an image."""
+    """Return a short hash for each group of inputs, a role or a file, because tags cannot hold all inputs."""
     groups: dict[str, dict[str, str]] = {}
     for name, value in inputs.items():
         groups.setdefault(group_of(name), {})[name] = value
@@ -51,7 +49,7 @@ def marks(inputs: Mapping[str, str]) -> dict[str, str]:
 
 
 def group_of(name: str) -> str:
-    """Return what an input is a part of, as people speak of it."""
+    """Return the group of an input: its role, the folder instance, or else the name of the file."""
     if name.startswith(ROLES):
         return 'role:' + name[len(ROLES):].partition('/')[0]
     folder, _, rest = name.partition('/')
@@ -59,7 +57,7 @@ def group_of(name: str) -> str:
 
 
 def as_tags(inputs: Mapping[str, str]) -> dict[str, str]:
-    """Return the marks of inputs as the tags Inputs1, Inputs2 ... of an image."""
+    """Return the marks of inputs as the tags Inputs1, Inputs2 ... of an AMI."""
     lines = ['']
     for group, mark in marks(inputs).items():
         entry = f'{group}={mark}'
@@ -70,7 +68,7 @@ def as_tags(inputs: Mapping[str, str]) -> dict[str, str]:
 
 
 def from_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the marks that an image's tags hold; none for an image that has no such tags."""
+    """Return the marks in an AMI's tags; empty for an AMI without such tags."""
     return dict(_entries(tags))
 
 

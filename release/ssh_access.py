@@ -1,4 +1,4 @@
-"""The way to the instance that is baked: from which addresses its SSH may be reached, settled before it is started."""
+"""SSH access to the instance of a bake: the addresses that may connect, determined before the instance starts."""
 
 from collections.abc import Mapping
 from ipaddress import AddressValueError, IPv4Address
@@ -13,18 +13,18 @@ INTERFACE, CIDRS = f'{VARIABLE}ssh_interface', f'{VARIABLE}ssh_source_cidrs'
 # packer/ami.pkr.hcl has the same default.
 DEFAULT = 'public_ip'
 PUBLIC = ('public_ip', 'public_dns')
-# Private addresses, of which a builder within the VPC, or in a network that is joined to it, has one.
+# Private addresses; a machine in the VPC, or in a network connected to it, has one of them.
 PRIVATE_CIDRS = ('10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16')
-# AWS's own service, which answers with the address that a request comes from.
+# AWS's service that answers with the public address of its caller.
 ADDRESS_SERVICE = 'https://checkip.amazonaws.com'
 ADDRESS_SECONDS = 10
 LONGEST_ANSWER = 100
-ADVICE = (f"""set {CIDRS}='["ADDRESS/32"]', or reach the instance otherwise: {INTERFACE}=private_ip from within the """
-          f'VPC, {INTERFACE}=session_manager without a port')
+OTHER_WAYS = f'{INTERFACE}=private_ip from within the VPC, or {INTERFACE}=session_manager, which needs no open port'
+ADVICE = f"""set {CIDRS}='["ADDRESS/32"]', or connect by {OTHER_WAYS}"""
 
 
-def ssh_variables(aws: Aws, environ: Mapping[str, str], subnet: str) -> dict[str, list[str]]:
-    """Return the template's variables that let this machine reach the instance; none that the environment sets."""
+def variables(aws: Aws, environ: Mapping[str, str], subnet: str) -> dict[str, list[str]]:
+    """Return the template's variables that let this machine connect, except those that the environment sets."""
     interface = environ.get(INTERFACE) or DEFAULT
     if interface in PUBLIC and subnet:
         _check_gives_public_addresses(aws, subnet)
@@ -34,7 +34,7 @@ def ssh_variables(aws: Aws, environ: Mapping[str, str], subnet: str) -> dict[str
 
 
 def own_address() -> IPv4Address:
-    """Return the address by which others on the Internet see this machine."""
+    """Return this machine's public address."""
     try:
         with urlopen(Request(ADDRESS_SERVICE), timeout=ADDRESS_SECONDS) as answer:
             text = answer.read(LONGEST_ANSWER).decode(errors='replace').strip()
@@ -43,16 +43,15 @@ def own_address() -> IPv4Address:
         raise NotReady(f'{ADDRESS_SERVICE} answers {text!r} instead of an IPv4 address; {ADVICE}') from None
     except (URLError, OSError) as error:
         reason = getattr(error, 'reason', error)
-        raise NotReady(f'the address of this machine on the Internet is unknown: {ADDRESS_SERVICE} does not answer '
-                       f'({reason}); {ADVICE}') from None
+        raise NotReady(f'the public address of this machine is unknown: {ADDRESS_SERVICE} does not answer ({reason}); '
+                       f'{ADVICE}') from None
     if not address.is_global:
-        raise NotReady(f'{ADDRESS_SERVICE} answers {address}, which is no address of the Internet; {ADVICE}')
+        raise NotReady(f'{ADDRESS_SERVICE} answers {address}, which is no public address; {ADVICE}')
     return address
 
 
 def _check_gives_public_addresses(aws: Aws, subnet: str) -> None:
-    (described,) = aws.call('ec2', 'describe_subnets', SubnetIds=[subnet])['Subnets']
-    if not described.get('MapPublicIpOnLaunch'):
+    (details,) = aws.call('ec2', 'describe_subnets', SubnetIds=[subnet])['Subnets']
+    if not details.get('MapPublicIpOnLaunch'):
         raise NotReady(f'the subnet {subnet} gives its instances no public address (MapPublicIpOnLaunch is off), so '
-                       f'SSH could not reach the one that is baked; use another subnet, or {INTERFACE}=private_ip '
-                       f'from within the VPC, or {INTERFACE}=session_manager without a port')
+                       f'SSH cannot reach the instance of a bake; use another subnet, or {OTHER_WAYS}')

@@ -1,6 +1,6 @@
 """What Packer and Ansible print is understood; the lines are those of Packer 1.6.6 and ansible-core 2.19."""
 
-from release.transcript import Transcript
+from release.packer_output import PackerOutput
 
 LAUNCH = """
 ==> base.amazon-ebs.base: Prevalidating any provided VPC information
@@ -31,71 +31,71 @@ Build 'base.amazon-ebs.base' errored after 5 seconds 224 milliseconds: Error exe
 """
 
 
-def heard(*texts: str) -> Transcript:
-    """Return what was understood of lines."""
-    transcript = Transcript()
+def parsed(*texts: str) -> PackerOutput:
+    """Return the output after these lines."""
+    output = PackerOutput()
     for line in ''.join(texts).splitlines():
-        transcript.hear(line)
-    return transcript
+        output.read(line)
+    return output
 
 
 def test_a_failed_task_is_told_with_its_message_and_the_end_of_its_errors() -> None:
-    assert heard(LAUNCH, IGNORED, FAILED).failure == (
+    assert parsed(LAUNCH, IGNORED, FAILED).failure == (
         'the task "docker : The engine is installed" failed: non-zero return code: a\nE: no')
 
 
 def test_a_failure_that_ansible_ignores_is_none() -> None:
-    assert 'It may fail' not in heard(LAUNCH, IGNORED).failure
+    assert 'It may fail' not in parsed(LAUNCH, IGNORED).failure
 
 
 def test_an_item_of_a_loop_is_named() -> None:
     line = '    app.amazon-ebs.app: failed: [default] (item=b) => {"item": "b", "msg": "wrong"}\n'
-    told = heard('    app.amazon-ebs.app: TASK [units : Units are enabled] ***\n', line).failure
+    told = parsed('    app.amazon-ebs.app: TASK [units : Units are enabled] ***\n', line).failure
     assert told == 'the task "units : Units are enabled (item=b)" failed: wrong'
 
 
 def test_a_machine_that_is_not_reached_is_told() -> None:
     line = '    app.amazon-ebs.app: fatal: [default]: UNREACHABLE! => {"changed": false, "msg": "timed out"}\n'
-    assert heard('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure == 'the task "Wait" failed: timed out'
+    assert parsed('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure == 'the task "Wait" failed: timed out'
 
 
 def test_a_message_that_is_no_json_is_told_as_it_is() -> None:
     line = '    app.amazon-ebs.app: fatal: [default]: FAILED! => something else\n'
-    assert heard('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure.endswith('failed: something else')
+    assert parsed('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure.endswith('failed: something else')
 
 
 def test_what_packer_says_itself_is_told_where_no_task_has_failed() -> None:
-    told = heard(LAUNCH, "Build 'base.amazon-ebs.base' errored after 2 seconds: Error waiting for AMI: NotReady\n"
-                         'original error: exceeded wait attempts\n\n==> Wait completed after 2 seconds\n'
-                         '--> base.amazon-ebs.base: again\n').failure
-    assert told == 'Error waiting for AMI: NotReady\noriginal error: exceeded wait attempts'
+    output = parsed(LAUNCH, "Build 'base.amazon-ebs.base' errored after 2 seconds: Error waiting for AMI: NotReady\n"
+                            'original error: exceeded wait attempts\n\n==> Wait completed after 2 seconds\n'
+                            '--> base.amazon-ebs.base: again\n')
+    assert output.failure == 'Error waiting for AMI: NotReady\noriginal error: exceeded wait attempts'
 
 
 def test_a_refused_template_is_told() -> None:
-    told = heard('Error: Invalid expression\n\n  on packer/a.pkr.hcl line 1:\n  (source code not available)\n').failure
-    assert told == 'Invalid expression\n  on packer/a.pkr.hcl line 1:\n  (source code not available)'
+    output = parsed('Error: Invalid expression\n\n  on packer/a.pkr.hcl line 1:\n  (source code not available)\n')
+    assert output.failure == 'Invalid expression\n  on packer/a.pkr.hcl line 1:\n  (source code not available)'
 
 
 def test_the_parts_of_a_bake_follow_each_other() -> None:
-    transcript, parts = Transcript(), ['launch']
+    output, parts = PackerOutput(), ['launch']
     ends = '\n'.join(f'==> base.amazon-ebs.base: {words}' for words in (
         'Stopping the source instance...', 'Creating AMI visitors-base from instance i-1',
         'Terminating the source AWS instance...'))
     for line in (LAUNCH + IGNORED + ends).splitlines():
-        transcript.hear(line)
-        if transcript.part != parts[-1]:
-            parts.append(transcript.part)
+        output.read(line)
+        if output.part != parts[-1]:
+            parts.append(output.part)
     assert parts == ['launch', 'boot', 'provision', 'stop', 'image', 'clean up']
 
 
 def test_what_is_done_is_a_task_or_a_step_and_no_noise() -> None:
-    assert heard(LAUNCH).doing == 'Provisioning with Ansible...'
-    assert heard(LAUNCH, IGNORED).doing == 'docker : It may fail'
+    assert parsed(LAUNCH).step == 'Provisioning with Ansible...'
+    assert parsed(LAUNCH, IGNORED).step == 'docker : It may fail'
 
 
 def test_what_packer_makes_for_itself_is_remembered_by_name() -> None:
-    assert heard(LAUNCH).temporary == ['packer-run', 'packer_6b05441f']
+    assert parsed(LAUNCH).untagged == ['packer-run', 'packer_6b05441f']
 
 
 def test_silence_is_told_as_such() -> None:
-    assert heard('').failure == 'it does not say why'
+    assert parsed('').failure == 'Packer gives no reason'

@@ -26,7 +26,7 @@ def checkout(account: Account, tmp_path: Path) -> Checkout:
 
 def test_an_image_goes_by_its_id_and_is_baked_anew(checkout: Checkout, account: Account) -> None:
     ami = checkout.report['amis']['app']
-    done = checkout.release('purge', ami, '--yes')
+    done = checkout.release('remove', ami, '--yes')
     assert (done.code, f'removed {ami}, app 1.0.2+build.41' in done.out) == (0, True), done
     assert not account.images(Stage='app')
     assert not account.leftovers()
@@ -37,7 +37,7 @@ def test_an_image_goes_by_its_id_and_is_baked_anew(checkout: Checkout, account: 
 
 def test_images_go_by_their_key(checkout: Checkout, account: Account) -> None:
     keys = checkout.report['keys']
-    assert checkout.release('purge', keys['base'], '--yes').code == 0
+    assert checkout.release('remove', keys['base'], '--yes').code == 0
     assert not account.images(Stage='base')
     assert account.images(Stage='app')
 
@@ -45,7 +45,7 @@ def test_images_go_by_their_key(checkout: Checkout, account: Account) -> None:
 def test_an_image_that_runs_stays(checkout: Checkout, account: Account) -> None:
     ami = checkout.report['amis']['app']
     group = account.run_in_a_group(ami)
-    done = checkout.release('purge', ami, '--yes')
+    done = checkout.release('remove', ami, '--yes')
     assert done.code == 3, done
     assert f'runs {ami}' in done.err
     assert f'the Auto Scaling group {group} starts {ami}' in done.err
@@ -53,10 +53,10 @@ def test_an_image_that_runs_stays(checkout: Checkout, account: Account) -> None:
 
 
 def test_what_is_not_there_or_not_ours_is_refused(checkout: Checkout, account: Account) -> None:
-    for which, says in (('0000000000000000', 'no image in the region us-east-1 has the key 0000000000000000'),
-                        ('ami-0123456789abcdef0', 'has no such image as ami-0123456789abcdef0'),
-                        ('ami-0debian13newest', 'is no image of this project')):
-        done = checkout.release('purge', which, '--yes')
+    for which, says in (('0000000000000000', 'the region us-east-1 has no AMI with the input hash 0000000000000000'),
+                        ('ami-0123456789abcdef0', 'the region us-east-1 has no AMI ami-0123456789abcdef0'),
+                        ('ami-0debian13newest', 'is no AMI of this project')):
+        done = checkout.release('remove', which, '--yes')
         assert (done.code, says in done.err) == (3, True), done
     assert len(account.images()) == 2
 
@@ -70,7 +70,7 @@ def test_a_group_at_capacity_0_that_takes_it_from_a_parameter_keeps_an_image(che
     account.client('autoscaling').create_auto_scaling_group(
         AutoScalingGroupName='idle', MinSize=0, MaxSize=0, AvailabilityZones=['us-east-1a'],
         LaunchTemplate={'LaunchTemplateName': 'idle', 'Version': '$Latest'})
-    done = checkout.release('purge', ami, '--yes')
+    done = checkout.release('remove', ami, '--yes')
     assert (done.code, f'the Auto Scaling group idle starts {ami}' in done.err) == (3, True), done
     assert account.images(Stage='app')
 
@@ -78,11 +78,11 @@ def test_a_group_at_capacity_0_that_takes_it_from_a_parameter_keeps_an_image(che
 def test_without_a_word_nothing_is_removed_and_what_would_be_is_shown(checkout: Checkout, account: Account) -> None:
     (image,) = account.images(Stage='app')
     snapshot = image['BlockDeviceMappings'][0]['Ebs']['SnapshotId']
-    done = checkout.release('purge', image['ImageId'])
+    done = checkout.release('remove', image['ImageId'])
     assert (done.code, done.out) == (2, ''), done
-    assert f'to be removed:\n  {image["ImageId"]}, app 1.0.2+build.41, key ' in done.err
+    assert f'to be removed:\n  {image["ImageId"]}, app 1.0.2+build.41, input hash ' in done.err
     assert snapshot in done.err and 'sbom.spdx.json' in done.err
-    assert 'nothing was removed: give --yes' in done.err
+    assert 'nothing was removed; in a CI and without a terminal use --yes' in done.err
     assert account.images(Stage='app')
 
 
@@ -91,7 +91,7 @@ def test_without_a_word_nothing_is_removed_and_what_would_be_is_shown(checkout: 
 def test_a_terminal_may_answer_but_not_in_a_ci(checkout: Checkout, account: Account, answer: str,
                                                settings: dict[str, str], code: int, left: int) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, '-c', START, json.dumps(PATIENCE), 'purge', checkout.report['amis']['app']]
+    command = [sys.executable, '-c', START, json.dumps(PATIENCE), 'remove', checkout.report['amis']['app']]
     os.write(ours, f'{answer}\n'.encode())
     done = subprocess.run(command, cwd=checkout.root, env=checkout.environment(**settings), stdin=theirs, text=True,
                           capture_output=True, check=False)
@@ -106,15 +106,15 @@ def test_a_removal_that_failed_half_way_goes_on_when_it_is_called_again(checkout
     ami, key = checkout.report['amis']['app'], checkout.report['keys']['app']
     named = {'ami': ami, 'key': key}[which]
     account.refuse(1, 'DeleteSnapshot', status=400, code='InvalidSnapshot.InUse')
-    done = checkout.release('purge', named, '--yes')
-    assert (done.code, 'InvalidSnapshot.InUse' in done.err, 'Call the same again' in done.err) == (3, True, True), done
+    done = checkout.release('remove', named, '--yes')
+    assert (done.code, 'InvalidSnapshot.InUse' in done.err, 'Repeat the call' in done.err) == (3, True, True), done
     assert not account.images(Stage='app')
     assert account.leftovers()['snapshots']
-    again = checkout.release('purge', named, '--yes')
+    again = checkout.release('remove', named, '--yes')
     assert again.code == 0, again
     assert 'deregistered already' in again.err
     assert not account.leftovers()
-    assert checkout.release('purge', named, '--yes').code == 3, 'now there is nothing of it'
+    assert checkout.release('remove', named, '--yes').code == 3, 'now there is nothing of it'
 
 
 def test_files_without_an_image_are_removed_as_well(checkout: Checkout, account: Account) -> None:
@@ -122,7 +122,7 @@ def test_files_without_an_image_are_removed_as_well(checkout: Checkout, account:
     account.client('ec2').deregister_image(ImageId=ami)
     folder = checkout.root / 'build' / 'artefacts' / ami
     assert folder.exists()
-    assert checkout.release('purge', ami, '--yes').code == 0
+    assert checkout.release('remove', ami, '--yes').code == 0
     assert not folder.exists()
     assert not account.leftovers()
 
@@ -151,4 +151,4 @@ def commit_of(account: Account, ami: str) -> str:
 
 def test_an_empty_region_is_said_to_be_empty(account: Account, tmp_path: Path) -> None:
     done = Checkout(tmp_path, account).release('list')
-    assert (done.code, done.out) == (0, 'no image of this project in the region'), done
+    assert (done.code, done.out) == (0, 'no AMI of this project in the region'), done

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from release import wayin
+from release import ssh_access
 from release.aws import Aws
 from release.errors import NotReady
 from tests.support.account import Account
@@ -40,7 +40,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
 
     with ThreadingHTTPServer(('127.0.0.1', 0), Service) as server:
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        monkeypatch.setattr(wayin, 'ADDRESS_SERVICE', f'http://127.0.0.1:{server.server_port}')
+        monkeypatch.setattr(ssh_access, 'ADDRESS_SERVICE', f'http://127.0.0.1:{server.server_port}')
         yield lambda text: said.__setitem__(0, text)
         server.shutdown()
 
@@ -62,32 +62,32 @@ def subnet(account: Account, public: bool) -> str:
 
 def test_by_default_only_the_own_address_on_the_internet_may_reach_the_instance(aws: Aws, answer: Answer) -> None:
     answer(ADDRESS)
-    assert wayin.ssh_variables(aws, {}, '') == OWN_ONLY
+    assert ssh_access.variables(aws, {}, '') == OWN_ONLY
 
 
 def test_a_private_way_asks_nobody_for_an_address(aws: Aws) -> None:
-    found = wayin.ssh_variables(aws, {wayin.INTERFACE: 'private_ip'}, '')
-    assert found == {'ssh_source_cidrs': list(wayin.PRIVATE_CIDRS)}
+    found = ssh_access.variables(aws, {ssh_access.INTERFACE: 'private_ip'}, '')
+    assert found == {'ssh_source_cidrs': list(ssh_access.PRIVATE_CIDRS)}
 
 
 def test_addresses_that_the_environment_names_stay(aws: Aws) -> None:
-    assert wayin.ssh_variables(aws, {wayin.CIDRS: '["198.51.100.0/24"]'}, '') == {}
+    assert ssh_access.variables(aws, {ssh_access.CIDRS: '["198.51.100.0/24"]'}, '') == {}
 
 
 @pytest.mark.parametrize('kind', NO_ADDRESS)
 def test_no_instance_is_started_for(aws: Aws, answer: Answer, kind: str) -> None:
     answer(NO_ADDRESS[kind])
     with pytest.raises(NotReady, match=f'{re.escape(NO_ADDRESS[kind])}.*PKR_VAR_ssh_source_cidrs'):
-        wayin.ssh_variables(aws, {}, '')
+        ssh_access.variables(aws, {}, '')
 
 
 def test_a_subnet_without_public_addresses_is_refused_by_its_name(aws: Aws, account: Account, answer: Answer) -> None:
     answer(ADDRESS)
     name = subnet(account, public=False)
     with pytest.raises(NotReady, match=f'{name} gives its instances no public address'):
-        wayin.ssh_variables(aws, {}, name)
-    assert wayin.ssh_variables(aws, {wayin.INTERFACE: 'private_ip'}, name)
-    assert wayin.ssh_variables(aws, {}, subnet(account, public=True)) == OWN_ONLY
+        ssh_access.variables(aws, {}, name)
+    assert ssh_access.variables(aws, {ssh_access.INTERFACE: 'private_ip'}, name)
+    assert ssh_access.variables(aws, {}, subnet(account, public=True)) == OWN_ONLY
 
 
 def test_a_bake_that_cannot_find_its_address_ends_before_it_starts_anything(
@@ -96,7 +96,7 @@ def test_a_bake_that_cannot_find_its_address_ends_before_it_starts_anything(
     # A proxy that refuses, so that the service is out of reach wherever this runs.
     done = checkout.bake(PKR_VAR_ssh_interface='', https_proxy='http://127.0.0.1:9')
     assert done.code == 3, done
-    assert 'address of this machine on the Internet is unknown' in done.err
+    assert 'the public address of this machine is unknown' in done.err
     assert account.client('ec2').describe_instances()['Reservations'] == []
 
 
@@ -106,7 +106,7 @@ def test_the_document_the_template_and_the_tool_have_the_same_default() -> None:
     (in_template,) = re.findall(r'^  default += "(.*)"$', block[:block.index('\n}\n')], re.MULTILINE)
     document = (ROOT / 'docs/operations.md').read_text(encoding='utf-8')
     (in_document,) = re.findall(r'^\| `PKR_VAR_ssh_interface` \| `(.*?)` \|', document, re.MULTILINE)
-    assert in_template == in_document == wayin.DEFAULT
+    assert in_template == in_document == ssh_access.DEFAULT
 
 
 def test_what_the_document_says_of_a_variable_of_the_template_is_its_default() -> None:

@@ -1,0 +1,172 @@
+"""The verbs of the release tool and their options, with the forms of the values that users type."""
+
+import argparse
+import os
+import re
+
+from release.commandline import add_completion, add_version, completion, examples, Parser
+from release.errors import Exit
+
+AMI_ID = re.compile(r'ami-[0-9a-z]{8,}')
+# release/input_hash.py has the same length; `version` runs without the libraries that it imports.
+INPUT_HASH = re.compile('[0-9a-f]{16}')
+# The severities of grype, which `--scan` passes on.
+SEVERITIES = ('negligible', 'low', 'medium', 'high', 'critical')
+# Former names of verbs. Each is accepted for one release, and only to name its successor.
+RENAMED = {'purge': 'remove'}
+EXIT_CODES = 'exit codes:\n' + '\n'.join(f'  {code.value:<4}{code.meaning}' for code in Exit)
+ENVIRONMENT = """
+The usual AWS variables set the region and the credentials: AWS_REGION (or AWS_DEFAULT_REGION), AWS_PROFILE or
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ENDPOINT_URL.
+
+"""
+EPILOG = f"""release VERB --help explains each verb, with examples.
+
+{completion('release')}
+"""
+
+
+def make_parser() -> Parser:
+    """Return the parser of the command line."""
+    parser = Parser(prog='release', description='Release this application.', epilog=f'{EPILOG}{EXIT_CODES}')
+    add_version(parser)
+    add_completion(parser)
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    _add_version(_verb(verbs, 'version', 'print the version of a build of this checkout', """
+        Print the version of a build of this checkout: version.txt, and as build number the one of the CI, or else the
+        number of commits.""", 'release version --tag', 'release version --json'))
+    _add_archive(_verb(verbs, 'archive', 'save a container image to a file named by its digest', """
+        Save a container image of the Docker engine to build/images/DIGEST.tar, and print that path. A machine without
+        a Docker engine bakes from this file, and checks it first.""",
+                       'release archive visitors:1.0.2-build.41'))
+    _add_bake(_verb(verbs, 'bake', 'bake a released AMI of a container image', """
+        Bake an AMI in two stages: a base with the system and the engine, and on it the application. A stage whose
+        inputs have not changed is not baked again: its AMI is found by the tags. A new AMI is booted, tests itself,
+        and is released only if it passes. Prints the id of the AMI, and writes the outcome and the duration of each
+        phase to build/bake.json.""",
+                    'release bake --image visitors:1.0.2-build.41',
+                    'release bake --archive build/images/*.tar --force',
+                    'release bake --archive build/images/*.tar --explain', environment=ENVIRONMENT))
+    _add_verify(_verb(verbs, 'verify', 'boot a copy of an AMI, which tests itself, and release the AMI', """
+        Start a copy of an AMI in self-test mode, follow its console, and tag the AMI Released=true if it passes. If a
+        check fails, tag it Released=false and name the check. Without a verdict in time the tag Released stays
+        unchanged, and the tag Verified says so. The copy is terminated in any case.""",
+                      'release verify ami-0123456789abcdef0',
+                      'release verify ami-0123456789abcdef0 --subnet subnet-0123456789abcdef0',
+                      environment=ENVIRONMENT))
+    _add_list(_verb(verbs, 'list', 'list the AMIs: version, input hash, age, and the uses of each', """
+        List the AMIs of this project, the newest first: version, commit, input hash, age, whether it is released, and
+        its users.""", 'release list', 'release list --json', environment=ENVIRONMENT))
+    _add_remove(_verb(verbs, 'remove', 'remove a broken AMI, after confirmation', """
+        Remove an AMI, or all AMIs with an input hash: the AMI, its snapshots, and the files kept beside it. Shows
+        them first, and asks for confirmation. Fails if an instance runs the AMI, or if something would start it: a
+        group, an instance refresh, a fleet, a launch configuration, the default or latest version of a launch
+        template. A description that the tool cannot interpret counts as a use. Repeat the call to finish a removal
+        that failed halfway.""",
+                      'release remove ami-0123456789abcdef0', 'release remove 0123456789abcdef --yes',
+                      environment=ENVIRONMENT))
+    _add_artefacts(_verb(verbs, 'artefacts', 'fetch the files beside an AMI: bill of materials, packages, inputs', """
+        Copy the files kept beside an AMI to a folder named by its id, and print their paths.""",
+                         'release artefacts ami-0123456789abcdef0 --to build', environment=ENVIRONMENT))
+    return parser
+
+
+def _verb(verbs: 'argparse._SubParsersAction[Parser]', name: str, summary: str, description: str, *calls: str,
+          environment: str = '') -> Parser:
+    lines = '\n'.join(line.strip() for line in description.strip().splitlines())
+    epilog = examples(*(f'bin/{call}' for call in calls)) + environment.lstrip('\n') + EXIT_CODES
+    return verbs.add_parser(name, help=summary, description=lines, epilog=epilog)
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument('--tag', action='store_true', help='print it in the form of an image tag, 1.0.2-build.41')
+    form.add_argument('--json', action='store_true', help='print version, image tag, commit and build time as JSON')
+
+
+def _add_archive(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('image', metavar='NAME', help='name of the image, such as visitors:1.0.2-build.41')
+    _add_json(parser)
+
+
+def _add_bake(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--image', metavar='NAME', help='name of the container image in the Docker engine')
+    source.add_argument('--archive', metavar='FILE', help='file that `release archive` or `docker save` wrote')
+    parser.add_argument('--force', action='store_true', help='bake both stages, even if an AMI of the same inputs '
+                        'exists')
+    parser.add_argument('--explain', action='store_true', help='print which inputs differ from those of the running '
+                        'AMI, or else of the newest one; start nothing')
+    parser.add_argument('--scan', choices=SEVERITIES, metavar='SEVERITY', help='do not release an AMI with a '
+                        f'vulnerability of this severity or worse that has a fix: {", ".join(SEVERITIES)}; needs '
+                        'grype')
+    _add_subnet(parser)
+    _add_store(parser)
+    _add_aws(parser, seconds=5400)
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('ami', metavar='AMI', type=_ami_id, help='id of the AMI')
+    _add_subnet(parser)
+    _add_aws(parser, seconds=900)
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    _add_aws(parser, seconds=300)
+
+
+def _add_remove(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--yes', action='store_true', help='remove without a question; required in a CI and without a '
+                        'terminal')
+    parser.add_argument('which', metavar='AMI|HASH', type=_ami_id_or_input_hash, help='id of an AMI, or an input hash '
+                        'as `bake --explain` prints it')
+    _add_store(parser)
+    _add_aws(parser, seconds=300)
+
+
+def _add_artefacts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('ami', metavar='AMI', type=_ami_id, help='id of the AMI')
+    parser.add_argument('--to', metavar='FOLDER', default='.', help='parent of the new folder; default: the current '
+                        'folder')
+    _add_store(parser)
+    _add_aws(parser, seconds=300)
+
+
+def _add_subnet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--subnet', metavar='ID', default=os.environ.get('VISITORS_SUBNET', ''),
+                        help="subnet of the instances; default: VISITORS_SUBNET, or else the region's default subnet")
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--artefacts', metavar='PLACE', help='place of the files kept beside an AMI: a folder, or '
+                        's3://BUCKET/PREFIX; default: VISITORS_ARTEFACTS, or else build/artefacts')
+
+
+def _add_aws(parser: argparse.ArgumentParser, seconds: float) -> None:
+    parser.add_argument('--region', help='AWS region; default: AWS_REGION')
+    parser.add_argument('--timeout', type=_seconds, default=seconds, metavar='SECONDS',
+                        help=f'time limit for the whole call; default: {seconds:.0f}')
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--json', action='store_true', help='print the result as JSON')
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch('[0-9]{1,5}', text) or not 1 <= int(text) <= 86400:
+        raise argparse.ArgumentTypeError(f'{text!r}: use a whole number of seconds from 1 to 86400')
+    return float(text)
+
+
+def _ami_id(text: str) -> str:
+    if not AMI_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f'{text!r}: use the id of an AMI, as in ami-0123456789abcdef0')
+    return text
+
+
+def _ami_id_or_input_hash(text: str) -> str:
+    if not AMI_ID.fullmatch(text) and not INPUT_HASH.fullmatch(text):
+        raise argparse.ArgumentTypeError(f'{text!r}: use the id of an AMI, as in ami-0123456789abcdef0, or an input '
+                                         'hash, as in 0123456789abcdef')
+    return text
