@@ -112,7 +112,7 @@ class Aws:
                 self._report(f'{refusal}; retrying for {left:.0f} s')
             attempt += 1
             shortest, longest = PAUSE_SECONDS
-            self._sleep(min(left, longest, shortest * 2 ** attempt) * random.uniform(0.5, 1.0))
+            self._sleep(min(left, min(longest, shortest * 2 ** attempt) * random.uniform(0.5, 1.0)))
 
     def _make_client(self, service: str) -> Any:
         return self._session.client(service, region_name=self.region, config=BOUNDS)
