@@ -120,6 +120,19 @@ class Rehearsal:
         """Return the actions that were asked for and are missing."""
         return [str(gap) for gap in requests.get(f'{self.endpoint}/rehearsal/gaps', timeout=10).json()]
 
+    def fault(self, effect: str, *operations: str, **fields: Any) -> None:
+        """Add a fault; rehearsal/faults.py lists the effects and the fields, such as `times`."""
+        fault = {'effect': effect, 'operations': operations, **fields}
+        requests.put(f'{self.endpoint}/rehearsal/faults', json=[fault], timeout=10).raise_for_status()
+
+    def clear_faults(self) -> None:
+        """Remove all faults, and forget the calls so far."""
+        requests.delete(f'{self.endpoint}/rehearsal/faults', timeout=10).raise_for_status()
+
+    def calls(self) -> list[dict[str, str]]:
+        """Return the calls of the API, each with service, operation and text."""
+        return list(requests.get(f'{self.endpoint}/rehearsal/calls', timeout=10).json())
+
     def up(self, progress: Progress | None = None) -> bool:
         """Bring it up to stay, and return whether it was down before."""
         if self.is_up:

@@ -7,6 +7,8 @@
         aws.faults.refuse('GetParameter', times=2)      # rehearsal/faults.py lists all faults
         aws.records.state_of_new_amis = 'pending'       # of CreateImage and CopyImage from now on
         aws.say('SELFTEST PASSED {Version}')            # on all consoles; {TAG} is a tag of the instance's AMI
+        with aws.metadata('i-0123456789abcdef0') as service:     # the metadata service of an instance
+            service.endpoint, service.faults    # its URL, and faults of operations such as 'PUT /latest/api/token'
         aws.stop()                              # the API is unavailable, its records stay
         aws.start()                             # and answers again at the same port
 
@@ -14,6 +16,9 @@ Groups launch, wait for lifecycle hooks and terminate as in any rehearsal: withi
 managed policies of IAM are missing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 import re
 import socket
 from types import TracebackType
@@ -29,10 +34,20 @@ from rehearsal.api.source_ami import NO_IMAGE
 from rehearsal.authority import Authority
 from rehearsal.control import Control
 from rehearsal.errors import RehearsalError
+from rehearsal.faults import Faults
 from rehearsal.listeners import Listener, serve
+from rehearsal.machines.metadata.sources import service_of
 from rehearsal.settings import ACCOUNT, CREDENTIALS, sdk_environment, Settings
 
 HOST = '127.0.0.1'
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata service of one instance: its URL, and its faults and calls."""
+
+    endpoint: str
+    faults: Faults
 
 
 class EmbeddedRehearsal:
@@ -94,6 +109,16 @@ class EmbeddedRehearsal:
         self.records.console_of = lambda instance: re.sub(
             r'\{(\w+)\}', lambda match: ami_tags(instance).get(match[1], ''), text)
 
+    @contextmanager
+    def metadata(self, instance: str) -> Iterator[Metadata]:
+        """Give the metadata service of an instance at a port of the loopback, for the time of the block."""
+        faults = Faults(service_of(ec2_backends[ACCOUNT][self.region].get_instance(instance)))
+        listener = serve(faults, socket.create_server((HOST, 0), backlog=128))
+        try:
+            yield Metadata(f'http://{HOST}:{listener.server.port}', faults)
+        finally:
+            listener.close()
+
     def start(self) -> None:
         """Answer from now on."""
         if not self._listener:
@@ -113,7 +138,7 @@ class EmbeddedRehearsal:
         self.start()
 
     def close(self) -> None:
-        """Stop answering and control groups no more."""
+        """Stop answering, and leave moto as it was."""
         self.stop()
         self._api.close()
         EmbeddedRehearsal._present = None

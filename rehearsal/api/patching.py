@@ -1,6 +1,7 @@
 """How moto is extended from outside: classes of methods that take the place of those of moto's own classes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from inspect import getattr_static, isfunction
 from typing import Any, ClassVar, TYPE_CHECKING
 
@@ -26,15 +27,25 @@ class Extension:
             """Return a member of moto's class."""
 
 
-def install(extensions: Iterable[type[Extension]], parts: Parts) -> None:
-    """Extend moto's classes, each once in a process, and give all of them the parts of this rehearsal."""
+def install(extensions: Iterable[type[Extension]], parts: Parts) -> Callable[[], None]:
+    """Extend moto's classes, give them the parts of this rehearsal, and return a function that undoes both."""
+    undo = ExitStack()
     for extension in extensions:
-        owner: Any = extension.extends
+        owner = extension.extends
+        replace(owner, 'rehearsal', parts, undo)
         for name, member in vars(extension).items():
-            original = getattr_static(owner, name, None)
-            if original is member or not (isfunction(member) or isinstance(member, property)):
-                continue
-            if original:
-                setattr(owner, f'moto_{name}', original)
-            setattr(owner, name, member)
-        owner.rehearsal = parts
+            if isfunction(member) or isinstance(member, property):
+                original = getattr_static(owner, name, None)
+                if original:
+                    replace(owner, f'moto_{name}', original, undo)
+                replace(owner, name, member, undo)
+    return undo.close
+
+
+def replace(owner: Any, name: str, member: Any, undo: ExitStack) -> None:
+    """Set a member of a class or a module until `undo` closes."""
+    if name in vars(owner):
+        undo.callback(setattr, owner, name, vars(owner)[name])
+    else:
+        undo.callback(delattr, owner, name)
+    setattr(owner, name, member)

@@ -1,8 +1,8 @@
 """The API of one rehearsal: moto's application with its extensions, gaps and faults."""
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from ipaddress import IPv4Network
-import os
 from threading import RLock
 from typing import Any
 
@@ -12,6 +12,7 @@ from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.iam import models
 from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
 
 from rehearsal.api.extensions import EXTENSIONS
@@ -19,18 +20,16 @@ from rehearsal.api.fleet import Fleet
 from rehearsal.api.gaps import Gaps
 from rehearsal.api.groups.controller import Controller
 from rehearsal.api.parts import Parts
-from rehearsal.api.patching import install
+from rehearsal.api.patching import install, replace
 from rehearsal.api.source_ami import register, SourceAmi
 from rehearsal.authority import Authority
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import Faults
 from rehearsal.settings import ACCOUNT
 
-# moto reads the first ones from its module of settings, the others from the environment, each time it needs one.
-# Its own AMIs have no machines, and EC2 refuses unknown AMIs, key pairs and instance types.
+# EC2 refuses unknown AMIs, key pairs and instance types, and moto's own AMIs have no machines.
 SETTINGS = {'ACM_VALIDATION_WAIT': 1, 'ENABLE_AMI_VALIDATION': True, 'ENABLE_KEYPAIR_VALIDATION': True,
-            'EC2_ENABLE_INSTANCE_TYPE_VALIDATION': True}
-ENVIRONMENT = {'MOTO_EC2_LOAD_DEFAULT_AMIS': 'false'}
+            'EC2_ENABLE_INSTANCE_TYPE_VALIDATION': True, 'ec2_load_default_amis': lambda: False}
 
 
 class Api:
@@ -44,13 +43,13 @@ class Api:
         """Make the application; without AWS's managed policies a reset takes milliseconds instead of half a second."""
         if DEFAULT_ACCOUNT_ID != ACCOUNT:
             raise RehearsalError(f'moto has the account {DEFAULT_ACCOUNT_ID}: unset MOTO_ACCOUNT_ID')
+        self._ended = ExitStack()
         for name, value in SETTINGS.items():
-            setattr(settings, name, value)
-        os.environ.update({**ENVIRONMENT, 'MOTO_IAM_LOAD_MANAGED_POLICIES': str(with_managed_policies).lower()})
+            replace(settings, name, value, self._ended)
+        replace(models, 'load_iam_aws_managed_policies', lambda: with_managed_policies, self._ended)
         self._lock = RLock()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._source: SourceAmi | None = None
-        self._groups: Controller | None = None
         self.gaps = Gaps(self._one_at_a_time)
         self.faults = Faults(self.gaps)
 
@@ -61,16 +60,17 @@ class Api:
     def extend(self, fleet: Fleet, source: SourceAmi, region: str, authority: Authority,
                default_block: IPv4Network | None = None) -> None:
         """Extend moto, put a fleet behind the records, and begin to control groups."""
-        self._groups = groups = Controller(groups_of_account, self._lock)
-        install(EXTENSIONS, Parts(region, fleet, groups, authority, default_block))
+        groups = Controller(groups_of_account, self._lock)
+        self._ended.callback(install(EXTENSIONS, Parts(region, fleet, groups, authority, default_block)))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
         groups.start()
+        self._ended.callback(groups.stop)
 
     def close(self) -> None:
-        """Control groups no more."""
-        if self._groups:
-            self._groups.stop()
+        """Forget all records, control groups no more, and leave moto as it was."""
+        self.reset()
+        self._ended.close()
 
     def reset(self) -> None:
         """Forget all records but the source AMI, all faults, calls and gaps; what machines run is not ended."""

@@ -11,8 +11,7 @@ from rehearsal.machines.addresses import API, ARCHIVE, METADATA
 from rehearsal.machines.archive import HOSTS
 from rehearsal.machines.images import Images
 from rehearsal.machines.machine import DockerMachine, Specification
-from rehearsal.machines.metadata.service import MetadataService
-from rehearsal.machines.metadata.sources import public_key_of, tree_of
+from rehearsal.machines.metadata.sources import service_of
 from rehearsal.machines.network import Networks
 from rehearsal.machines.power import Power
 from rehearsal.naming import Names
@@ -102,9 +101,7 @@ class Machines:
             memory=memory_of(instance) * MEBIBYTE, hosts={host: ARCHIVE for host in HOSTS if is_built_on(instance)})
 
     def _applications(self, instance: Any) -> dict[str, Application]:
-        public_key = public_key_of(instance)  # as it is now: the key pair may be deleted any time
-        metadata = MetadataService(lambda: tree_of(instance, public_key), lambda: instance.metadata_options)
-        applications: dict[str, Application] = {METADATA: metadata, API: self._api}
+        applications: dict[str, Application] = {METADATA: service_of(instance), API: self._api}
         return {**applications, ARCHIVE: self._archive} if is_built_on(instance) else applications
 
 

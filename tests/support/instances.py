@@ -11,6 +11,7 @@ import uuid
 import pytest
 
 from rehearsal.client import Rehearsal
+from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.errors import RehearsalError
 from rehearsal.settings import Settings
 from tests.support.waiting import eventually
@@ -41,6 +42,13 @@ def stage() -> Iterator[Rehearsal]:
 def api() -> Iterator[Rehearsal]:
     """Give a rehearsal without machines."""
     with Rehearsal(Settings(name=f'api-{uuid.uuid4().hex[:8]}', machines=False)) as rehearsal:
+        yield rehearsal
+
+
+@pytest.fixture(scope='module')
+def embedded() -> Iterator[EmbeddedRehearsal]:
+    """Give a rehearsal without machines in this process, whose records the tests of a module share."""
+    with EmbeddedRehearsal() as rehearsal:
         yield rehearsal
 
 

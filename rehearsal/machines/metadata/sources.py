@@ -6,17 +6,24 @@ from typing import Any
 from moto.autoscaling.models import autoscaling_backends
 from moto.iam.models import iam_backends
 
+from rehearsal.machines.metadata.service import MetadataService
 from rehearsal.machines.metadata.tree import instance_tree, Tree
 
 
+def service_of(instance: Any) -> MetadataService:
+    """Return the metadata service of an instance."""
+    public_key = public_key_of(instance)  # as it is now, because the key pair may be deleted at any time
+    return MetadataService(lambda: tree_of(instance, public_key), lambda: instance.metadata_options)
+
+
 def tree_of(instance: Any, public_key: str | None) -> Tree:
-    """Return what an instance can learn of itself now."""
+    """Return the present metadata of an instance."""
     return instance_tree(instance, public_key=public_key, role=role_of(instance),
                          lifecycle_state=lifecycle_state_of(instance), now=datetime.now(timezone.utc))
 
 
 def public_key_of(instance: Any) -> str | None:
-    """Return the public half of the key pair that an instance is launched with."""
+    """Return the public half of an instance's key pair."""
     pair = instance.ec2_backend.key_pairs.get(instance.key_name)
     return pair.public_key.strip() if pair else None
 
@@ -31,7 +38,7 @@ def role_of(instance: Any) -> str | None:
 
 
 def lifecycle_state_of(instance: Any) -> str | None:
-    """Return the state that an instance of a group is on its way to.
+    """Return the target lifecycle state of an instance of a group.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
     """
