@@ -153,7 +153,7 @@ def test_every_test_that_a_document_names_exists() -> None:
 
 def test_the_operations_name_the_templates_own_defaults() -> None:
     template = text_of('packer/ami.pkr.hcl')
-    table = {row[0].strip('`'): row[1].strip('`') for row in rows(section('docs/operations.md', 'Bake an image'))}
+    table = {row[0].strip('`'): row[1].strip('`') for row in rows(section('docs/operations.md', 'Bake an AMI'))}
     default = re.search(r'variable "ssh_interface" \{.*?default *= "(.*?)"', template, re.DOTALL)
     assert default and table['PKR_VAR_ssh_interface'] == default[1]
 

@@ -1,6 +1,7 @@
-"""The documents tell of the verbs and the exit codes that there are, and of no others."""
+"""The documents agree with the release tool: verbs, options, exit codes, settings and modules."""
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_the_documents_list_the_exit_codes_with_their_meanings(document: str, ti
 
 
 @pytest.mark.parametrize('verb', verbs())
-def test_the_help_of_each_verb_tells_the_exit_codes(verb: str) -> None:
+def test_the_help_of_each_verb_lists_the_exit_codes(verb: str) -> None:
     done = subprocess.run([sys.executable, '-m', 'release', verb, '--help'], cwd=ROOT, capture_output=True, text=True,
                           check=True)
     for code in Exit:
@@ -66,12 +67,37 @@ def test_wrong_usage_ends_with_its_code(arguments: list[str]) -> None:
     assert 'usage: release' in done.stderr
 
 
-def test_the_version_is_told_where_nothing_is_installed() -> None:
+def test_the_version_is_printed_where_nothing_is_installed() -> None:
     program = ('import sys; sys.modules.update(boto3=None, rich=None, yaml=None)\n'
                'from release.__main__ import main; main()')
     done = subprocess.run([sys.executable, '-S', '-c', program, 'version'], cwd=ROOT, capture_output=True, text=True,
                           check=False)
     assert (done.returncode, '+build.' in done.stdout) == (0, True), done.stderr
+
+
+def test_a_former_verb_names_its_successor_and_does_nothing() -> None:
+    for command in ([sys.executable, '-m', 'release', 'purge', 'ami-0123456789abcdef0', '--yes'], ['make', 'purge']):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == Exit.USAGE, done
+        assert re.search('this verb is now called `(release remove|make remove-ami AMI=ID)`; nothing was done',
+                         done.stderr), done
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--help'], ['--version'], ['version'], ['--print-completion', 'bash']], ids=' '.join)
+def test_a_reader_that_closes_stdout_causes_no_traceback(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as `head` does once it has enough
+    done = subprocess.run([ROOT / 'bin' / 'release', *arguments], stdout=writing, stderr=subprocess.PIPE, text=True,
+                          check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_every_module_has_a_row_in_the_page_of_the_release_tool() -> None:
+    table = [row[0].strip('`') for row in rows(section('docs/release.md', 'Modules'))]
+    modules = [str(path.relative_to(ROOT)) for path in (ROOT / 'release').glob('*.py') if path.stem != '__init__']
+    assert sorted(table) == sorted(modules)
 
 
 def test_a_job_bakes_with_a_role_and_no_stored_key() -> None:
@@ -81,7 +107,7 @@ def test_a_job_bakes_with_a_role_and_no_stored_key() -> None:
 
 
 def test_the_settings_in_the_operations_are_read() -> None:
-    table = section('docs/operations.md', 'Bake an image')
+    table = section('docs/operations.md', 'Bake an AMI')
     code = '\n'.join(path.read_text(encoding='utf-8') for path in (ROOT / 'release').glob('*.py'))
     for setting in re.findall(r'^\| `(VISITORS_[A-Z]+)`', table, re.MULTILINE):
         assert f"'{setting}'" in code

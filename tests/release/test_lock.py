@@ -1,4 +1,4 @@
-"""Who may bake a key: one at a time, on any number of machines, and the next one when the owner has died."""
+"""The lock of an input hash: one owner at a time, on any number of machines, and a new one after its death."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,20 +13,27 @@ import pytest
 
 from release import lock as lock_module
 from release.aws import Aws
-from release.errors import AwsFailed
+from release.errors import AwsFailed, TimedOut
 from release.lock import Lease, LeaseLost, Lock
 from release.progress import Progress, View
 from release.waiting import Deadline
 from tests.support.account import Account, REGION
 from tests.support.checkout import Checkout, ended, processes_with
+from tests.support.waiting import eventually
 
 KEY = '0123456789abcdef'
 
 
 class Clock:
+    """A clock that only a test or a sleep moves."""
+
     def __init__(self) -> None:
         """Begin at zero."""
         self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """Move the clock."""
+        self.now += seconds
 
     def __call__(self) -> float:
         """Return the seconds so far."""
@@ -170,6 +177,43 @@ def held_once(lock: Lock) -> str:
     """Return when the lock was held once."""
     with lock.held(Deadline(100), Progress(View())):
         return 'held'
+
+
+def test_a_wait_renews_the_lease_that_its_deadline_polls(make: Callable[..., Lock], account: Account) -> None:
+    clock = Clock()
+    owner = make('a', clock)
+    owner.take()
+    deadline = Deadline(300, clock=clock, sleep=clock.sleep).polling(owner.renew)
+    with pytest.raises(TimedOut):
+        deadline.within(200).until(lambda: None, 'nothing', every=30)
+    assert renewals(account) == [200 // lock_module.RENEWAL_SECONDS]
+
+
+def renewals(account: Account) -> list[float]:
+    """Return how often each lease was renewed."""
+    ssm = account.client('ssm')
+    leases = ssm.get_parameters_by_path(Path=lock_module.PATH, Recursive=True)['Parameters']
+    return [lease['Version'] - 1 for lease in leases]
+
+
+@pytest.mark.packer
+@pytest.mark.parametrize(('fault', 'text', 'phase', 'locks'), [
+    ('image-state', 'pending', 'Waiting for AMI to become ready', 2),
+    ('console', 'booting\n', 'self-test: booting', 1),
+])
+def test_a_bake_renews_its_leases_while_it_waits(account: Account, tmp_path: Path, fault: str, text: str, phase: str,
+                                                 locks: int) -> None:
+    checkout = Checkout(tmp_path, account)
+    account.say(fault, text)
+    bake = checkout.start('bake', '--archive', str(checkout.archive))
+    wait_for(bake, phase)
+    before = renewals(account)
+    assert len(before) == locks
+    eventually(lambda: min(now - then for now, then in zip(renewals(account), before)) >= 2,
+               'two renewals of each lease')
+    bake.send_signal(signal.SIGTERM)
+    assert ended(bake).code == 143
+    assert not account.leftovers()
 
 
 @pytest.mark.packer
