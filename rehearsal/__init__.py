@@ -1,1 +1,1 @@
-"""A small EC2 on one machine: the API is moto's, and its instances are real machines."""
+"""A local AWS: the API is moto's with extensions, and its instances are real machines."""

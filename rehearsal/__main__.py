@@ -22,11 +22,11 @@ except ModuleNotFoundError as error:
     sys.exit(f'rehearsal: {missing(error.name, "rehearsal", ".installed-tests")}')
 
 DONE, FAILED, NOT_UP, GAPS = 0, 1, 3, 4
-DESCRIPTION = """A small EC2 on this machine: the API that AWS's tools speak, and instances that are real machines.
+DESCRIPTION = """A local AWS: the API that AWS's tools speak, and instances that are real machines.
 
-  eval "$(bin/rehearsal up)"      # now any AWS SDK, the AWS CLI and Packer go there
-  bin/rehearsal status            # what runs
-  bin/rehearsal down              # nothing is left"""
+  eval "$(bin/rehearsal up)"      # every AWS SDK, the AWS CLI and Packer use it from now on
+  bin/rehearsal status            # list its instances
+  bin/rehearsal down              # end it and remove everything"""
 EXAMPLES = {
     'up': ('eval "$(bin/rehearsal up)"', 'eval "$(bin/rehearsal up --name mine --region eu-central-1)"',
            'eval "$(bin/rehearsal up --no-machines)"'),
@@ -39,10 +39,10 @@ EXAMPLES = {
 }
 EXIT_CODES = """exit codes:
   0  done
-  1  it could not be done, and the last line says why
+  1  failed; the last line names the cause
   2  wrong usage
   3  no rehearsal of this name is up
-  4  actions were asked for that are missing (gaps)"""
+  4  missing actions were called (gaps)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,27 +60,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def up(options: argparse.Namespace) -> int:
-    """Bring a rehearsal up, and print how to reach it."""
+    """Start a rehearsal, and print the exports that point to it."""
     rehearsal = Rehearsal(Settings(options.name, options.region, options.port, options.vpc_cidr,
                                    options.shutdown_seconds, not options.no_machines))
     if not rehearsal.up(progress()):
-        print(f'rehearsal {options.name!r} has been up already', file=sys.stderr)
+        print(f'rehearsal {options.name!r} is already up', file=sys.stderr)
     for name, value in rehearsal.environment.items():
         print(f'export {name}={shlex.quote(value)}')
     return DONE
 
 
 def down(options: argparse.Namespace) -> int:
-    """Let a rehearsal down."""
+    """End a rehearsal."""
     _named(options).down()
     return DONE
 
 
 def status(options: argparse.Namespace) -> int:
-    """Print what runs."""
+    """Print the facts about a rehearsal, and its instances."""
     rehearsal = _named(options)
     pages = rehearsal.client('ec2').get_paginator('describe_instances').paginate()
-    instances = [instance for page in pages for found in page['Reservations'] for instance in found['Instances']]
+    instances = [instance for page in pages for each in page['Reservations'] for instance in each['Instances']]
     if options.json:
         print(json.dumps({**rehearsal.facts, 'instances': instances}, default=str, indent=2))
         return DONE
@@ -95,7 +95,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def shell(options: argparse.Namespace) -> int:
-    """Become a shell, or another command, in a machine."""
+    """Run a shell, or another command, in a machine, in place of this process."""
     rehearsal = _named(options)
     engine = rehearsal.facts.get('engine')
     terminal = ['--tty'] if sys.stdin.isatty() else []
@@ -105,23 +105,23 @@ def shell(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a command of this machine with the rehearsal's API, credentials and names, and end with its exit code."""
+    """Run a command on this host with the rehearsal's API, credentials and names, and return its exit code."""
     rehearsal = _named(options)
     return rehearsal.run(options.command)
 
 
 def console(options: argparse.Namespace) -> int:
-    """Print what an instance has written to its console."""
+    """Print the console of an instance."""
     print(_named(options).console(options.instance), end='')
     return DONE
 
 
 def gaps(options: argparse.Namespace) -> int:
-    """Print the actions that were asked for and are missing."""
-    found = _named(options).gaps()
-    for gap in sorted(set(found)):
-        print(f'{gap} ({found.count(gap)})')
-    return GAPS if found else DONE
+    """Print the missing actions that were called."""
+    calls = _named(options).gaps()
+    for gap in sorted(set(calls)):
+        print(f'{gap} ({calls.count(gap)})')
+    return GAPS if calls else DONE
 
 
 def _named(options: argparse.Namespace) -> Rehearsal:
@@ -143,32 +143,32 @@ def _parser() -> argparse.ArgumentParser:
                            help='which rehearsal, of several side by side (default: %(default)s)')
         return added
 
-    bringing = verb(up, 'bring a rehearsal up, and print the exports that point to it',
-                    'It stays up in the background until `down`. The first one on a machine makes the source AMI, '
-                    'which takes a minute or two.')
-    bringing.add_argument('--region', default=Settings.region, help='the region it is (default: %(default)s)')
-    bringing.add_argument('--port', type=int, default=0, help='port of the API; 0 takes a free one (default)')
-    bringing.add_argument('--vpc-cidr', default='', metavar='BLOCK',
+    starting = verb(up, 'start a rehearsal, and print the exports that point to it',
+                    'It runs in the background until `down`. The first one on a host makes the source AMI, '
+                    'which takes one to two minutes.')
+    starting.add_argument('--region', default=Settings.region, help='its AWS region (default: %(default)s)')
+    starting.add_argument('--port', type=int, default=0, help='port of the API; 0 takes a free one (default)')
+    starting.add_argument('--vpc-cidr', default='', metavar='BLOCK',
                           help='block of the default VPC (default: a free one between 10.64.0.0/16 and 10.127.0.0/16)')
-    bringing.add_argument('--shutdown-seconds', type=int, default=Settings.shutdown_seconds, metavar='N',
-                          help='how long a machine may take to shut down before its plug is pulled '
+    starting.add_argument('--shutdown-seconds', type=int, default=Settings.shutdown_seconds, metavar='N',
+                          help='seconds for a machine to shut down before it is powered off '
                                '(default: %(default)s)')
-    bringing.add_argument('--no-machines', action='store_true',
-                          help='the API alone, whose instances are records; needs neither root nor Docker')
-    verb(down, 'let a rehearsal down', 'Nothing is left of it, also where its server was killed.')
-    telling = verb(status, 'tell how a rehearsal can be reached, and which instances it has')
-    telling.add_argument('--json', action='store_true', help='print it as one JSON object')
+    starting.add_argument('--no-machines', action='store_true',
+                          help='the API alone, with instances that are only records; needs neither root nor Docker')
+    verb(down, 'end a rehearsal', 'Removes everything that it made, even after its server was killed.')
+    showing = verb(status, 'print the endpoints of a rehearsal, and its instances')
+    showing.add_argument('--json', action='store_true', help='print it as one JSON object')
     entering = verb(shell, 'open a root shell in a machine, without its SSH')
     entering.add_argument('instance', metavar='INSTANCE', help='its id, such as i-0123456789abcdef0')
     entering.add_argument('command', nargs=argparse.REMAINDER, metavar='COMMAND', help='run this instead of a shell')
-    running = verb(run, "run a command of this machine with the rehearsal's API, credentials and names",
-                   'Nothing of this machine changes: the command sees a DNS server of the rehearsal in a mount '
-                   'namespace of its own, which needs root. Ends with the exit code of the command.')
+    running = verb(run, "run a command on this host with the rehearsal's API, credentials and names",
+                   'No file of this host changes: the command sees the DNS server of the rehearsal in a mount '
+                   'namespace of its own, which needs root. Returns the exit code of the command.')
     running.add_argument('command', nargs=argparse.REMAINDER, metavar='COMMAND', help='such as: terraform plan')
-    reading = verb(console, 'print what an instance has written to its console',
-                   'That of an instance that is stopped or terminated can still be read.')
+    reading = verb(console, 'print the console of an instance',
+                   'The instance may be stopped or terminated.')
     reading.add_argument('instance', metavar='INSTANCE', help='its id, such as i-0123456789abcdef0')
-    verb(gaps, 'print the actions that were asked for and are missing', 'Exit code 4 when there are any.')
+    verb(gaps, 'print the missing actions that were called', 'Returns 4 if any were called.')
     return parser
 
 

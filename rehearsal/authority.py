@@ -1,4 +1,4 @@
-"""The certificate authority of a rehearsal: every certificate that something of it shows is signed by it."""
+"""The certificate authority of a rehearsal, which signs all its certificates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rehearsal.errors import RehearsalError
 AUTHORITY_DAYS, CERTIFICATE_DAYS = 3650, 395  # as long as ACM does
 CURVES: dict[str, type[ec.EllipticCurve]] = {'EC_prime256v1': ec.SECP256R1, 'EC_secp384r1': ec.SECP384R1}
 RSA_BITS = {'RSA_2048': 2048, 'RSA_3072': 3072, 'RSA_4096': 4096}
-# The clocks of programs that check a certificate may be a little behind.
+# The clock of a program that checks a certificate may be a little behind.
 EARLIER = timedelta(minutes=5)
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

@@ -1,4 +1,4 @@
-"""The front door of a rehearsal: bring it up, ask where it is, let it down."""
+"""The front door of a rehearsal: start it, find it, use it, end it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,57 +28,62 @@ from rehearsal.settings import CREDENTIALS, sdk_environment, Settings
 from release.progress import Progress, View
 
 ROOT = Path(__file__).resolve().parent.parent
-# The first start on a machine makes the source AMI.
+# The first start on a host makes the source AMI.
 UP_SECONDS, DOWN_SECONDS = 900, 180
 STARTING = 'start the server'
 
 
 class NotUp(RehearsalError):
-    """No rehearsal of this name is up."""
+    """The error that no rehearsal of a name is up."""
 
 
 class Rehearsal:
-    def __init__(self, settings: Settings | None = None, *, tell: Callable[[str], None] = print) -> None:
-        """Describe a rehearsal; for the time of a `with` block it is up, under an own name where none is given."""
+    """A rehearsal whose server is another process.
+
+    In a `with` block it is up, and it ends with the block or with this process. `up` starts one that stays.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, report: Callable[[str], None] = print) -> None:
+        """Describe a rehearsal, by default one with a name of its own; `report` gets the log of its server."""
         self.settings = settings or Settings(name=f'r{os.getpid()}-{secrets.token_hex(3)}')
         self._folder = Folder(self.settings.names)
-        self._tell = tell
+        self._report = report
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> 'Rehearsal':
-        """Return the rehearsal when it is up; it goes down at the latest when this process does."""
+        """Start it, and return it when it is up; it ends with this process at the latest."""
         if self.is_up:
-            raise RehearsalError(f'rehearsal {self.settings.name!r} is up already')
+            raise RehearsalError(f'rehearsal {self.settings.name!r} is already up')
         self._start(attached=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Let it down; what its server has written goes where pytest shows it with a failure."""
-        self._tell(self.log)
+        """End it, and report the log of its server, which pytest shows with a failure."""
+        self._report(self.log)
         self.down()
 
     @property
     def is_up(self) -> bool:
-        """Whether it can be reached."""
+        """Whether it answers."""
         return self._folder.is_held and 'endpoint' in self._folder.facts()
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How it can be reached."""
+        """Its endpoints and other facts."""
         facts = self._folder.facts()
         if not self._folder.is_held or 'endpoint' not in facts:
-            raise NotUp(f'rehearsal {self.settings.name!r} is not up: bring it up by `up`')
+            raise NotUp(f'rehearsal {self.settings.name!r} is not up: start it with `rehearsal up`')
         return facts
 
     @property
     def log(self) -> str:
-        """What its server has written."""
+        """The log of its server."""
         return self._folder.log.read_text(encoding='utf-8') if self._folder.log.exists() else ''
 
     @property
     def endpoint(self) -> str:
-        """The URL of the API for programs on this machine."""
+        """The URL of the API for programs on this host."""
         return str(self.facts['endpoint'])
 
     @property
@@ -88,7 +93,7 @@ class Rehearsal:
 
     @property
     def gateway(self) -> str:
-        """The address that this machine has in the default VPC."""
+        """The address of this host in the default VPC."""
         return str(self.facts['gateway'])
 
     @property
@@ -100,24 +105,24 @@ class Rehearsal:
         return {**sdk_environment(facts['endpoint'], facts['region']), **machines}
 
     def client(self, service: str, **options: Any) -> Any:
-        """Return boto3's client of one service of it."""
+        """Return boto3's client of one service."""
         facts = self.facts
-        quick = Config(retries={'total_max_attempts': 1})
+        single_try = Config(retries={'total_max_attempts': 1})
         keys = {name.lower(): value for name, value in CREDENTIALS.items()}
         return boto3.client(service, endpoint_url=facts['endpoint'], region_name=facts['region'],
-                            **{'config': quick, **keys, **options})
+                            **{'config': single_try, **keys, **options})
 
     def run(self, command: Sequence[str]) -> int:
-        """Return the exit code of a command of this machine that ran with its API, credentials and names."""
+        """Run a command on this host with the API, credentials and names, and return its exit code."""
         return programs.run(self.facts.get('resolver'), command, self.environment, self._folder.path)
 
     def console(self, instance: str) -> str:
-        """Return the end of what an instance has written to its console, also of one that is gone."""
+        """Return the end of the console of an instance, which may be stopped or terminated."""
         answer = self.client('ec2').get_console_output(InstanceId=instance)
         return str(answer.get('Output', ''))
 
     def gaps(self) -> list[str]:
-        """Return the actions that were asked for and are missing."""
+        """Return the missing actions that were called."""
         return [str(gap) for gap in requests.get(f'{self.endpoint}/rehearsal/gaps', timeout=10).json()]
 
     def fault(self, effect: str, *operations: str, **fields: Any) -> None:
@@ -134,14 +139,14 @@ class Rehearsal:
         return list(requests.get(f'{self.endpoint}/rehearsal/calls', timeout=10).json())
 
     def up(self, progress: Progress | None = None) -> bool:
-        """Bring it up to stay, and return whether it was down before."""
+        """Start it to stay, and return whether it was down before."""
         if self.is_up:
             return False
         self._start(attached=False, progress=progress)
         return True
 
     def down(self) -> None:
-        """Let it down: nothing is left of it, also where its server was killed."""
+        """End it and remove everything that it made, even after its server was killed."""
         self._end_server()
         if self.settings.machines:
             with running_engines() as engines:
@@ -151,17 +156,18 @@ class Rehearsal:
 
     def _start(self, attached: bool, progress: Progress | None = None) -> None:
         if self.settings.machines and os.geteuid():
-            raise RehearsalError('machines have network namespaces of their own, which need root: come as root')
+            raise RehearsalError('machines need root, because each has a network namespace of its own: run this as '
+                                 'root, or with --no-machines')
         command = [sys.executable, '-m', 'rehearsal.server', json.dumps(asdict(self.settings)),
                    *(['--attached'] if attached else [])]
         # moto would take settings of its own from there.
         environment = {name: value for name, value in os.environ.items() if not name.startswith('MOTO_')}
         with self._folder.open_log() as log:
-            # A session of its own: Ctrl-C is for who has started it, who then lets it down in order.
+            # A session of its own, because Ctrl-C is for this process, which then ends the server in order.
             self._server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log,
                                             stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
                                             start_new_session=True)
-        # Else it would stay a zombie when another process lets it down.
+        # Without a waiting thread the server would become a zombie when another process ends it.
         Thread(target=self._server.wait, daemon=True).start()
         try:
             self._wait_until_up(self._server, progress or Progress(View()))
@@ -176,14 +182,14 @@ class Rehearsal:
             with progress.phase(phase):
                 while not self.is_up and self._phase == phase:
                     if server.poll() is not None or time.monotonic() > until:
-                        raise RehearsalError(f'rehearsal {self.settings.name!r} does not come up:\n'
+                        raise RehearsalError(f'rehearsal {self.settings.name!r} does not start:\n'
                                              f'{self.log.strip()}')
                     progress.step('working')
                     time.sleep(0.1)
 
     @property
     def _phase(self) -> str:
-        """What its server does on its way up, by its own words."""
+        """The phase of the server's start, in the server's own words."""
         return str(self._folder.facts().get('phase', STARTING))
 
     def _end_server(self) -> None:
@@ -193,14 +199,14 @@ class Rehearsal:
                 break
             end(process, number)
         if self._server:
-            self._server.kill()  # it may not even have begun
+            self._server.kill()  # it may not have taken the lock yet
             self._server.wait()
             if self._server.stdin:
                 self._server.stdin.close()
 
 
 def end(process: int, number: signal.Signals) -> None:
-    """Send a process a signal, and return when it is gone or has had its time."""
+    """Send a process a signal, and wait for its end, but not for ever."""
     try:
         server = psutil.Process(process)
         server.send_signal(number)

@@ -1,5 +1,5 @@
-"""What can go wrong in a rehearsal and is no defect of it: the message says what, and what to do."""
+"""The error of a rehearsal that is no defect of it."""
 
 
 class RehearsalError(Exception):
-    """A rehearsal cannot do what it was asked to do; the message says why and what would help."""
+    """A failure whose message names the cause and the remedy."""

@@ -1,4 +1,4 @@
-"""The folder of a rehearsal that is up: who runs it, what it has written, and where it can be reached."""
+"""The folder of a rehearsal that is up: its lock, its log and its facts, such as the endpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,20 +24,22 @@ def root() -> Path:
 
 
 class Folder:
+    """The folder, lock and log of one rehearsal; they need not exist."""
+
     def __init__(self, names: Names) -> None:
-        """Speak of the folder of a rehearsal; it need not exist."""
+        """Name the paths."""
         self.path = root() / names.rehearsal
         self._lock = root() / f'{names.rehearsal}.lock'
         self.log = root() / f'{names.rehearsal}.log'
 
     def open_log(self) -> TextIO:
-        """Return a new file for what the server is going to write."""
+        """Return a new file for the log of the server."""
         root().mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.log.open('w', encoding='utf-8')
 
     @property
     def is_held(self) -> bool:
-        """Whether a server runs this rehearsal; the kernel knows it also of one that was killed."""
+        """Whether a server runs this rehearsal; the kernel releases the lock of one that was killed."""
         try:
             with self._lock.open('r') as file:
                 return not lock(file)
@@ -46,7 +48,7 @@ class Folder:
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold the rehearsal for the time of the block, and give whether nobody else does."""
+        """Hold the lock of the rehearsal for the time of the block, and give whether this process got it."""
         self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock.open('a') as file:
             is_mine = lock_patiently(file) and is_at(file, self._lock)
@@ -56,34 +58,34 @@ class Folder:
                 if is_mine:
                     self._lock.unlink()
 
-    def tell(self, **facts: Any) -> None:
-        """Write down how the running server can be reached."""
+    def write(self, **facts: Any) -> None:
+        """Write the facts about the running server."""
         self.path.mkdir(mode=0o700, exist_ok=True)
         partial = self.path / 'facts.partial'
         partial.write_text(json.dumps(facts), encoding='utf-8')
         partial.replace(self.path / 'facts.json')
 
     def facts(self) -> dict[str, Any]:
-        """Return what the running server has written down: its process at first, and then how it can be reached."""
+        """Return the facts about the running server: its process from the start, its endpoint once it answers."""
         try:
             return dict(json.loads((self.path / 'facts.json').read_text(encoding='utf-8')))
         except FileNotFoundError:
             return {}
 
     def remove(self) -> None:
-        """Delete all there is of it, unless another server has taken it over."""
+        """Delete folder and log, unless another server holds the lock."""
         with self.held() as is_mine:
             if is_mine:
                 self.forget()
                 self.log.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Delete what tells how the server can be reached."""
+        """Delete the facts."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def lock(file: TextIO) -> bool:
-    """Return whether a file's lock is this process's now."""
+    """Try to lock a file, and return whether this process has the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -92,7 +94,7 @@ def lock(file: TextIO) -> bool:
 
 
 def lock_patiently(file: TextIO) -> bool:
-    """Return whether a file's lock is this process's now; who only looks whether it is held has it for a moment."""
+    """Try to lock a file for a second, because a process that only asks whether it is locked holds it for a moment."""
     until = time.monotonic() + PATIENCE_SECONDS
     while not lock(file):
         if time.monotonic() > until:
@@ -102,5 +104,5 @@ def lock_patiently(file: TextIO) -> bool:
 
 
 def is_at(file: TextIO, path: Path) -> bool:
-    """Return whether an open file is the one at a path: whoever has held it before deletes it when leaving."""
+    """Return whether an open file is the one at a path, because a former holder of the lock deletes the file."""
     return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -1,4 +1,4 @@
-"""How all that a rehearsal makes is called and labelled, so that it is found again and nobody else's is touched."""
+"""Names and labels of everything that a rehearsal makes, by which it is found and nothing else is touched."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,23 +13,23 @@ FORM = '[a-z][a-z0-9-]{0,23}'
 
 @dataclass(frozen=True)
 class Names:
-    """The names of what one rehearsal makes."""
+    """The names of one rehearsal's containers, volumes, networks and images."""
 
     rehearsal: str
 
     def __post_init__(self) -> None:
-        """Refuse a name that could not be part of other names."""
+        """Refuse a name that cannot be part of other names."""
         if not re.fullmatch(FORM, self.rehearsal):
             raise RehearsalError(f'name {self.rehearsal!r}: take a letter and up to 23 more of a-z, 0-9 and hyphen')
 
     @property
     def labels(self) -> dict[str, str]:
-        """What each container, volume, network and image carries."""
+        """The labels of each container, volume, network and image."""
         return {LABEL: self.rehearsal}
 
     @property
     def family(self) -> str:
-        """What the repositories of all rehearsals' AMIs match."""
+        """The pattern of the repositories of all rehearsals' AMIs."""
         return 'rehearsal-*'
 
     @property
@@ -50,14 +50,14 @@ class Names:
         return f'rehearsal-{self.rehearsal}-{owner}'
 
     def network(self, block: IPv4Network) -> str:
-        """Return the name of the network of a VPC, after its block: the ids of VPCs change with each start."""
+        """Return the name of the network of a VPC: from its block, because the ids of VPCs change with each start."""
         return f'rehearsal-{self.rehearsal}-{block.network_address}-{block.prefixlen}'
 
     def bridge(self, block: IPv4Network) -> str:
-        """Return the name of a network's bridge, of which the kernel takes no more than 15 characters."""
+        """Return the name of a network's bridge; the kernel allows 15 characters."""
         return f'rh-{short_hash(self.network(block))}'
 
 
 def short_hash(text: str) -> str:
-    """Return twelve hexadecimal digits that stand for a text."""
+    """Return twelve hexadecimal digits of a text's hash."""
     return sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The process behind a rehearsal: the API, the machines behind it, and their end."""
+"""The server process of a rehearsal: it starts the API and the machines, and removes them at its end."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -40,16 +40,16 @@ logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, ended: Event) -> None:
-    """Be a rehearsal until it is to end; nothing of it is left then."""
+    """Run a rehearsal until `ended` is set, and remove everything that it made."""
     folder = Folder(settings.names)
     with ExitStack() as stack:
         if not stack.enter_context(folder.held()):
-            raise RehearsalError(f'rehearsal {settings.name!r} is up already')
+            raise RehearsalError(f'rehearsal {settings.name!r} is already up')
         stack.callback(folder.forget)
-        folder.forget()  # one that was killed has left it
+        folder.forget()  # of a server that was killed
 
         def begin(phase: str) -> None:
-            folder.tell(pid=os.getpid(), phase=phase)
+            folder.write(pid=os.getpid(), phase=phase)
 
         begin('start the API')
         api = Api()
@@ -59,30 +59,30 @@ def serve(settings: Settings, ended: Event) -> None:
         port = listener.getsockname()[1]
         os.environ['MOTO_PORT'] = str(port)
         stack.callback(answer(Control(api), listener).close)
-        folder.tell(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}',
-                    resolver=resolver_address, **facts)
+        folder.write(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}',
+                     resolver=resolver_address, **facts)
         logger.info('rehearsal %s is up at port %s', settings.name, port)
         ended.wait()
         logger.info('rehearsal %s goes down', settings.name)
 
 
 def address_of(name: str) -> str | None:
-    """Return the address that a name has in this rehearsal."""
+    """Return the address of a name in this rehearsal; None if it has none."""
     zones = [zone for account in list(route53_backends.values()) for zone in account['global'].zones.values()]
     return local_address(name) or address_in(name, [record for zone in zones for record in list(zone.rrsets)], {})
 
 
 def listen(port: int) -> socket.socket:
-    """Return a socket that only this machine reaches, at a port or at any that is free."""
+    """Return a socket on the loopback at a port; 0 takes a free one."""
     try:
         return socket.create_server(('127.0.0.1', port), backlog=128)
     except OSError as error:
-        raise RehearsalError(f'port {port}: {os.strerror(error.errno or 0)}; name another by --port') from error
+        raise RehearsalError(f'port {port}: {os.strerror(error.errno or 0)}; choose another with --port') from error
 
 
 @contextmanager
 def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """Put machines behind the API, and give what is to be known of them; they are gone after the block."""
+    """Put machines behind the API, and give the facts about them; the end of the block removes them."""
     names = settings.names
     begin('find or start a Docker engine')
     with usable_engine() as engine:
@@ -104,7 +104,7 @@ def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iter
 
 
 def sweep_everywhere(names: Names) -> None:
-    """Remove what one that was killed has left, on whichever engine it was."""
+    """Remove the remains of a server that was killed, on whichever engine they are."""
     with running_engines() as engines:
         for engine in engines:
             sweep(engine.client(), names)
@@ -118,14 +118,14 @@ def records(settings: Settings, api: Api) -> Iterator[dict[str, Any]]:
 
 
 def end_with_stdin(ended: Event, abandoned: Event) -> None:
-    """Let the rehearsal end when whoever has started it is gone."""
+    """End the rehearsal when the process that started it ends, which closes stdin."""
     sys.stdin.read()
     abandoned.set()
     ended.set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Be the rehearsal that is described by a JSON object of settings, until SIGTERM or the end of stdin."""
+    """Run the rehearsal that a JSON object of settings describes, until SIGTERM or the end of stdin."""
     parser = argparse.ArgumentParser(prog='rehearsal.server')
     parser.add_argument('settings', type=json.loads)
     parser.add_argument('--attached', action='store_true', help='end when stdin does')
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Thread(target=end_with_stdin, args=(ended, abandoned), daemon=True).start()
     try:
         serve(Settings(**options.settings), ended)
-        if abandoned.is_set():  # nobody is going to read it
+        if abandoned.is_set():  # the reader of the log has ended
             Folder(Settings(**options.settings).names).log.unlink(missing_ok=True)
     except RehearsalError as error:
         logger.error('%s', error)

@@ -1,4 +1,4 @@
-"""What one rehearsal is told: by options of the command line, or by whoever starts it in a program."""
+"""The settings of one rehearsal: options of the command line, or arguments in a program."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -13,7 +13,7 @@ CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing
 
 @dataclass(frozen=True)
 class Settings:
-    """What one rehearsal is told."""
+    """The settings of one rehearsal."""
 
     name: str = DEFAULT_NAME
     region: str = 'us-east-1'
@@ -23,7 +23,7 @@ class Settings:
     machines: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what could not be done."""
+        """Refuse impossible values."""
         Names(self.name)
         if not 0 <= self.port < 65536:
             raise RehearsalError(f'port {self.port}: take one below 65536, or 0 for any that is free')
@@ -33,19 +33,19 @@ class Settings:
 
     @property
     def names(self) -> Names:
-        """How everything that it makes is called."""
+        """The names of everything that it makes."""
         return Names(self.name)
 
     @property
     def block(self) -> IPv4Network | None:
-        """The block of the default VPC, where it was named."""
+        """The block of the default VPC; None leaves the choice to the rehearsal."""
         if not self.vpc_cidr:
             return None
         try:
             block = IPv4Network(self.vpc_cidr)
         except ValueError as error:
             raise RehearsalError(f'VPC CIDR {self.vpc_cidr!r}: {error}') from None
-        # Six default subnets of 20 bits each have to fit in.
+        # Six default subnets of 20 bits each must fit in.
         if block.prefixlen > 17 or block.prefixlen < 16:
             raise RehearsalError(f'VPC CIDR {self.vpc_cidr!r}: take a block of 16 or 17 bits, such as 10.90.0.0/16')
         return block

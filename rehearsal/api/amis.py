@@ -78,7 +78,7 @@ class AmiCopies(Extension, extends=AmiBackend):
     """Copies of AMIs."""
 
     def copy_image(self, source_image_id: str, source_region: str, *arguments: Any, **options: Any) -> Any:
-        """Copy what is stored of an AMI, too."""
+        """Copy the disks of an AMI with its record."""
         ami = self.moto_copy_image(source_image_id, source_region, *arguments, **options)
         source = self.amis[source_image_id]
         take_over(ami, source)
@@ -97,7 +97,7 @@ class AmiDisks(Extension, extends=Ami):
 
 
 def take_over(ami: Any, source: Any) -> None:
-    """Give a new AMI what it takes over from an instance or another AMI; it is not stored yet."""
+    """Give a new AMI, whose disks are not stored yet, the attributes of its source: an instance or an AMI."""
     ami.state = 'pending'
     ami.root_device_type, ami.root_device_name = 'ebs', source.root_device_name
     ami.image_location = f'{ami.owner_id}/{ami.name}'

@@ -17,10 +17,10 @@ class BudgetActions(Extension, extends=BudgetsResponse):
 
     def describe_subscribers_for_notification(self) -> str:
         """Show the subscribers of a notification."""
-        name, wanted = self._get_param('BudgetName'), self._get_param('Notification')
+        name, description = self._get_param('BudgetName'), self._get_param('Notification')
         budget = self.backend.budgets[self._get_param('AccountId')].get(name)
         for notification in budget.notifications if budget else []:
-            if all(notification.details.get(key) == value for key, value in wanted.items()):
+            if all(notification.details.get(key) == value for key, value in description.items()):
                 return json.dumps({'Subscribers': notification.subscribers})
         raise NotFoundException(f'Unable to get subscribers: {name} has no such notification.')
 

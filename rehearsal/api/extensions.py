@@ -1,4 +1,4 @@
-"""The list of all extensions of moto; what is not listed here is not installed."""
+"""The list of all extensions of moto; only listed ones are installed."""
 
 from rehearsal.api.account_defaults import AccountDefaults
 from rehearsal.api.amis import AmiActions, AmiCopies, AmiDisks

@@ -1,4 +1,4 @@
-"""The addresses in a machine's own network namespace at which the server answers, whatever is there on the host."""
+"""The addresses at which the server answers inside a machine's own network namespace."""
 
 from collections.abc import Mapping
 

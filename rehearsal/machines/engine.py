@@ -1,4 +1,4 @@
-"""A Docker engine: the one that answers, or an own one that is gone when the last of its users ends."""
+"""A Docker engine: the one of this host, or one of our own that ends with its last user."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, ExitStack
@@ -19,36 +19,38 @@ import psutil
 from rehearsal.errors import RehearsalError
 from rehearsal.machines.cache import locked
 
-# Only root can start it, so it is one for the whole machine, whoever's cache is in use.
+# Only root can start it, so one serves the whole host, whichever user's cache is in use.
 RUNTIME = Path('/run/rehearsal-engine')
 DATA = Path('/var/lib/rehearsal-engine')
 CHANGING, USERS = Path('/run/rehearsal-engine.changing'), Path('/run/rehearsal-engine.users')
 SOCKET = f'unix://{RUNTIME}/docker.sock'
-# Mounts are its own, so they end with it. It leaves the machine's firewall and forwarding as they are: ports are
-# published by its proxy, and containers reach each other, but nothing outside unless they use the host's network.
+# Its mounts are its own, so they end with it. It leaves the host's firewall and forwarding as they are: its proxy
+# publishes ports, and containers reach each other, but nothing outside unless they use the host's network.
 DAEMON = ('unshare', '--mount', '--propagation=slave',
           'dockerd', f'--config-file={RUNTIME}/daemon.json', f'--host={SOCKET}', f'--pidfile={RUNTIME}/pid',
           f'--exec-root={RUNTIME}/exec', f'--data-root={DATA}',
           '--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false')
-# Folders that it makes wherever it runs, and whose place cannot be told it.
+# Folders that it makes at fixed places, which no option changes.
 TRACES = ('/etc/docker', '/opt/containerd', '/run/containerd', '/run/docker')
 START_SECONDS = 60
 DEFAULT_SOCKET = 'unix:///var/run/docker.sock'
-ADVICE = ('No Docker engine can be used. Start Docker and let this user use it, or come as root where the packages '
-          'docker.io and iptables are installed.')
+ADVICE = ('No Docker engine is available. Start Docker and allow this user to use it, or run this as root on a host '
+          'with the packages docker.io and iptables.')
 
 
 class NoEngine(RehearsalError):
-    """No Docker engine answers, and none can be started."""
+    """The error that no Docker engine answers and none can be started."""
 
 
 class CommandFailed(RehearsalError):
-    """A command of Docker's ended with another code than 0; the message holds its output."""
+    """The failure of a Docker command; the message holds its output."""
 
 
 class Engine:
+    """A Docker engine, used by commands and by Docker's library for Python."""
+
     def __init__(self, address: str, is_own: bool) -> None:
-        """Use the engine at this address; an empty one leaves the choice to the docker command."""
+        """Use the engine at this URL; an empty one leaves the choice to the docker command."""
         self.is_own = is_own
         self.environment = {**os.environ, **({'DOCKER_HOST': address} if address else {})}
         server = urlsplit(self.environment.get('DOCKER_HOST', ''))
@@ -56,49 +58,50 @@ class Engine:
 
     @property
     def build_options(self) -> list[str]:
-        """What a build needs to reach package indexes."""
+        """The options with which a build reaches package indexes."""
         return ['--network=host'] if self.is_own else []
 
     @property
     def publish_address(self) -> str:
-        """The address that containers' ports are published at: an engine elsewhere has another loopback."""
+        """The address at which ports of containers are published; an engine on another host has another loopback."""
         return '127.0.0.1' if self.host == '127.0.0.1' else '0.0.0.0'
 
     def client(self) -> docker.DockerClient:
-        """Return what speaks with the engine in this process; it has to be on this machine."""
+        """Return a client of Docker's library; the engine must be on this host."""
         address = self.environment.get('DOCKER_HOST') or DEFAULT_SOCKET
         if not address.startswith('unix://'):
-            raise NoEngine(f'DOCKER_HOST={address}: an engine of this machine is needed, at a unix:// address')
+            raise NoEngine(f'DOCKER_HOST={address}: use an engine of this host, at a unix:// URL')
         return docker.DockerClient(address, version='auto', timeout=300, max_pool_size=64)
 
     def docker(self, *arguments: str, **options: Any) -> str:
-        """Return what a docker command prints."""
+        """Return the output of a docker command."""
         return self._output(['docker', *arguments], **options).stdout.strip()
 
     def logs(self, container: str) -> str:
-        """Return what a container has written to both of its streams."""
-        done = self._output(['docker', 'logs', container])
-        return done.stdout + done.stderr
+        """Return both streams of a container's output."""
+        result = self._output(['docker', 'logs', container])
+        return result.stdout + result.stderr
 
     def compose(self, *arguments: str, environment: Mapping[str, str], **options: Any) -> str:
-        """Return what a compose command prints to both of its streams."""
+        """Return both streams of the output of a compose command."""
         program = str(Path(sys.executable).with_name('docker-compose'))
-        done = self._output([program, *arguments], environment, **options)
-        return done.stdout + done.stderr
+        result = self._output([program, *arguments], environment, **options)
+        return result.stdout + result.stderr
 
     def _output(self, command: list[str], environment: Mapping[str, str] | None = None,
                 **options: Any) -> subprocess.CompletedProcess[str]:
         options = {'timeout': 300, **options}
-        done = subprocess.run(command, env={**self.environment, **(environment or {})}, capture_output=True,
-                              text=True, check=False, **options)
-        if done.returncode:
-            raise CommandFailed(f'{" ".join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}')
-        return done
+        result = subprocess.run(command, env={**self.environment, **(environment or {})}, capture_output=True,
+                                text=True, check=False, **options)
+        if result.returncode:
+            raise CommandFailed(f'{" ".join(command)} failed with {result.returncode}:\n'
+                                f'{result.stdout}{result.stderr}')
+        return result
 
 
 @contextmanager
 def usable_engine() -> Iterator[Engine]:
-    """Give the engine that the docker command finds, or else one started for this time."""
+    """Give the engine that the docker command finds, or one of our own for the time of the block."""
     if not shutil.which('docker'):
         raise NoEngine(ADVICE)
     if _answers(''):
@@ -113,18 +116,18 @@ def usable_engine() -> Iterator[Engine]:
 
 @contextmanager
 def running_engines() -> Iterator[list[Engine]]:
-    """Give the engines that run already: which of them was used before may have changed since."""
+    """Give all engines that run, because an earlier run may have used another one than this one would."""
     with ExitStack() as stack:
-        found = [Engine('', is_own=False)] if shutil.which('docker') and _answers('') else []
+        engines = [Engine('', is_own=False)] if shutil.which('docker') and _answers('') else []
         if os.geteuid() == 0 and shutil.which('docker') and _answers(SOCKET):
             stack.enter_context(_own_engine(lambda: None))
-            found.append(Engine(SOCKET, is_own=True))
-        yield found
+            engines.append(Engine(SOCKET, is_own=True))
+        yield engines
 
 
 @contextmanager
 def _own_engine(start: Callable[[], None]) -> Iterator[None]:
-    """Share one engine among all runs on this machine; the last one stops it, also if another one has started it."""
+    """Share one engine of our own among all runs on this host; the first starts it, the last stops it."""
     with USERS.open('w') as users:
         with locked(CHANGING):
             if not _answers(SOCKET):
@@ -147,18 +150,19 @@ def _start() -> None:
     _clean_up()
     RUNTIME.mkdir()
     (RUNTIME / 'traces').write_text('\n'.join(path for path in TRACES if not Path(path).exists()), encoding='ascii')
-    (RUNTIME / 'daemon.json').write_text('{}', encoding='ascii')  # not the machine's own, which may contradict
+    (RUNTIME / 'daemon.json').write_text('{}', encoding='ascii')  # the host's may contradict the options
     log = RUNTIME / 'log'
     with log.open('w', encoding='utf-8') as output:
-        # A session of its own: Ctrl-C is for its users, who then stop it in order.
+        # A session of its own, because Ctrl-C is for its users, which then stop it in order.
         daemon = subprocess.Popen(DAEMON, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                   start_new_session=True)
-    threading.Thread(target=daemon.wait, daemon=True).start()  # else it would stay a zombie when another run stops it
+    # Without a waiting thread it would become a zombie when another run stops it.
+    threading.Thread(target=daemon.wait, daemon=True).start()
     until = time.monotonic() + START_SECONDS
     while not _answers(SOCKET):
         if daemon.poll() is not None or time.monotonic() > until:
             daemon.kill()
-            raise NoEngine(f'{ADVICE}\ndockerd could not be started:\n{log.read_text(encoding="utf-8")}')
+            raise NoEngine(f'{ADVICE}\ndockerd does not start:\n{log.read_text(encoding="utf-8")}')
         time.sleep(0.2)
 
 
@@ -176,7 +180,7 @@ def _stop_unless_used(users: TextIO) -> None:
 
 
 def _clean_up() -> None:
-    """Delete what an engine has written; one that was killed has not done so itself."""
+    """Delete the files of an engine; one that was killed leaves them."""
     traces = RUNTIME / 'traces'
     for folder in (*(traces.read_text(encoding='ascii').split() if traces.exists() else ()), RUNTIME, DATA):
         shutil.rmtree(folder, ignore_errors=True)

@@ -20,9 +20,11 @@ MEBIBYTE = 1024 * 1024
 
 
 class Machines:
+    """The machines of one rehearsal, and the disks of its AMIs."""
+
     def __init__(self, client: docker.DockerClient, names: Names, networks: Networks, images: Images, card_image: str,
                  patience: int, api: Application, archive: Application) -> None:
-        """Make machines; who shuts down in order has so many seconds for it."""
+        """Make machines from these parts; each has `patience` seconds to shut down."""
         self._client = client
         self._names = names
         self._networks = networks
@@ -38,7 +40,7 @@ class Machines:
         self._images.of(ami)
 
     def launch(self, instance: Any) -> None:
-        """Have a new instance's machine made and started."""
+        """Order that a new instance's machine is made and started."""
         machine = DockerMachine(self._client, self._names, self._networks, self._specify(instance),
                                 self._applications(instance))
         power = Power(MotoRecord(instance), machine, self._patience)
@@ -46,19 +48,19 @@ class Machines:
         power.launch()
 
     def start(self, instance: Any) -> None:
-        """Have an instance's machine started again."""
+        """Order that an instance's machine is started again."""
         self._power(instance).start()
 
     def stop(self, instance: Any) -> None:
-        """Have an instance's machine shut down."""
+        """Order that an instance's machine is shut down."""
         self._power(instance).stop()
 
     def reboot(self, instance: Any) -> None:
-        """Have an instance's machine shut down and started again."""
+        """Order that an instance's machine is shut down and started again."""
         self._power(instance).reboot()
 
     def terminate(self, instance: Any) -> None:
-        """Have an instance's machine shut down and removed."""
+        """Order that an instance's machine is shut down and removed."""
         self._power(instance).terminate()
 
     def console(self, instance: Any) -> str:
@@ -66,17 +68,17 @@ class Machines:
         return self._machines[instance.id][0].console()
 
     def capture(self, instance: Any, ami: Any, while_off: bool) -> None:
-        """Have an instance's disks stored under the id of an AMI."""
+        """Order that an instance's disks are stored under the id of an AMI."""
         machine, power = self._machines[instance.id]
         power.do(lambda: self._capture(ami, machine), while_off)
 
     def copy(self, source: str, ami: Any) -> None:
-        """Have an AMI stored once more."""
+        """Store the disks of an AMI under the id of its copy, too."""
         self._images.copy(source, ami.id)
         ami.state = 'available'
 
     def forget(self, ami: str) -> None:
-        """Have what is stored of an AMI deleted."""
+        """Delete the disks of an AMI."""
         self._images.forget(ami)
 
     def _capture(self, ami: Any, machine: DockerMachine) -> None:
@@ -106,11 +108,11 @@ class Machines:
 
 
 def is_built_on(instance: Any) -> bool:
-    """Return whether somebody is going to log in and install packages: nobody else's machine has a key pair."""
+    """Return whether an instance is one to install packages on: only such a one has a key pair."""
     return bool(instance.key_name)
 
 
 def memory_of(instance: Any) -> int:
-    """Return the mebibytes that an instance of this type has."""
-    (described,) = instance.ec2_backend.describe_instance_types([instance.instance_type])
-    return int(described['MemoryInfo']['SizeInMiB'])
+    """Return the memory of an instance's type in mebibytes."""
+    (description,) = instance.ec2_backend.describe_instance_types([instance.instance_type])
+    return int(description['MemoryInfo']['SizeInMiB'])

@@ -1,4 +1,4 @@
-"""What AMIs are here: a Docker image each, and a volume with what an engine in the machine has stored."""
+"""The disks of AMIs: for each a container image, and a volume with the data of the machine's own engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,24 +15,26 @@ from rehearsal.naming import Names
 
 @dataclass(frozen=True)
 class Stored:
-    """What machines of an AMI are made from."""
+    """The disks of an AMI: its root file system as a container image, and the volume of its engine's data."""
 
     image: str
     data: str | None
 
 
 class Images:
+    """The container images and volumes that hold the disks of AMIs."""
+
     def __init__(self, client: docker.DockerClient, names: Names, source: Mapping[str, str]) -> None:
-        """Store AMIs; `source` gives the images of those that are there from the beginning."""
+        """Store disks; `source` holds the images of the AMIs that exist from the start."""
         self._client = client
         self._names = names
         self._stored = {ami: Stored(image, None) for ami, image in source.items()}
         self._lock = Lock()
 
     def of(self, ami: str) -> Stored:
-        """Return what machines of an AMI are made from."""
+        """Return the disks of an AMI."""
         if ami not in self._stored:
-            raise RehearsalError(f'{ami} has no machine behind it: only CreateImage and CopyImage make such AMIs here')
+            raise RehearsalError(f'{ami} has no disks: here only CreateImage and CopyImage make AMIs with disks')
         return self._stored[ami]
 
     def capture(self, ami: str, machine: DockerMachine) -> None:
@@ -44,13 +46,13 @@ class Images:
         self._stored[ami] = Stored(image, volume.name)
 
     def copy(self, source: str, ami: str) -> None:
-        """Store an AMI once more under the id of its copy; both share what is stored."""
+        """Store the disks of an AMI under the id of its copy, too; both share them."""
         stored = self.of(source)
         self._client.images.get(stored.image).tag(self._names.images, ami)
         self._stored[ami] = Stored(f'{self._names.images}:{ami}', stored.data)
 
     def forget(self, ami: str) -> None:
-        """Delete what was stored of an AMI, unless a copy shares it; machines made from it go on."""
+        """Delete the disks of an AMI that no copy shares; machines made from it keep running."""
         with self._lock:
             stored = self._stored.pop(ami, None)
             shared = {other.data for other in self._stored.values()}

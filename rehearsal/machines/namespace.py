@@ -10,57 +10,59 @@ from typing import Any
 
 from rehearsal.errors import RehearsalError
 
-CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns has come with Python 3.12 only
+CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns exists since Python 3.12
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Leak(RehearsalError):
-    """A machine's namespace would let out what has to stay in it, so the machine is not started."""
+    """The error that packets could leave a machine's network, so that the machine is not started."""
 
 
 class Namespace:
+    """The network namespace of a process."""
+
     def __init__(self, process: int) -> None:
-        """Speak of the network namespace that a process is in."""
+        """Name the namespace of this process."""
         self._path = f'/proc/{process}/ns/net'
 
     def own(self, address: str) -> None:
-        """Make an address this namespace's own, so that nothing sent to it ever leaves."""
+        """Make an address this namespace's own, so that no packet to it leaves."""
         self._ip('address', 'replace', f'{address}/32', 'dev', 'lo')
 
     def check_is_own(self, address: str) -> None:
-        """Refuse a namespace out of which packets to an address could get."""
+        """Refuse a namespace that packets to an address could leave."""
         route = self._ip('route', 'get', address)
         if not route or route[0].get('type') != 'local':
             raise Leak(f'{address} is not local to the namespace: {route}')
 
     def shut(self) -> None:
-        """Take away all routes but the one to its own network; Docker gives a way out also to an internal one."""
+        """Remove the default routes, because Docker adds one even to an internal network."""
         self._ip('route', 'flush', 'default')
 
     def check_has_no_way_out(self) -> None:
-        """Refuse a namespace with a route to anywhere but its own network."""
+        """Refuse a namespace with a default route."""
         routes = self._ip('route', 'show', 'default')
         if routes:
-            raise Leak(f'the namespace has a way out: {routes}')
+            raise Leak(f'the namespace has a default route: {routes}')
 
     def listen(self, address: str, port: int) -> socket.socket:
-        """Return a socket that listens in this namespace, wherever the threads that use it are."""
-        with ThreadPoolExecutor(1) as thread:  # only the thread goes there, and it ends
+        """Return a socket that listens in this namespace; threads of any namespace can use it."""
+        with ThreadPoolExecutor(1) as thread:  # only this thread enters the namespace, and it ends
             return thread.submit(self._go_and_listen, address, port).result()
 
     def _go_and_listen(self, address: str, port: int) -> socket.socket:
-        place = os.open(self._path, os.O_RDONLY)
+        namespace = os.open(self._path, os.O_RDONLY)
         try:
-            if libc.setns(place, CLONE_NEWNET):
+            if libc.setns(namespace, CLONE_NEWNET):
                 error = ctypes.get_errno()
                 raise OSError(error, os.strerror(error), self._path)
         finally:
-            os.close(place)
+            os.close(namespace)
         return socket.create_server((address, port), backlog=64)
 
     def _ip(self, *arguments: str) -> list[dict[str, Any]]:
         command = ['nsenter', f'--net={self._path}', 'ip', '-json', *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RehearsalError(f'{" ".join(command)}: {done.stderr.strip()}')
-        return list(json.loads(done.stdout or '[]'))
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise RehearsalError(f'{" ".join(command)}: {result.stderr.strip()}')
+        return list(json.loads(result.stdout or '[]'))

@@ -1,4 +1,4 @@
-"""The power of one instance: what starts, stops and ends its machine, one thing after the other.
+"""The power of one instance: it starts, stops and removes the instance's machine, one order after the other.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
 """
@@ -14,54 +14,54 @@ from rehearsal.errors import RehearsalError
 
 logger = logging.getLogger(__name__)
 
-# How the first process of a container ends when it asks the kernel to restart: reboot(2), below "Behavior inside PID
-# namespaces". A signal that ends a process is 128 and its number to Docker.
+# The exit code of a container whose first process asks the kernel to restart: reboot(2), below "Behavior inside PID
+# namespaces". Docker adds 128 to the number of the signal that ends a process.
 RESTARTED = 128 + 1
 
 
 class Machine(Protocol):
-    """What is turned on and off."""
+    """A machine as its power sees it."""
 
     def create(self) -> None:
         """Make it, without starting it."""
 
     def boot(self) -> Callable[[], int]:
-        """Start it, and return what waits for its end and gives its exit code."""
+        """Start it, and return a function that waits for its end and returns its exit code."""
 
     def shut_down(self, seconds: int) -> None:
-        """Let it shut down in order, and pull the plug after so many seconds."""
+        """Shut it down in order, and power it off after so many seconds."""
 
     def say(self, line: str) -> None:
-        """Write to its console what it cannot write itself."""
+        """Add a line to its console that it cannot write itself."""
 
     def remove(self) -> None:
-        """Remove all there is of it but what it has written."""
+        """Remove everything of it but its console."""
 
 
 class Record(Protocol):
-    """What the API tells of an instance."""
+    """The API's record of an instance."""
 
     id: str  # noqa: A003
 
     @property
     def terminates_when_off(self) -> bool:
-        """Whether it is to be terminated, not stopped, when it turns itself off."""
+        """Whether the instance is terminated, not stopped, when it powers itself off."""
 
     def running(self) -> None:
-        """Tell that it runs."""
+        """Record that it runs."""
 
     def stopped(self, by_itself: bool) -> None:
-        """Tell that it is off."""
+        """Record that it is off."""
 
     def terminated(self, by_itself: bool) -> None:
-        """Tell that it is no more."""
+        """Record that it is terminated."""
 
     def not_launched(self, reason: str) -> None:
-        """Tell that it has never run."""
+        """Record that its launch failed."""
 
 
 class After(Enum):
-    """What follows when a machine has ended by itself."""
+    """The consequence of a machine's end by itself."""
 
     BOOT = 'boot'
     STOP = 'stop'
@@ -69,7 +69,7 @@ class After(Enum):
 
 
 def after_end(exit_code: int, terminates_when_off: bool) -> After:
-    """Return what follows the end of a machine that nobody has ended.
+    """Return the consequence of the end of a machine without an order.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_ChangingInstanceInitiatedShutdownBehavior.html
     """
@@ -79,8 +79,10 @@ def after_end(exit_code: int, terminates_when_off: bool) -> After:
 
 
 class Power:
+    """The thread that carries out the orders for one machine, and reacts to the machine's own end."""
+
     def __init__(self, record: Record, machine: Machine, patience: int) -> None:
-        """Have power over a machine; who shuts down in order has so many seconds for it."""
+        """Start the thread; the machine has `patience` seconds to shut down."""
         self._record = record
         self._machine = machine
         self._patience = patience
@@ -91,27 +93,27 @@ class Power:
         Thread(target=self._obey, name=record.id, daemon=True).start()
 
     def launch(self) -> None:
-        """Make the machine and start it."""
+        """Order that the machine is made and started."""
         self._orders.put(self._launch)
 
     def start(self) -> None:
-        """Start the stopped machine."""
+        """Order that the stopped machine is started."""
         self._orders.put(self._boot)
 
     def stop(self) -> None:
-        """Shut the machine down."""
+        """Order that the machine is shut down."""
         self._orders.put(self._stop)
 
     def reboot(self) -> None:
-        """Shut the machine down and start it again."""
+        """Order that the machine is shut down and started again."""
         self._orders.put(self._reboot)
 
     def terminate(self) -> None:
-        """Shut the machine down and remove it."""
+        """Order that the machine is shut down and removed."""
         self._orders.put(self._terminate)
 
     def do(self, act: Callable[[], None], while_off: bool) -> None:
-        """Do something that has to do with the machine's disks; where it runs it can be off for that time."""
+        """Order an act on the machine's disks; `while_off` shuts a running machine down for the time of it."""
         self._orders.put(lambda: self._do(act, while_off))
 
     def _obey(self) -> None:
@@ -120,7 +122,7 @@ class Power:
             try:
                 order()
             except Exception:
-                logger.exception('%s: what was ordered could not be done', self._record.id)
+                logger.exception('%s: an order failed', self._record.id)
 
     def _launch(self) -> None:
         try:
@@ -128,7 +130,7 @@ class Power:
             self._boot()
         except Exception as error:
             if not isinstance(error, RehearsalError):
-                logger.exception('%s cannot be launched', self._record.id)
+                logger.exception('%s: the launch failed', self._record.id)
             self._machine.say(f'not started: {error}')
             self._machine.remove()
             self._record.not_launched(str(error))
@@ -146,21 +148,21 @@ class Power:
     def _watch(self, ended: Callable[[], int], boot: int) -> None:
         try:
             exit_code = ended()
-        except Exception:  # the engine has gone, and all machines with it
-            logger.exception('%s is not watched any more', self._record.id)
+        except Exception:  # the engine ended, and all machines with it
+            logger.exception('%s: the end of the machine cannot be watched', self._record.id)
             return
         self._orders.put(lambda: self._after_end(exit_code, boot))
 
     def _after_end(self, exit_code: int, boot: int) -> None:
         if not self._is_on or boot != self._boots:
-            return  # it was ordered to end
+            return  # an order ended it
 
         self._is_on = False
-        follows = after_end(exit_code, self._record.terminates_when_off)
-        logger.info('%s has ended by itself with %s: %s', self._record.id, exit_code, follows.value)
-        if follows is After.BOOT:
+        consequence = after_end(exit_code, self._record.terminates_when_off)
+        logger.info('%s ended by itself with %s: %s', self._record.id, exit_code, consequence.value)
+        if consequence is After.BOOT:
             self._boot()
-        elif follows is After.STOP:
+        elif consequence is After.STOP:
             self._stop(by_itself=True)
         else:
             self._terminate(by_itself=True)

@@ -19,7 +19,7 @@ from rehearsal.errors import RehearsalError
 PORT = 53  # resolv.conf names an address and no port
 LONGEST_QUESTION = 4096
 TTL_SECONDS = 1
-# Loopback addresses, because resolvers of several rehearsals run side by side and none may take the machine's own.
+# Loopback addresses, because the servers of several rehearsals run side by side and none may take the host's own.
 ADDRESSES = [IPv4Address('127.70.0.0') + place for place in range(1, 255)]
 
 AddressOf = Callable[[str], str | None]
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Resolver:
-    """A datagram socket and the thread that answers the questions that come in."""
+    """A DNS server: a datagram socket and the thread that answers its questions."""
 
     def __init__(self, listener: socket.socket, address_of: AddressOf) -> None:
         """Answer until `close`; a name without an address does not exist."""
@@ -42,24 +42,24 @@ class Resolver:
         try:
             self._listener.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # a datagram socket without a peer says that it is not connected, and wakes the thread all the same
+            pass  # a datagram socket without a peer is not connected, but its thread wakes all the same
         self._thread.join()
         self._listener.close()
 
     def _serve(self) -> None:
         while True:
-            question, asker = self._listener.recvfrom(LONGEST_QUESTION)
+            question, client = self._listener.recvfrom(LONGEST_QUESTION)
             if not question:
                 return
             reply = answer(question, self._address_of)
             if reply:
-                self._listener.sendto(reply, asker)
+                self._listener.sendto(reply, client)
 
 
 def answer(question: bytes, address_of: AddressOf) -> bytes | None:
-    """Return the reply to a question; None for what is no question of DNS.
+    """Return the reply to a question; None for bytes that are no question of DNS.
 
-    An error while answering is SERVFAIL and never silence, because silence costs the asker its whole time limit.
+    An error is answered by SERVFAIL, because silence would cost the client its whole time limit.
     """
     try:
         request = DNSRecord.parse(question)
@@ -87,7 +87,7 @@ def _reply(request: DNSRecord, address_of: AddressOf) -> DNSRecord:
     if address is None:
         reply.header.rcode = RCODE.NXDOMAIN
     elif QTYPE[request.q.qtype] in ('A', 'ANY'):
-        # Everything here has an IPv4 address only; a question for another kind gets an empty answer, not an error.
+        # All names here have IPv4 addresses only; a question for another kind gets an empty answer, not an error.
         reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=TTL_SECONDS, rdata=A(address)))
     return reply
 
@@ -117,7 +117,7 @@ def resolver(name: str, address_of: AddressOf) -> Iterator[str | None]:
 
 
 def _bind(name: str) -> socket.socket:
-    """Return a socket at the first free address, from a place that depends on the rehearsal's name."""
+    """Return a socket at the first free address, beginning at one that depends on the rehearsal's name."""
     start = sha256(name.encode()).digest()[0] % len(ADDRESSES)
     for address in ADDRESSES[start:] + ADDRESSES[:start]:
         listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

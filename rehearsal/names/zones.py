@@ -1,24 +1,24 @@
-"""The addresses behind the names of a rehearsal: records of its hosted zones, and what AWS names itself."""
+"""The addresses behind the names of a rehearsal: records of its hosted zones, and names that AWS gives."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-MOST_ALIASES = 8  # a circle of aliases ends here; Route 53 refuses to make one
+MOST_ALIASES = 8  # ends a circle of aliases, which Route 53 refuses to make
 
 Records = Callable[[], Iterable[Any]]
 
 
 def address_in(name: str, records: Iterable[Any], own: Mapping[str, str]) -> str | None:
-    """Return the IPv4 address of a name, aliases and CNAME records followed; None where there is none.
+    """Return the IPv4 address of a name after its aliases and CNAME records; None if it has none.
 
     `own` holds the names that AWS gives to load balancers and databases. A record has `name`, `type`, `alias_target`
     and `records`, as moto keeps them.
     """
-    known = {(record.name.lower().rstrip('.'), record.type): record for record in records}
+    by_name = {(record.name.lower().rstrip('.'), record.type): record for record in records}
     for _ in range(MOST_ALIASES):
         if name in own:
             return own[name]
-        record = known.get((name, 'A')) or known.get((name, 'CNAME'))
+        record = by_name.get((name, 'A')) or by_name.get((name, 'CNAME'))
         if record is None:
             return None
         if record.alias_target:

@@ -1,1 +1,1 @@
-"""Machines with a kernel of their own: an image of a container machine, on a disk, under QEMU's software emulation."""
+"""Virtual machines, with a kernel of their own: a rehearsal's AMI on a disk, under QEMU's software emulation."""

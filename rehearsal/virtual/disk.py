@@ -1,4 +1,4 @@
-"""The disk of a virtual machine: root file systems unpacked into a file that has no name and is gone with its user."""
+"""The disk of a virtual machine: archives unpacked into a file without a name, which ends with its user."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 from rehearsal.errors import RehearsalError
 
-# What EC2 gives a machine of Debian's AMI when nobody asks for more. Only what is written takes room.
+# The size of the disk in Debian's AMI. Only written blocks take space.
 BYTES = 8 * 2 ** 30
-# /tmp may be memory, and small.
+# /tmp may be in memory, and small.
 FOLDER = '/var/tmp'
-# The mount is seen by these processes only, and the loop device ends with it: nothing is left even of one killed.
+# Only these processes see the mount, and the loop device ends with it, so even a killed process leaves nothing.
 PRIVATELY = ('unshare', '--mount', '--propagation=private', 'sh', '-euc')
 UNPACK = """
 mount -o loop "$0" /mnt
@@ -29,7 +29,7 @@ umount /mnt
 
 @dataclass(frozen=True)
 class Part:
-    """An archive that a command writes, and the folder of the disk that it is unpacked in; options are tar's."""
+    """A part of a disk: the command that writes its archive, the folder to unpack it in, and tar's options."""
 
     command: Sequence[str]
     place: str = '.'
@@ -39,7 +39,7 @@ class Part:
 
 @contextmanager
 def disk_of(*parts: Part) -> Iterator[BinaryIO]:
-    """Give a disk that holds these parts, the later ones over the earlier; it is one file system from end to end."""
+    """Give a disk without partitions that holds these parts, the later ones over the earlier."""
     with tempfile.TemporaryFile(dir=FOLDER) as disk:
         disk.truncate(BYTES)
         subprocess.run(['mkfs.ext4', '-q', '-F', name_of(disk)], pass_fds=[disk.fileno()], check=True)
@@ -49,17 +49,17 @@ def disk_of(*parts: Part) -> Iterator[BinaryIO]:
 
 
 def name_of(file: BinaryIO) -> str:
-    """Return a name for a file that has none, for processes that have it open."""
+    """Return a name for a file without one, valid in processes that have it open."""
     return f'/dev/fd/{file.fileno()}'
 
 
 def _unpack(part: Part, disk: BinaryIO) -> None:
     command = [*PRIVATELY, UNPACK, name_of(disk), part.place, *part.options]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(part.command, env={**os.environ, **part.environment}, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=said) as writer:
-            unpacked = subprocess.run(command, pass_fds=[disk.fileno()], stdin=writer.stdout, stderr=said, check=False)
-        if writer.returncode or unpacked.returncode:
-            said.seek(0)
-            what = f'{" ".join(part.command)} ended with {writer.returncode}, unpacking with {unpacked.returncode}'
-            raise RehearsalError(f'no disk can be made: {what}\n{said.read().decode(errors="replace")}')
+                              stdout=subprocess.PIPE, stderr=errors) as writer:
+            tar = subprocess.run(command, pass_fds=[disk.fileno()], stdin=writer.stdout, stderr=errors, check=False)
+        if writer.returncode or tar.returncode:
+            errors.seek(0)
+            codes = f'{" ".join(part.command)} ended with {writer.returncode}, unpacking with {tar.returncode}'
+            raise RehearsalError(f'no disk can be made: {codes}\n{errors.read().decode(errors="replace")}')

@@ -1,6 +1,6 @@
-"""What QEMU starts for each connection of a guest: it carries bytes between standard input and output and a port here.
+"""The process that QEMU starts for each connection of a guest: it carries bytes between its stdio and a port.
 
-It is run as a file, without the package and without anything installed, so that it starts in no time.
+It runs as a file, without the package and its dependencies, so that it starts at once.
 """
 
 import os
@@ -12,17 +12,17 @@ SIZE = 65536
 
 
 def main(port: int) -> None:
-    """Carry bytes both ways until the server has closed its end, or QEMU is gone."""
+    """Carry bytes both ways until the server closes its end, or QEMU ends."""
     server = socket.create_connection(('127.0.0.1', port))
     threading.Thread(target=_send, args=[server], daemon=True).start()
-    while received := server.recv(SIZE):
-        sys.stdout.buffer.write(received)
+    while data := server.recv(SIZE):
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
 
 def _send(server: socket.socket) -> None:
-    while read := os.read(sys.stdin.fileno(), SIZE):
-        server.sendall(read)
+    while data := os.read(sys.stdin.fileno(), SIZE):
+        server.sendall(data)
     server.shutdown(socket.SHUT_WR)
 
 

@@ -1,4 +1,4 @@
-"""The image of a container machine as parts of a disk: its root file system, and its engine's data."""
+"""The disks of an AMI as parts of one: the root file system, and the data of the machine's engine."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ from rehearsal.machines.engine import Engine
 from rehearsal.virtual.disk import Part
 
 DATA = 'var/lib/docker'
-# What the engine's layers are made of hides files by attributes that tar keeps only when it is told so.
+# The engine's layers hide files by extended attributes, which tar keeps only with these options.
 ARCHIVE = ('tar', '--create', '--numeric-owner', '--xattrs', '--xattrs-include=*')
-# By this file a machine takes itself for a container, and leaves out what it thinks a container has no need of.
+# With this file a machine takes itself for a container, and skips what a container does not need.
 MARK = '.dockerenv'
 
 
 @contextmanager
 def parts_of(engine: Engine, image: str, volume: str, labels: Mapping[str, str]) -> Iterator[list[Part]]:
-    """Give an image and the volume of its engine's data as parts of a disk, unchanged but for one mark."""
+    """Give an image and the volume of its engine's data as parts of a disk, unchanged except for one mark."""
     marks = [f'--label={name}={value}' for name, value in labels.items()]
     container = engine.docker('create', '--network=none', *marks, image, 'none')
     try:

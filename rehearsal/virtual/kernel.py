@@ -1,4 +1,4 @@
-"""Debian's own kernel, which an image of a container machine lacks, and the first file system that finds the disk."""
+"""Debian's own kernel, which a rehearsal's AMI lacks, and the initial file system that finds the disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from rehearsal.virtual.disk import Part
 
 # The flavour that Debian's own AMIs have: https://wiki.debian.org/Cloud/AmazonEC2Image
 PACKAGES = ('initramfs-tools', 'linux-image-cloud-amd64', 'zstd')
-# Left to itself initramfs-tools looks at the hardware that it runs on, which is not what boots.
+# By default initramfs-tools takes the modules for the hardware that it runs on, which is not the one that boots.
 MODULES = ('ext4', 'virtio_blk', 'virtio_net', 'virtio_pci', 'virtio_rng')
 SETTINGS = ('mkdir --parents "$1"/etc/initramfs-tools/conf.d',
             'printf "MODULES=list\\nCOMPRESS=zstd\\n" > "$1"/etc/initramfs-tools/conf.d/virtual',
@@ -31,15 +31,15 @@ class Kernel:
 
     @property
     def modules(self) -> Part:
-        """What the root file system needs of it: the modules that it may load."""
+        """The part of a disk with the modules that the kernel may load."""
         return Part(['cat', str(self.debian)], options=['./usr/lib/modules'])
 
 
 @contextmanager
 def debian_kernel() -> Iterator[Kernel]:
-    """Give the kernel of Debian 13 for clouds; fetched once, then kept."""
+    """Give the kernel of Debian 13 for clouds, which is fetched once and kept."""
     debian = root_filesystem('virtual-kernel', PACKAGES, options=OPTIONS)
-    # Files without a name, which are gone with this process.
+    # Files without a name, which end with this process.
     with tempfile.TemporaryFile() as image, tempfile.TemporaryFile() as initial:
         _unpack(debian, 'vmlinuz', image)
         _unpack(debian, 'initrd.img', initial)

@@ -1,4 +1,4 @@
-"""What a virtual machine learns of itself at its metadata address: user data, a role, and that it is an instance."""
+"""The metadata of a virtual machine: user data, a role, and the facts of an instance."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ PROFILE = {'Arn': f'arn:aws:iam::{ACCOUNT}:instance-profile/{ROLE}'}
 
 @contextmanager
 def metadata(instance: str, user_data: str, region: str) -> Iterator[int]:
-    """Give the port of this machine's loopback that answers an instance's questions about itself."""
-    known = tree(instance, user_data, region)
+    """Give the port of this host's loopback that serves the metadata of an instance."""
+    facts = tree(instance, user_data, region)
     options = SimpleNamespace(http_endpoint='enabled', http_tokens='required')
-    listener = serve(MetadataService(lambda: known, lambda: options), socket.create_server(('127.0.0.1', 0)))
+    listener = serve(MetadataService(lambda: facts, lambda: options), socket.create_server(('127.0.0.1', 0)))
     try:
         yield listener.server.port
     finally:
@@ -30,7 +30,7 @@ def metadata(instance: str, user_data: str, region: str) -> Iterator[int]:
 
 
 def tree(instance: str, user_data: str, region: str) -> Tree:
-    """Return what the metadata service knows: no more than cloud-init and AWS's libraries ask for."""
+    """Return the metadata, with no more than cloud-init and AWS's libraries read."""
     host, zone = f'ip-{ADDRESS.replace(".", "-")}', f'{region}a'
     card = {'device-number': '0', 'local-ipv4s': ADDRESS, 'mac': MAC, 'subnet-ipv4-cidr-block': NETWORK}
     document = {'accountId': ACCOUNT, 'architecture': 'x86_64', 'availabilityZone': zone, 'instanceId': instance,

@@ -97,7 +97,7 @@ def test_up_again_prints_the_same_and_leaves_it_as_it_is(name: str, up: Rehearsa
     assert main(['up', '--name', name, '--no-machines']) == 0
     printed = capsys.readouterr()
     assert f'export AWS_ENDPOINT_URL={up.endpoint}\n' in printed.out
-    assert 'has been up already' in printed.err
+    assert 'is already up' in printed.err
     assert up.facts['pid'] == process
 
 
@@ -195,7 +195,7 @@ def test_a_port_that_is_taken_is_told(name: str, capsys: pytest.CaptureFixture[s
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(['up', '--name', name, '--no-machines', '--port', port]) == 1
-    assert f'port {port}: Address already in use; name another by --port' in capsys.readouterr().err
+    assert f'port {port}: Address already in use; choose another with --port' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('verb', VERBS)
@@ -224,5 +224,5 @@ def test_names_do_not_meet() -> None:
 
 
 def test_who_is_down_has_no_endpoint() -> None:
-    with pytest.raises(NotUp, match='bring it up'):
+    with pytest.raises(NotUp, match='start it with `rehearsal up`'):
         Rehearsal(Settings('nobody')).endpoint

@@ -104,7 +104,7 @@ def test_a_way_out_is_refused_and_can_be_shut() -> None:
                         'ip link add plug type veth peer name socket; ip addr add 10.0.0.1/24 dev plug; '
                         'ip link set plug up; ip link set socket up; '
                         'ip route add default via 10.0.0.2'], check=True)
-        with pytest.raises(Leak, match='a way out'):
+        with pytest.raises(Leak, match='a default route'):
             made.check_has_no_way_out()
         made.shut()
         made.check_has_no_way_out()
@@ -116,7 +116,7 @@ def test_a_machine_is_not_started_whose_network_would_be_forwarded(stage: Rehear
         instance.wait_until('terminated', 30)
     reason = instance.described['StateReason']
     assert reason['Code'] == 'Server.InternalError' and 'would be forwarded' in reason['Message']
-    assert 'not started: what comes from the machines' in instance.console
+    assert 'not started: packets of the machines' in instance.console
     assert not [name for name in leftovers(client_of(stage), stage.settings.names)['containers']
                 if instance.name in name], 'not even its card is left'
     again = launch(stage)

@@ -31,7 +31,7 @@ class Controller:
 
     def __init__(self, groups: Callable[[], Iterable[Any]], lock: RLock,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """Control groups, which `groups` lists anew for each look."""
+        """Control groups, which `groups` lists before each look at them."""
         self._groups = groups
         self._lock = lock
         self._clock = clock

@@ -1,4 +1,4 @@
-"""The metadata service in its second version: nothing is told to who has not fetched a token first.
+"""The metadata service in its second version, which answers only requests with a token.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html and, for the answers,
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
@@ -21,9 +21,11 @@ LONGEST = 21600
 
 
 class MetadataService:
+    """The metadata service of one instance, as an application."""
+
     def __init__(self, tree: Callable[[], Tree], options: Callable[[], Any],
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """Answer for one instance; `options` gives its metadata options as they are at the time."""
+        """Serve the present tree by the present metadata options of the instance."""
         self._tree = tree
         self._options = options
         self._clock = clock
@@ -37,15 +39,15 @@ class MetadataService:
         if self._options().http_endpoint == 'disabled':
             return refusal(403)
         if request.method == 'PUT' and request.path == '/latest/api/token':
-            return self._give_token(request)
+            return self._issue_token(request)
         if request.method not in ('GET', 'HEAD'):
             return refusal(405)
         if not self._may_read(request.headers.get(TOKEN)):
             return refusal(401)
         return read(self._tree(), request.path)
 
-    def _give_token(self, request: Request) -> Response:
-        # What came through a proxy may come from elsewhere.
+    def _issue_token(self, request: Request) -> Response:
+        # A request through a proxy may come from elsewhere.
         if 'X-Forwarded-For' in request.headers:
             return refusal(403)
         lifetime = request.headers.get(LIFETIME, '')
@@ -53,7 +55,7 @@ class MetadataService:
             return refusal(400)
 
         token = secrets.token_urlsafe(42)
-        self._ends = {known: end for known, end in self._ends.items() if end > self._clock()}
+        self._ends = {issued: end for issued, end in self._ends.items() if end > self._clock()}
         self._ends[token] = self._clock() + int(lifetime)
         return Response(token, mimetype='text/plain', headers={LIFETIME: lifetime})
 
@@ -64,7 +66,7 @@ class MetadataService:
 
 
 def read(tree: Tree, path: str) -> Response:
-    """Return what the tree has at a path: a text, or the names below it."""
+    """Return the text at a path of the tree, or the names below it."""
     version, *names = [part for part in path.split('/') if part] or ['']
     if not version:
         return Response('\n'.join(VERSIONS), mimetype='text/plain')
@@ -78,16 +80,16 @@ def read(tree: Tree, path: str) -> Response:
 
 
 def step(tree: Tree, name: str) -> Tree | str | bytes | None:
-    """Return what is below a name; keys are listed as 0=name and asked for as 0."""
+    """Return the node below a name; a key is listed as 0=name and requested as 0."""
     return tree.get(name, next((node for key, node in tree.items() if key.startswith(f'{name}=')), None))
 
 
 def listing(tree: Tree) -> str:
-    """Return the names below a node, with a slash where there is more below."""
+    """Return the names below a node, with a slash after each that has names below itself."""
     return '\n'.join(f'{name}/' if isinstance(node, Mapping) and '=' not in name else name
                      for name, node in sorted(tree.items()))
 
 
 def refusal(status: int) -> Response:
-    """Return an answer that says no."""
+    """Return an empty answer with an error's status."""
     return Response(status=status, mimetype='text/plain')

@@ -1,4 +1,4 @@
-"""What an instance can learn of itself: the tree behind the metadata address, made anew for each question.
+"""The tree of an instance's metadata, made for each request.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html lists the categories.
 """
@@ -15,7 +15,7 @@ CREDENTIALS_LIFETIME = timedelta(hours=6)
 
 def instance_tree(instance: Any, *, public_key: str | None, role: str | None, lifecycle_state: str | None,
                   now: datetime) -> dict[str, Tree | str | bytes]:
-    """Return what an instance of moto's is told of itself."""
+    """Return the metadata and the user data of an instance of moto's."""
     tree: dict[str, Tree | str | bytes] = {
         'dynamic': {'instance-identity': {'document': identity_document(instance)}},
         'meta-data': meta_data(instance, public_key, role, lifecycle_state, now)}
@@ -26,7 +26,7 @@ def instance_tree(instance: Any, *, public_key: str | None, role: str | None, li
 
 def meta_data(instance: Any, public_key: str | None, role: str | None, lifecycle_state: str | None,
               now: datetime) -> dict[str, Tree | str | bytes]:
-    """Return the tree's largest part."""
+    """Return the part of the tree below `meta-data`."""
     card = instance.nics[0]
     interface = {'device-number': '0', 'interface-id': card.id, 'local-hostname': instance.private_dns_name,
                  'local-ipv4s': instance.private_ip, 'mac': card.mac_address, 'owner-id': instance.owner_id,
@@ -55,18 +55,18 @@ def meta_data(instance: Any, public_key: str | None, role: str | None, lifecycle
 
 
 def identity_of(profile: Mapping[str, str], role: str, now: datetime) -> Tree:
-    """Return an instance profile and the passing credentials of its role."""
-    written, ends = (f'{moment:%Y-%m-%dT%H:%M:%SZ}' for moment in (now, now + CREDENTIALS_LIFETIME))
-    credentials = {'Code': 'Success', 'LastUpdated': written, 'Type': 'AWS-HMAC', 'AccessKeyId': 'ASIAREHEARSAL',
+    """Return an instance profile and the temporary credentials of its role."""
+    updated, ends = (f'{moment:%Y-%m-%dT%H:%M:%SZ}' for moment in (now, now + CREDENTIALS_LIFETIME))
+    credentials = {'Code': 'Success', 'LastUpdated': updated, 'Type': 'AWS-HMAC', 'AccessKeyId': 'ASIAREHEARSAL',
                    'SecretAccessKey': 'testing',  # pragma: allowlist secret
                    'Token': 'testing', 'Expiration': ends}
-    about = {'Code': 'Success', 'LastUpdated': written, 'InstanceProfileArn': profile['Arn'],
+    about = {'Code': 'Success', 'LastUpdated': updated, 'InstanceProfileArn': profile['Arn'],
              'InstanceProfileId': profile.get('Id', '')}
     return {'info': json.dumps(about), 'security-credentials': {role: json.dumps(credentials)}}
 
 
 def identity_document(instance: Any) -> str:
-    """Return what the instance could show to others.
+    """Return the identity document of an instance.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html
     """
@@ -81,9 +81,9 @@ def identity_document(instance: Any) -> str:
 
 
 def reservation_of(instance: Any) -> str:
-    """Return the id of the reservation that an instance was launched in."""
+    """Return the id of an instance's reservation."""
     reservations = instance.ec2_backend.reservations.copy().values()
-    return next((found.id for found in reservations if instance in found.instances), '')
+    return next((each.id for each in reservations if instance in each.instances), '')
 
 
 def lines(texts: Any) -> str:
