@@ -138,7 +138,7 @@ class EmbeddedRehearsal:
         self.start()
 
     def close(self) -> None:
-        """Stop answering, and leave moto as it was."""
+        """Stop answering, and restore moto."""
         self.stop()
         self._api.close()
         EmbeddedRehearsal._present = None

@@ -67,7 +67,7 @@ def serve(settings: Settings, ended: Event) -> None:
 
 
 def address_of(name: str) -> str | None:
-    """Return the address of a name in this rehearsal; None if it has none."""
+    """Return the address of a name in this rehearsal; None for a name without one."""
     zones = [zone for account in list(route53_backends.values()) for zone in account['global'].zones.values()]
     return local_address(name) or address_in(name, [record for zone in zones for record in list(zone.rrsets)], {})
 
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Thread(target=end_with_stdin, args=(ended, abandoned), daemon=True).start()
     try:
         serve(Settings(**options.settings), ended)
-        if abandoned.is_set():  # the reader of the log has ended
+        if abandoned.is_set():  # no process reads the log
             Folder(Settings(**options.settings).names).log.unlink(missing_ok=True)
     except RehearsalError as error:
         logger.error('%s', error)

@@ -44,7 +44,7 @@ class Fleet(Protocol):
 class Records:
     """A fleet without machines, whose instances reach the state of an order at once.
 
-    A program in the same process decides what consoles show and in which state new AMIs are.
+    A program in the same process sets the text of consoles and the state of new AMIs.
     """
 
     def __init__(self, source: str) -> None:

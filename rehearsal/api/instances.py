@@ -26,7 +26,7 @@ class Launches(Extension, extends=InstanceBackend):
     """Launches of instances."""
 
     def run_instances(self, image_id: str, count: int, user_data: Any, groups: Any, **options: Any) -> Any:
-        """Launch instances, with what moto ignores of their AMI and their launch template."""
+        """Launch instances, with the options of their AMI and their launch template that moto ignores."""
         fleet = self.rehearsal.fleet
         template = template_of(self, options)
         ami = image_id or template.get('ImageId', '')
@@ -96,7 +96,7 @@ def check_ami(fleet: Fleet, ami: str) -> None:
 
 
 def template_of(backend: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the data of the launch template of a launch; nothing where it has none."""
+    """Return the data of the launch template of a launch; empty without a template."""
     template = options.get('launch_template')
     return dict(backend._get_template_from_args(template).data) if template else {}
 
@@ -105,7 +105,7 @@ def with_template(template: dict[str, Any], options: dict[str, Any]) -> dict[str
     """Return the options of a launch with those of its launch template that moto ignores.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html
-    Tokens are required unless a launch says otherwise, as an account can demand by ModifyInstanceMetadataDefaults:
+    Tokens are required by default, as an account can demand by ModifyInstanceMetadataDefaults:
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-IMDS-new-instances.html
     """
     metadata = {'HttpTokens': 'required', **template.get('MetadataOptions', {}),

@@ -35,12 +35,12 @@ class Revocations(Extension, extends=SecurityGroups):
     """
 
     def revoke_security_group_ingress(self) -> Any:
-        """Revoke rules for what comes in."""
+        """Revoke rules for incoming packets."""
         refuse_unknown_rules(self, lambda group: group.ingress_rules)
         return self.moto_revoke_security_group_ingress()
 
     def revoke_security_group_egress(self) -> Any:
-        """Revoke rules for what goes out."""
+        """Revoke rules for outgoing packets."""
         refuse_unknown_rules(self, lambda group: group.egress_rules)
         return self.moto_revoke_security_group_egress()
 

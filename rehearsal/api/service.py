@@ -68,12 +68,12 @@ class Api:
         self._ended.callback(groups.stop)
 
     def close(self) -> None:
-        """Forget all records, control groups no more, and leave moto as it was."""
+        """Forget all records, stop the control of groups, and restore moto."""
         self.reset()
         self._ended.close()
 
     def reset(self) -> None:
-        """Forget all records but the source AMI, all faults, calls and gaps; what machines run is not ended."""
+        """Forget all records but the source AMI, all faults, calls and gaps; machines keep running."""
         self.faults.clear()
         with self._lock:
             BackendDict.reset()

@@ -127,13 +127,13 @@ class DockerMachine:
             pass
 
     def _press_power_button(self) -> bool:
-        """Press it, and return whether the machine has ended soon after; one that begins to boot ignores it."""
+        """Press it, and return whether the machine ends soon after; one that begins to boot ignores it."""
         try:
             self.container.kill(POWER_OFF)
             self.container.wait(timeout=SECONDS_TO_NOTICE)
         except (requests.ReadTimeout, requests.ConnectionError):
             return False
-        except APIError:  # the machine has just ended
+        except APIError:  # the machine ended at the same moment
             self.container.wait(timeout=SECONDS_TO_NOTICE)
         return True
 

@@ -9,7 +9,7 @@ Records = Callable[[], Iterable[Any]]
 
 
 def address_in(name: str, records: Iterable[Any], own: Mapping[str, str]) -> str | None:
-    """Return the IPv4 address of a name after its aliases and CNAME records; None if it has none.
+    """Return the IPv4 address of a name after its aliases and CNAME records; None for a name without one.
 
     `own` holds the names that AWS gives to load balancers and databases. A record has `name`, `type`, `alias_target`
     and `records`, as moto keeps them.

@@ -9,7 +9,7 @@ from rehearsal.virtual.disk import Part
 DATA = 'var/lib/docker'
 # The engine's layers hide files by extended attributes, which tar keeps only with these options.
 ARCHIVE = ('tar', '--create', '--numeric-owner', '--xattrs', '--xattrs-include=*')
-# With this file a machine takes itself for a container, and skips what a container does not need.
+# With this file a machine takes itself for a container, and skips the services that a container does not need.
 MARK = '.dockerenv'
 
 

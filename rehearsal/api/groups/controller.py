@@ -1,4 +1,4 @@
-"""The controller of groups, which launches and terminates instances until each group has what its rules demand.
+"""The controller of groups, which launches and terminates instances until each group meets its rules.
 
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html and, for health,
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html

@@ -11,7 +11,7 @@ class ScalingPolicies(Extension, extends=FakeScalingPolicy):
     """A scaling policy."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Enable the policy, as AWS does unless its creator says otherwise.
+        """Enable the policy, as AWS does by default.
 
         https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_ScalingPolicy.html
         """

@@ -1,9 +1,9 @@
-"""What cloud-init reads of SMBIOS on EC2; it lies over cloud-init's own module, since a container has no SMBIOS.
+"""The fields of SMBIOS on EC2 for cloud-init, in place of its own module, because a container has no SMBIOS.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
 """
 
-UUID = 'ec2e1916-9099-7caf-fd21-012345abcdef'  # the document's example: only the first three characters tell
+UUID = 'ec2e1916-9099-7caf-fd21-012345abcdef'  # the document's example; only the first three characters matter
 FIELDS = {'system-uuid': UUID, 'system-serial-number': UUID, 'system-manufacturer': 'Amazon EC2',
           'system-product-name': 't3.small', 'baseboard-manufacturer': 'Amazon EC2'}
 
