@@ -10,7 +10,7 @@ from visitors.deadline import connected
 from visitors.engines import is_stale
 
 
-class _Kept(threading.local):
+class _Thread(threading.local):
     """The connection that this thread keeps, if it has one."""
 
     connection: PoolProxiedConnection | None = None
@@ -20,15 +20,15 @@ class _Kept(threading.local):
 class Connections:
     """The connections of an engine, one for each thread, on each of which a statement is prepared once.
 
-    A thread keeps its connection, because to take one from the pool costs as much processor time as all other work
-    for a visit on this side of the connection.
+    A thread keeps its connection, because the pool is slow: to take a connection from it costs as much processor time
+    as all other work for a visit on this side.
     """
 
     def __init__(self, engine: Engine, prepare: str | None) -> None:
         """Begin without connections."""
         self._engine = engine
         self._prepare = prepare
-        self._kept = _Kept()
+        self._thread = _Thread()
 
     def fetch(self, statement: str, parameters: Any,
               begin: Callable[[Any], bool] | None = None) -> list[tuple[Any, ...]]:
@@ -38,8 +38,8 @@ class Connections:
         """
         try:
             cursor = self._own().cursor()
-            if begin and not self._kept.has_begun:
-                self._kept.has_begun = begin(cursor)
+            if begin and not self._thread.has_begun:
+                self._thread.has_begun = begin(cursor)
             cursor.execute(statement, parameters)
             return list(cursor.fetchall())
         except BaseException:
@@ -49,26 +49,26 @@ class Connections:
 
     def is_open(self) -> bool:
         """Return whether this thread has a connection that is open on the server's side."""
-        kept = self._kept.connection
-        return kept is not None and not is_stale(kept.dbapi_connection)
+        connection = self._thread.connection
+        return connection is not None and not is_stale(connection.dbapi_connection)
 
     def _own(self) -> Any:
         """Return this thread's connection; a new one at first, and after the server closed the last one."""
-        kept = self._kept.connection
-        if kept and not is_stale(kept.dbapi_connection):
-            return kept.dbapi_connection
+        connection = self._thread.connection
+        if connection and not is_stale(connection.dbapi_connection):
+            return connection.dbapi_connection
 
         self._drop()
-        taken = self._kept.connection = connected(self._engine.raw_connection)
+        connection = self._thread.connection = connected(self._engine.raw_connection)
         # A connection from an ended thread is prepared already.
-        if self._prepare and 'prepared' not in taken.info:
-            taken.cursor().execute(self._prepare)
-            taken.info['prepared'] = True
-        return taken.dbapi_connection
+        if self._prepare and 'prepared' not in connection.info:
+            connection.cursor().execute(self._prepare)
+            connection.info['prepared'] = True
+        return connection.dbapi_connection
 
     def _drop(self) -> None:
-        kept = self._kept.connection
-        if kept:
-            self._kept.connection, self._kept.has_begun = None, False
-            kept.invalidate()
-            kept.close()
+        connection = self._thread.connection
+        if connection:
+            self._thread.connection, self._thread.has_begun = None, False
+            connection.invalidate()
+            connection.close()

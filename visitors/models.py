@@ -12,8 +12,8 @@ HASH = Uuid(as_uuid=False).with_variant(LargeBinary(16), 'sqlite')
 DAY = Date().with_variant(Text(), 'sqlite')
 COUNT = BigInteger().with_variant(Integer(), 'sqlite')
 
-# One visitor: a keyed hash of the address, the number of visits, the day of the last visit, and the day of the last
-# import of visits from the replaced application, if any.
+# One visitor: a keyed hash of the address, the number of visits, the day of the last visit. `imported_on` is the day
+# of the last import of visits from the replaced application.
 visitors = Table(
     'visitors', db.metadata,
     Column('id', HASH, primary_key=True),

@@ -13,8 +13,8 @@ import psycopg2
 
 # The text of a server's refusal, whichever method checks the password or the token.
 REFUSAL = re.compile('authentication failed')
-# How long a new connection waits for another password, the part of its time that it keeps to connect once more, and
-# the pause between two reads of the file.
+# The wait of a new connection for another password, the rest of its time for a second connect, and the pause between
+# two reads of the file.
 RENEWAL_SECONDS, REST_SECONDS, LOOK_SECONDS = 5.0, 0.3, 0.05
 Result = TypeVar('Result')
 

@@ -60,7 +60,7 @@ def test_nothing_of_a_killed_leaders_statement_is_committed_after_the_next_one_h
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
     execute(postgresql_url, "INSERT INTO alembic_version VALUES ('r1')")
     execute(postgresql_url, 'CREATE TABLE traces (who text)')
-    # In autocommit mode, where the statement would be committed when it ends.
+    # In autocommit mode, where the end of the statement would commit it.
     late = once("""
         with op.get_context().autocommit_block():
             op.execute("INSERT INTO traces SELECT 'the first' FROM pg_sleep(90)")
@@ -245,7 +245,7 @@ def test_after_ten_tries_for_a_lock_the_deploy_has_failed(
 @pytest.mark.fault(24)
 def test_a_revision_on_another_session_than_the_locks_is_rolled_back(
         instances: Instances, postgresql_url: str, tmp_path: Path) -> None:
-    # A function found before the server's own answers with another session's number, as a pooler would.
+    # Before the server's own function in the search path, this one returns another session's number, like a pooler.
     release = make_release(tmp_path / 'new', 2, {'r2': """
         op.execute('CREATE SCHEMA elsewhere')
         op.execute('CREATE FUNCTION elsewhere.pg_backend_pid() RETURNS integer LANGUAGE sql AS $$ SELECT -1 $$')

@@ -150,7 +150,7 @@ def test_privileges_of_an_earlier_release_on_tables_of_others_are_revoked(postgr
     execute(postgresql_url, 'CREATE TABLE theirs (id serial, text text)')
     execute(postgresql_url, 'CREATE TABLE shared (id integer)')
     execute(postgresql_url, f'CREATE ROLE {name} LOGIN')
-    # As an earlier release granted on every table of the schema, and as a person has granted on one.
+    # The grants of an earlier release on every table of the schema, and a grant by a person on one table.
     execute(postgresql_url, f'GRANT SELECT, INSERT, UPDATE, DELETE ON theirs TO {name}')
     execute(postgresql_url, f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}')
     execute(postgresql_url, f'GRANT SELECT ON shared TO {name}')

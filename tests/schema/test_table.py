@@ -1,4 +1,4 @@
-"""The table of faults that the schema survives: each row has its tests, and the document names them all."""
+"""The table of faults that the schema survives: each row has its tests, and the document names all of them."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ ROWS = set(range(1, 29))
 
 
 def faults_in(path: Path) -> list[tuple[int, str]]:
-    """Return the rows that a file's tests are marked with, each with its test's name."""
+    """Return the rows that a file's tests prove, each with the test's name."""
     module = ast.parse(path.read_text(encoding='utf-8'))
     return [(ast.literal_eval(decorator.args[0]), function.name)
             for function in module.body if isinstance(function, ast.FunctionDef)

@@ -103,9 +103,9 @@ def _missing_grants(connection: Connection, settings: Settings) -> Iterator[tupl
         yield 'USAGE', 'SCHEMA', str(connection.scalar(text('SELECT current_schema()')))
     for table in sorted(OWN_TABLES.keys() & tables.table_names(connection)):
         grantee = {**role, 'table': table}
-        lacking = list(connection.scalars(LACKING, {**grantee, 'privileges': ' '.join(OWN_TABLES[table])}))
-        if lacking:
-            yield ', '.join(lacking), 'TABLE', table
+        privileges = list(connection.scalars(LACKING, {**grantee, 'privileges': ' '.join(OWN_TABLES[table])}))
+        if privileges:
+            yield ', '.join(privileges), 'TABLE', table
         for sequence in connection.scalars(SEQUENCES, grantee):
             yield 'USAGE', 'SEQUENCE', sequence
 
