@@ -123,7 +123,7 @@ def test_a_pooler_before_the_database_that_counts_is_refused_at_the_start(postgr
     with pooler(postgresql_url, ignored=ignored) as url:
         done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
         assert done.returncode == 24, done.stderr
-        assert re.search('pooler in between|unsupported startup parameter', done.stderr)
+        assert re.search('pooler is in between|unsupported startup parameter', done.stderr)
         with Server(url, WORKERS='1') as server:
             assert server.get('/readyz').status_code == 503
             assert {server.get('/').status_code for _ in range(20)} == {503}
