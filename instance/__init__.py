@@ -1,1 +1,1 @@
-"""What runs on a machine when it starts: one step a module; it knows neither Flask nor the release tool."""
+"""The boot of an instance: one module for each step; it imports neither Flask nor the release tool."""

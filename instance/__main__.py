@@ -1,4 +1,4 @@
-"""python3 -m instance STEP: one step of a machine's life, its line on the console, and its exit code."""
+"""python3 -m instance STEP: run one step of an instance, print its line on the console, return its exit code."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -17,22 +17,22 @@ from instance.machine import Machine
 
 Step = Callable[[Machine], str]
 STEPS: dict[str, tuple[Step, str]] = {
-    'logs': (logs.run, 'send the journal to CloudWatch Logs, until it is told to end'),
-    'config': (config.run, 'prepare what containers need, from the Parameter Store and Secrets Manager'),
-    'migrate': (migrate.run, 'bring the schema up, or wait for the machine that does'),
-    'application start': (application.start, 'become the command that runs the application'),
-    'application wait': (application.wait, 'return when the application answers'),
-    'application stop': (application.stop, 'let the application finish its answers and end'),
-    'ready': (ready.run, 'prove this machine, tell its group, wait for its load balancers'),
-    'selftest': (selftest.run, 'check this machine, print the verdict, turn it off'),
-    'failed': (failed.run, 'tell why this machine cannot serve, and turn it off'),
-    'token': (password_renewal.run, "renew the application's password of the database"),
-    'purge': (purge.run, 'forget visitors, unless another machine does'),
+    'logs': (logs.run, 'send the journal to CloudWatch Logs until SIGTERM'),
+    'config': (config.run, 'copy settings and secrets from Parameter Store and Secrets Manager to memory'),
+    'migrate': (migrate.run, 'migrate the schema, or wait for the instance that does'),
+    'application start': (application.start, "become the process that runs the application's container"),
+    'application wait': (application.wait, 'wait until the application answers'),
+    'application stop': (application.stop, 'stop the application after its last answers'),
+    'ready': (ready.run, 'check this instance, complete its launch hook, wait for its target groups'),
+    'selftest': (selftest.run, 'check this instance, print the verdict, turn it off'),
+    'failed': (failed.run, 'report why this instance cannot serve, and turn it off'),
+    'token': (password_renewal.run, "renew the application's database password"),
+    'purge': (purge.run, 'forget old visitors, unless another instance does'),
 }
-EPILOG = """exit codes: 0 done; 1 it could not be done, the last line says why; 2 wrong usage.
-migrate has those of `flask schema ready` as well: 20 this deploy's migration has failed, 21 waiting took too long,
-22 the image does not fit the schema, 23 other time zone than the database's, 24 a pooler is in between; any other one
-is docker's or the application's."""
+EPILOG = """exit codes: 0 done; 1 failed, the last line has the reason; 2 wrong usage.
+migrate also ends with the codes of `flask schema ready`: 20 the migration of this deploy failed, 21 timed out, 22 the
+image does not fit the schema, 23 the database uses another time zone, 24 the connection goes through a pooler. Any
+other code is from docker or from the application."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcome = STEPS[name][0](machine)
     except Exception as error:
         if not isinstance(error, StepFailed):
-            # Nobody has foreseen it, so it is a defect, and where it is matters.
+            # An unexpected error is a defect: the traceback shows where.
             traceback.print_exc()
         return _fail(machine, name, started, error)
 
@@ -73,7 +73,7 @@ def _fail(machine: Machine, name: str, started: float, error: Exception) -> int:
 
 def _phase(machine: Machine, name: str, started: float, outcome: str) -> Phase:
     if name == 'application wait':
-        # The phase has begun when the container was started, which is another process's step.
+        # The phase began in the process of another step, when the container was started.
         started = boot_record.read(machine.boot_record).application_started or started
     return Phase(PHASE_OF_STEP.get(name, name), round(time.monotonic() - started, 2), outcome)
 
@@ -83,24 +83,24 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    steps = '\n'.join(f'  {name:<18} {what}' for name, (_, what) in STEPS.items())
+    steps = '\n'.join(f'  {name:<18} {description}' for name, (_, description) in STEPS.items())
     parser = argparse.ArgumentParser(
-        prog='python3 -m instance', description="One step of a machine's life; units of systemd call them.",
+        prog='python3 -m instance', description='Run one step of an instance; the systemd units call this.',
         epilog=f'steps:\n{steps}\n\n{EPILOG}', formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--root', type=Path, default=Path('/'), metavar='FOLDER',
-                        help="where the machine's file system begins (default: /)")
-    parser.add_argument('step', nargs='+', metavar='STEP', action=_KnownStep, help='one of the steps below')
+                        help="root folder of the instance's file system (default: /)")
+    parser.add_argument('step', nargs='+', metavar='STEP', action=_StepAction, help='one of the steps below')
     return parser
 
 
-class _KnownStep(argparse.Action):
-    """Accepts the words of one step."""
+class _StepAction(argparse.Action):
+    """The check that the words of the command line name a step."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object,
                  option_string: str | None = None) -> None:
         """Keep the words, or end with exit code 2."""
         if not isinstance(values, list) or ' '.join(values) not in STEPS:
-            parser.error(f'there is no such step; use one of: {", ".join(STEPS)}')
+            parser.error(f'unknown step; use one of: {", ".join(STEPS)}')
         setattr(namespace, self.dest, values)
 
 

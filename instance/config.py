@@ -1,4 +1,4 @@
-"""Step config: what this machine needs to know goes from the Parameter Store and Secrets Manager into memory."""
+"""Step config: copy settings and secrets from the Parameter Store and Secrets Manager into memory."""
 
 from collections.abc import Mapping
 import json
@@ -21,23 +21,24 @@ SELFTEST_SETTINGS = {'DATABASE_URL': 'sqlite:////app/data/visitors.sqlite3'}
 
 
 def run(machine: Machine) -> str:
-    """Prepare this machine for its containers, and return in a few words what it has been told."""
+    """Prepare this instance for its containers, and return a summary."""
     _begin(machine)
     _clear(machine)
-    _open_requests(machine)
+    _make_requests_folder(machine)
     if machine.user_data.selftest:
         return _prepare_selftest(machine)
 
     aws = Aws(machine.user_data)
-    known = _known(machine, Metadata().fetch_instance_id())
-    boot_record.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
-    with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, known['INSTANCE_ID'])):
-        return _prepare(machine, aws, known)
+    identity = _identity(machine, Metadata().fetch_instance_id())
+    boot_record.change(machine.boot_record, lambda record: record.with_identity(machine.image.version, identity))
+    with lifecycle.heartbeats(lifecycle.heartbeat_of(machine, identity['INSTANCE_ID'])):
+        return _prepare(machine, aws, identity)
 
 
-def _prepare(machine: Machine, aws: Aws, known: Mapping[str, str]) -> str:
+def _prepare(machine: Machine, aws: Aws, identity: Mapping[str, str]) -> str:
     prefix = machine.user_data.parameter_prefix
-    plan = _plan(machine, prefix, aws.parameters(f'{prefix}/settings'), aws.parameters(f'{prefix}/secrets'), known)
+    settings, references = aws.parameters(f'{prefix}/settings'), aws.parameters(f'{prefix}/secrets')
+    plan = _plan(machine, prefix, settings, references, identity)
     values = {name: password_renewal.fetch(aws, prefix, name, reference) for name, reference in plan.secrets.items()}
     _write(machine, plan, values)
     source = password_renewal.Source.of(plan)
@@ -49,21 +50,21 @@ def _prepare(machine: Machine, aws: Aws, known: Mapping[str, str]) -> str:
 
 
 def _begin(machine: Machine) -> None:
-    """Begin the record of this boot, and tell what was before this step."""
+    """Begin the record of this boot, and print the phases before this step."""
     now = time.monotonic()
     moments = systemd.moments(machine.root)
-    before = (
+    phases = (
         Phase('power-on', round(moments.userspace - moments.power_on, 2), 'systemd runs'),
         Phase('network', round((moments.network or now) - moments.userspace, 2),
               'online' if moments.network else 'not online'),
     )
-    for phase in before:
+    for phase in phases:
         print(boot_record.console_line(phase), flush=True)
-    boot_record.write(machine.boot_record, BootRecord(power_on=moments.power_on, started=now, phases=before))
+    boot_record.write(machine.boot_record, BootRecord(power_on=moments.power_on, started=now, phases=phases))
 
 
 def _clear(machine: Machine) -> None:
-    """Remove what an earlier run has written: what is no longer in the Parameter Store is no longer here."""
+    """Remove the files of an earlier run, because a parameter that was deleted must have no effect."""
     for path in (machine.password_source, machine.purge_settings, machine.served):
         path.unlink(missing_ok=True)
     for role in ROLES:
@@ -72,37 +73,37 @@ def _clear(machine: Machine) -> None:
         secretfiles.make_folder(machine.secrets(role))
 
 
-def _open_requests(machine: Machine) -> None:
-    """Make the folder of the socket, which only the containers' user may reach."""
+def _make_requests_folder(machine: Machine) -> None:
+    """Make the folder of the socket; besides root, only the containers' user may enter it."""
     machine.requests.mkdir(exist_ok=True)
     os.chown(machine.requests, 0, USER)
     machine.requests.chmod(secretfiles.FOLDER_MODE)
 
 
 def _prepare_selftest(machine: Machine) -> str:
-    """Prepare a machine that has no network, role or database."""
-    known = _known(machine, SELFTEST)
-    boot_record.change(machine.boot_record, lambda record: record.named(machine.image.version, known))
+    """Prepare an instance that has no network, role or database."""
+    identity = _identity(machine, SELFTEST)
+    boot_record.change(machine.boot_record, lambda record: record.with_identity(machine.image.version, identity))
     machine.data.mkdir(parents=True, exist_ok=True)
     machine.data.chmod(0o700)
     os.chown(machine.data, USER, USER)
-    plan = _plan(machine, f'/{SELFTEST}', SELFTEST_SETTINGS, {parameters.KEY: 'made here'}, known)
+    plan = _plan(machine, f'/{SELFTEST}', SELFTEST_SETTINGS, {parameters.KEY: 'generated'}, identity)
     _write(machine, plan, {parameters.KEY: secrets.token_hex(32)})
-    return 'self-test: an embedded database, a key made here'
+    return 'self-test: an embedded database and a generated key'
 
 
-def _known(machine: Machine, instance: str) -> Mapping[str, str]:
-    """Return the variables that no parameter holds."""
+def _identity(machine: Machine, instance: str) -> Mapping[str, str]:
+    """Return the variables that come from the instance itself; settings may replace PORT and WORKERS."""
     deploy = {'DEPLOY_ID': machine.user_data.deploy_id} if machine.user_data.deploy_id else {}
     return {'INSTANCE_ID': instance, 'HOST': '0.0.0.0', 'PORT': str(parameters.PORT),
             'WORKERS': str(Size.of_this_machine().workers), **deploy}
 
 
-def _plan(machine: Machine, prefix: str, settings: Mapping[str, str], secret_names: Mapping[str, str],
-          known: Mapping[str, str]) -> Plan:
+def _plan(machine: Machine, prefix: str, settings: Mapping[str, str], references: Mapping[str, str],
+          identity: Mapping[str, str]) -> Plan:
     folders = {role: inside(machine, machine.secrets(role)) for role in ROLES}
     folders['requests'] = inside(machine, machine.requests)
-    return parameters.plan(prefix, settings, secret_names, known, folders, machine.authorities.is_file())
+    return parameters.plan(prefix, settings, references, identity, folders, machine.authorities.is_file())
 
 
 def _write(machine: Machine, plan: Plan, values: Mapping[str, str]) -> None:

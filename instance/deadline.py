@@ -1,4 +1,4 @@
-"""The moment until which something must be done."""
+"""A time limit that is checked while waiting."""
 
 from collections.abc import Callable
 import time
@@ -7,19 +7,21 @@ from instance.errors import StepFailed
 
 
 class Deadline:
+    """The moment at which a wait gives up."""
+
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """End so many seconds from now."""
+        """Set the moment, in seconds from now."""
         self._clock = clock
         self._at = clock() + seconds
         self.seconds = seconds
 
     @property
     def left(self) -> float:
-        """How many seconds are left, 0 when none are."""
+        """The seconds that are left, 0 after the deadline."""
         return max(0.0, self._at - self._clock())
 
     def wait(self, seconds: float, missing: str) -> None:
-        """Sleep before the next try; raise StepFailed, saying what is missing, when there is no time for one."""
+        """Sleep before the next try; after the deadline, raise StepFailed with the condition that is missing."""
         if self.left <= 0:
             raise StepFailed(f'not within {self.seconds:.0f} s: {missing}')
         time.sleep(min(seconds, self.left))

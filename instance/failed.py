@@ -1,6 +1,6 @@
-"""Step failed: this machine cannot serve. It says why, gives its place in the group free, and turns itself off.
+"""Step failed: report why this instance cannot serve, abandon its launch hook, and turn it off.
 
-Nothing here may keep it from that: each act has its own time, and turning off waits for none of them to succeed.
+Nothing here may prevent the power-off: each act has a time limit, and the power-off needs none of them to succeed.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,25 +19,25 @@ from instance.metadata import Metadata
 from instance.user_data import UserData
 
 SECONDS = 30
-HURRY = Patience(connect=2, answer=4, seconds=10)
-# What no other machine of this deploy would do better.
+IMPATIENT = Patience(connect=2, answer=4, seconds=10)
+# Exit codes of a migration that any other instance of this deploy would end with as well.
 MIGRATION_CODES = (20, 22, 23, 24)
 
 
 @dataclass(frozen=True)
 class UnitEnd:
-    """How a unit has ended, in systemd's words and in its own."""
+    """The end of a unit: its result and exit code by systemd, and the last lines of its output."""
 
     name: str
     result: str
     status: str
-    last_words: str
+    last_lines: str
 
 
 def run(machine: Machine) -> str:
-    """Tell what has failed to whom it concerns, and turn this machine off whatever comes of that."""
+    """Report the failure, and turn this instance off even if the report fails."""
     try:
-        _tell(machine)
+        _report(machine)
     except Exception as error:
         print(f'failed: {message_of(error)}', file=sys.stderr, flush=True)
     finally:
@@ -46,37 +46,37 @@ def run(machine: Machine) -> str:
 
 
 def metric_of(failure: Failure) -> str:
-    """Return the metric that counts a failure: a migration's verdict stops a deploy, anything else may be bad luck."""
-    verdict = failure.phase == 'migrate' and failure.code in MIGRATION_CODES
-    return 'MigrationFailed' if verdict else 'BootFailed'
+    """Return the metric of a failure: a migration's verdict stops a deploy, any other failure may be bad luck."""
+    is_verdict = failure.phase == 'migrate' and failure.code in MIGRATION_CODES
+    return 'MigrationFailed' if is_verdict else 'BootFailed'
 
 
-def dimensions_of(settings: UserData) -> list[dict[str, str]]:
-    """Return how a failure is counted: for its deploy, and again for the alarm that watches all of them."""
-    return [{'DeployId': settings.deploy_id}, {}] if settings.deploy_id else [{}]
+def dimensions_of(user_data: UserData) -> list[dict[str, str]]:
+    """Return the sets of dimensions of a failure: one for its deploy, an empty one for the alarm on all deploys."""
+    return [{'DeployId': user_data.deploy_id}, {}] if user_data.deploy_id else [{}]
 
 
 def failure_of(units: Sequence[UnitEnd]) -> Failure:
-    """Return what has failed by how the units ended, in their order, where no step has written it down."""
+    """Return the failure of the first unit that failed, for a boot whose record has none."""
     for unit in units:
         if unit.result not in ('', 'success'):
             return Failure(PHASE_OF_UNIT[unit.name], int(unit.status) if unit.status.isdecimal() else FAILED,
-                           f'{unit.name} ended with {unit.result}, exit code {unit.status}: {unit.last_words}')
+                           f'{unit.name} ended with {unit.result}, exit code {unit.status}: {unit.last_lines}')
     return Failure('boot', FAILED, f'not ready within {boot_record.BOOT_SECONDS} s')
 
 
-def _tell(machine: Machine) -> None:
+def _report(machine: Machine) -> None:
     record = boot_record.read(machine.boot_record)
     failure = record.failure or failure_of(_units())
-    settings, problem = _settings(machine)
-    if settings.selftest:
+    user_data, problem = _user_data(machine)
+    if user_data.selftest:
         print(f'SELFTEST FAILED {failure.phase}: {failure.reason}', flush=True)
         return
 
     print(f'visitors FAILED in {failure.phase}: {failure.reason}{problem}; turning off', flush=True)
-    _all_at_once([
-        ('metric', lambda: Aws(settings, HURRY).count(metric_of(failure), dimensions_of(settings))),
-        ('lifecycle hook', lambda: _abandon(settings, record)),
+    _run_all([
+        ('metric', lambda: Aws(user_data, IMPATIENT).count(metric_of(failure), dimensions_of(user_data))),
+        ('lifecycle hook', lambda: _abandon(user_data, record)),
     ], SECONDS)
 
 
@@ -89,17 +89,17 @@ def _units() -> list[UnitEnd]:
 
 
 def _unit(name: str) -> UnitEnd:
-    known = systemd.properties('Result', 'ExecMainStatus', unit=name)
-    return UnitEnd(name, known.get('Result', ''), known.get('ExecMainStatus', ''), systemd.last_words(name))
+    properties = systemd.properties('Result', 'ExecMainStatus', unit=name)
+    return UnitEnd(name, properties.get('Result', ''), properties.get('ExecMainStatus', ''), systemd.last_lines(name))
 
 
-def _settings(machine: Machine) -> tuple[UserData, str]:
-    """Return what the user data has told, or as much of it as can be read and what is wrong with it."""
+def _user_data(machine: Machine) -> tuple[UserData, str]:
+    """Return the user data, or its legible part and the problem with the rest."""
     try:
         return machine.user_data, ''
     except StepFailed as error:
-        known = machine.legible_user_data
-        return replace(known, region=known.region or _region()), f' ({error})'
+        legible = machine.legible_user_data
+        return replace(legible, region=legible.region or _region()), f' ({error})'
 
 
 def _region() -> str:
@@ -109,17 +109,17 @@ def _region() -> str:
         return ''
 
 
-def _abandon(settings: UserData, record: BootRecord) -> None:
-    if not settings.lifecycle_hook:
+def _abandon(user_data: UserData, record: BootRecord) -> None:
+    if not user_data.lifecycle_hook:
         return
-    instance = record.instance_id or Metadata(seconds=HURRY.seconds).fetch_instance_id()
-    Hook(Aws(settings, HURRY), settings, instance).complete('ABANDON')
+    instance = record.instance_id or Metadata(seconds=IMPATIENT.seconds).fetch_instance_id()
+    Hook(Aws(user_data, IMPATIENT), user_data, instance).complete('ABANDON')
 
 
-def _all_at_once(acts: Sequence[tuple[str, Callable[[], None]]], seconds: float) -> None:
-    """Do all of this at the same time and for so long; what hangs is left behind, what fails is told."""
+def _run_all(acts: Sequence[tuple[str, Callable[[], None]]], seconds: float) -> None:
+    """Run all acts at the same time, print their results, and leave those behind that are not done in time."""
     deadline = Deadline(seconds)
-    threads = [(name, threading.Thread(target=_told, args=(name, act), daemon=True)) for name, act in acts]
+    threads = [(name, threading.Thread(target=_run, args=(name, act), daemon=True)) for name, act in acts]
     for _, thread in threads:
         thread.start()
     for name, thread in threads:
@@ -128,7 +128,7 @@ def _all_at_once(acts: Sequence[tuple[str, Callable[[], None]]], seconds: float)
             print(f'{name}: not within {seconds:.0f} s', file=sys.stderr, flush=True)
 
 
-def _told(name: str, act: Callable[[], None]) -> None:
+def _run(name: str, act: Callable[[], None]) -> None:
     try:
         act()
     except Exception as error:

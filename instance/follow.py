@@ -1,4 +1,4 @@
-"""A container is followed to its own end: its docker client may die with the engine, while the container lives on."""
+"""A process that follows a container to its end: a docker client may die with the engine, the container lives on."""
 
 from collections.abc import Sequence
 import signal
@@ -7,71 +7,74 @@ import sys
 import time
 from types import FrameType
 
-# Standard library only: the process stays for as long as its container does.
-# systemd starts an engine that has died within seconds; with live-restore its containers run on meanwhile.
+# Only the standard library is imported, because the process lives as long as its container.
+# systemd restarts a dead engine within seconds; with live-restore its containers run on meanwhile.
 ENGINE_SECONDS = 120.0
 POLL_SECONDS = 0.2
-ASK_SECONDS = 30
+INSPECT_SECONDS = 30
 ENGINE_LOST, UNKNOWN, INTERRUPTED = 1, 125, 128
 
 
 class EngineLost(Exception):
-    """The engine has not answered for so long that its containers cannot be managed any longer."""
+    """The failure of an engine that has not answered for so long that its containers are out of control."""
 
 
 class Follower:
+    """The docker client of one container, replaced by another one for as long as the container runs."""
+
     def __init__(self, name: str) -> None:
-        """Follow the container of this name."""
+        """Keep the name of the container."""
         self._name = name
         self._client: subprocess.Popen[bytes] | None = None
-        self._ended_by = 0
+        self._signal = 0
 
     def follow(self, command: Sequence[str]) -> int:
-        """Run the client that starts a container, or attaches to it, and return the container's exit code."""
+        """Run the client that starts the container, or attaches to it, and return the container's exit code."""
         is_attached = command == attach(self._name)
-        while not self._ended_by:
+        while not self._signal:
             self._client = subprocess.Popen(command, stdin=subprocess.DEVNULL)
             code = self._client.wait()
-            if self._ended_by or not image_of(self._name):
-                # A container's 1 is a bad setting, for which a new start is no cure; that of `attach` is only its own.
+            if self._signal or not image_of(self._name):
+                # Exit code 1 of a container means a bad setting, so systemd does not restart the unit after it. Exit
+                # code 1 of `docker attach` is the client's own and says nothing about the container.
                 return UNKNOWN if is_attached and code == 1 else code
-            print(f'the docker client of {self._name} ended with {code}, its container runs on', file=sys.stderr,
-                  flush=True)
+            print(f'the docker client of {self._name} ended with {code}; the container is still running',
+                  file=sys.stderr, flush=True)
             time.sleep(POLL_SECONDS)
             command, is_attached = attach(self._name), True
-        return INTERRUPTED + self._ended_by
+        return INTERRUPTED + self._signal
 
     def end(self, number: int, _frame: FrameType | None) -> None:
-        """Pass a signal on to the client, which passes it on to the container."""
-        self._ended_by = number
+        """Forward a signal to the client, which forwards it to the container."""
+        self._signal = number
         if self._client and self._client.poll() is None:
             self._client.send_signal(number)
 
 
 def image_of(name: str) -> str:
-    """Return the id of the image of a running container, nothing where none runs; waits for the engine to answer."""
+    """Return the image id of a running container, nothing if it does not run; wait until the engine answers."""
     command = ('docker', 'container', 'inspect', '--format={{.State.Running}} {{.Image}}', name)
-    until = time.monotonic() + ENGINE_SECONDS
+    end = time.monotonic() + ENGINE_SECONDS
     while True:
-        failure = f'{" ".join(command)} did not end within {ASK_SECONDS} s'
+        failure = f'{" ".join(command)} did not end within {INSPECT_SECONDS} s'
         try:
-            asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                                   timeout=ASK_SECONDS)
-            if not asked.returncode:
-                running, image = asked.stdout.split()
+            result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                                    timeout=INSPECT_SECONDS)
+            if not result.returncode:
+                running, image = result.stdout.split()
                 return image if running == 'true' else ''
-            failure = asked.stderr.strip()
+            failure = result.stderr.strip()
         except subprocess.TimeoutExpired:
             pass
         if 'no such container' in failure.lower():
             return ''
-        if time.monotonic() > until:
+        if time.monotonic() > end:
             raise EngineLost(f'the engine has not answered for {ENGINE_SECONDS:.0f} s: {failure}')
         time.sleep(POLL_SECONDS)
 
 
 def attach(name: str) -> list[str]:
-    """Return the command that follows a container that runs already."""
+    """Return the command that attaches to a running container."""
     return ['docker', 'attach', '--no-stdin', name]
 
 

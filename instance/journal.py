@@ -1,4 +1,4 @@
-"""The journal of this machine, followed from behind the entry that was sent last."""
+"""The journal of this instance, read from the entry after the last one that was sent."""
 
 from collections.abc import Iterator
 import os
@@ -13,65 +13,69 @@ from instance.errors import StepFailed
 from instance.events import Batch, Event, event_of
 
 COMMAND = ('journalctl', '--follow', '--no-tail', '--all', '--quiet', '--output=json')
-# How old an entry gets before it is sent, and how often is looked whether this process shall end.
-LINGER_SECONDS, LOOK_SECONDS = 1.0, 0.2
-# Once it shall end: for what the others write as they end, and for the last batch.
+# The age at which an entry is sent, and the interval of the checks for a stop.
+LINGER_SECONDS, POLL_SECONDS = 1.0, 0.2
+# After SIGTERM: the time for the other units' last entries and the last batch, and the silence that ends it earlier.
 LAST_SECONDS, QUIET_SECONDS = 4.0, 1.0
 READ_BYTES = 1 << 16
 
 
-class Order:
+class Stop:
+    """The request to end this process, which SIGTERM makes."""
+
     def __init__(self) -> None:
-        """Notice when this process is told to end, instead of being ended."""
-        self.at: float | None = None
+        """Replace the handler of SIGTERM."""
+        self._at: float | None = None
         signal.signal(signal.SIGTERM, self._note)
 
     @property
-    def is_given(self) -> bool:
-        """Whether this process shall end."""
-        return self.at is not None
+    def is_requested(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self._at is not None
 
-    def is_quiet(self, heard: float) -> bool:
-        """Return whether this process shall end and has not heard anything for a while since."""
-        return self.at is not None and time.monotonic() - max(self.at, heard) > QUIET_SECONDS
+    def is_quiet(self, last_entry: float) -> bool:
+        """Return whether SIGTERM has come and no entry since, for a while."""
+        return self._at is not None and time.monotonic() - max(self._at, last_entry) > QUIET_SECONDS
 
     @property
     def is_overdue(self) -> bool:
-        """Whether this process should have ended by now."""
-        return self.at is not None and time.monotonic() - self.at > LAST_SECONDS
+        """Whether the time after SIGTERM is over."""
+        return self._at is not None and time.monotonic() - self._at > LAST_SECONDS
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.at = self.at or time.monotonic()
+        self._at = self._at or time.monotonic()
 
 
 class Journal:
-    def __init__(self, cursor: Path, order: Order) -> None:
-        """Follow the journal from behind the entry that was sent last, or from its beginning."""
-        self._cursor = cursor
-        self._order = order
+    """The output of a journalctl that follows the journal."""
+
+    def __init__(self, cursor_file: Path, stop: Stop) -> None:
+        """Start journalctl after the last entry that was sent, or at the beginning of the journal."""
+        self._cursor_file = cursor_file
+        self._stop = stop
         self._rest = b''
-        known = read_cursor(cursor)
+        cursor = read_cursor(cursor_file)
         try:
-            self._process = subprocess.Popen([*COMMAND, *([f'--after-cursor={known}'] if known else [])],
+            self._process = subprocess.Popen([*COMMAND, *([f'--after-cursor={cursor}'] if cursor else [])],
                                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as error:
             raise StepFailed(f'{COMMAND[0]} cannot be started: {error.strerror}') from None
 
     def __enter__(self) -> 'Journal':
-        """Return the journal that is followed."""
+        """Return this journal."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Follow it no more."""
+        """End journalctl."""
         self._process.kill()
         self._process.communicate()
 
     def batches(self) -> Iterator[Batch]:
-        """Give what is written, as soon as it is a second old or a batch is full; end when this process shall."""
+        """Yield batches, each as soon as its oldest entry is a second old or it is full; end after SIGTERM."""
         batch, since = Batch(), time.monotonic()
         for event in self._events():
-            if event and not batch.takes(event):
+            if event and not batch.has_room_for(event):
                 yield batch
                 batch = Batch()
             if event:
@@ -84,40 +88,40 @@ class Journal:
             yield batch
 
     def _events(self) -> Iterator[Event | None]:
-        """Give entries as they come, and nothing now and then where none comes."""
-        heard = time.monotonic()
-        while not self._order.is_overdue:
+        """Yield entries as they come, and None from time to time while none comes."""
+        last_entry = time.monotonic()
+        while not self._stop.is_overdue:
             lines = self._read()
             for line in lines:
                 yield event_of(line)
-            heard = time.monotonic() if lines else heard
-            if self._order.is_quiet(heard):
+            last_entry = time.monotonic() if lines else last_entry
+            if self._stop.is_quiet(last_entry):
                 return
             yield None
 
     def _read(self) -> list[bytes]:
-        """Return the lines that have come, at once or within a moment."""
+        """Return the complete lines that journalctl has printed, after a short wait at most."""
         assert self._process.stdout
-        if not select.select([self._process.stdout], [], [], LOOK_SECONDS)[0]:
+        if not select.select([self._process.stdout], [], [], POLL_SECONDS)[0]:
             return []
 
-        read = os.read(self._process.stdout.fileno(), READ_BYTES)
-        if not read:
-            self._give_up()
-        *lines, self._rest = (self._rest + read).split(b'\n')
+        chunk = os.read(self._process.stdout.fileno(), READ_BYTES)
+        if not chunk:
+            self._fail()
+        *lines, self._rest = (self._rest + chunk).split(b'\n')
         return lines
 
-    def _give_up(self) -> None:
-        """Say why the journal cannot be followed; a cursor that leads nowhere shall not be in the way again."""
-        _, errors = self._process.communicate()
-        words = errors.decode(errors='replace').strip()
-        if 'cursor' in words:
-            self._cursor.unlink(missing_ok=True)
-        raise StepFailed(f'{COMMAND[0]} ended with {self._process.returncode}: {words or "it said nothing"}')
+    def _fail(self) -> None:
+        """Raise StepFailed with journalctl's error; an invalid cursor is removed, so that the next start succeeds."""
+        _, stderr = self._process.communicate()
+        message = stderr.decode(errors='replace').strip()
+        if 'cursor' in message:
+            self._cursor_file.unlink(missing_ok=True)
+        raise StepFailed(f'{COMMAND[0]} ended with {self._process.returncode}: {message or "no output"}')
 
 
 def read_cursor(path: Path) -> str | None:
-    """Return the cursor of the last entry that was sent, None where none was."""
+    """Return the cursor of the last entry that was sent, None if none was."""
     try:
         return path.read_text(encoding='utf-8').strip() or None
     except OSError:
@@ -125,7 +129,7 @@ def read_cursor(path: Path) -> str | None:
 
 
 def write_cursor(path: Path, cursor: str) -> None:
-    """Remember the last entry that was sent."""
+    """Store the cursor of the last entry that was sent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}')
     partial.write_text(cursor, encoding='utf-8')

@@ -1,4 +1,4 @@
-"""The lifecycle hook that keeps this machine's group waiting until the machine is ready, or gives it up."""
+"""The lifecycle hook that holds this instance in Pending:Wait until the step ready or failed completes it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from instance.errors import StepFailed
 from instance.machine import Machine
 from instance.user_data import UserData
 
-# The hook's own time-out is a minute at least, so two heartbeats may be lost.
+# The time-out of a hook is 60 s at least, so two heartbeats may be lost.
 HEARTBEAT_SECONDS = 20
-# Every state is one of these, or one that the group has set the machine aside in: on standby, detached, in a warm
-# pool. Then the hook has been answered before, and no load balancer knows the machine.
+# Any other state means that the group has set the instance aside: on standby, detached, or in a warm pool. Its hook
+# was completed before, and no load balancer has it as a target.
 WAITING = ('Pending', 'Pending:Wait', 'Warmed:Pending', 'Warmed:Pending:Wait')
 SERVING = ('Pending:Proceed', 'InService')
 LEAVING = ('Terminat', 'Warmed:Terminat', 'Quarantined')
@@ -21,20 +21,22 @@ NO_GROUP = 'in no group'
 
 
 class Hook:
-    def __init__(self, aws: Aws, settings: UserData, instance: str) -> None:
-        """Speak for an instance to the hook that the user data names."""
+    """The launch hook of the user data, for one instance."""
+
+    def __init__(self, aws: Aws, user_data: UserData, instance: str) -> None:
+        """Keep the name of the hook, the instance, and the group if the user data names it."""
         self._aws = aws
-        self._settings = settings
+        self._name = user_data.lifecycle_hook
         self.instance = instance
-        self._group = settings.auto_scaling_group
+        self._group = user_data.auto_scaling_group
 
     def find_group(self) -> str:
         """Return the group of this instance, from the user data or else from AWS."""
         if not self._group:
             member = self._aws.member(self.instance)
             if not member:
-                raise StepFailed(f'LIFECYCLE_HOOK={self._settings.lifecycle_hook}, but {self.instance} is in no Auto '
-                                 'Scaling group; leave LIFECYCLE_HOOK empty for a machine without one')
+                raise StepFailed(f'LIFECYCLE_HOOK={self._name}, but {self.instance} is in no Auto Scaling group; '
+                                 'leave LIFECYCLE_HOOK empty for an instance without one')
             self._group = member.group
         return self._group
 
@@ -46,33 +48,33 @@ class Hook:
         return member.state if member else NO_GROUP
 
     def complete(self, result: str) -> bool:
-        """Tell the hook CONTINUE or ABANDON; return whether it was waiting for that."""
+        """Complete the hook with CONTINUE or ABANDON; return whether it was waiting."""
         try:
-            self._aws.complete(self._settings.lifecycle_hook, self.find_group(), self.instance, result)
+            self._aws.complete(self._name, self.find_group(), self.instance, result)
         except NoLifecycleAction:
             return False
         return True
 
     def heartbeat(self) -> None:
-        """Make the hook wait on, if it waits."""
+        """Restart the time-out of the hook if it is waiting."""
         try:
-            self._aws.heartbeat(self._settings.lifecycle_hook, self.find_group(), self.instance)
+            self._aws.heartbeat(self._name, self.find_group(), self.instance)
         except NoLifecycleAction:
             pass
 
 
 def is_leaving(state: str) -> bool:
-    """Return whether a group gives up its instance in this state."""
+    """Return whether the group terminates or quarantines its instance in this state."""
     return state.startswith(LEAVING)
 
 
 def is_aside(state: str) -> bool:
-    """Return whether a group has set its instance aside: it neither waits for it nor sends it visitors."""
+    """Return whether the group has set its instance aside: it neither waits for it nor sends it visitors."""
     return state not in (*WAITING, *SERVING) and not is_leaving(state)
 
 
 def heartbeat_of(machine: Machine, instance: str) -> Callable[[], None] | None:
-    """Return what keeps this machine's hook waiting, None where it has none; it can call AWS with the first beat."""
+    """Return the function that sends a heartbeat, None without a hook; AWS is not called before the first one."""
     if not machine.user_data.lifecycle_hook:
         return None
     hook: list[Hook] = []
@@ -86,8 +88,8 @@ def heartbeat_of(machine: Machine, instance: str) -> Callable[[], None] | None:
 
 
 @contextmanager
-def kept_waiting(beat: Callable[[], None] | None) -> Iterator[None]:
-    """Send a heartbeat at once and again and again meanwhile; one that fails is told and changes nothing."""
+def heartbeats(beat: Callable[[], None] | None) -> Iterator[None]:
+    """Send heartbeats, the first one at once, while the block runs; a failure is printed and has no other effect."""
     if not beat:
         yield
         return

@@ -1,4 +1,4 @@
-"""What this machine has been told, and where its files are."""
+"""The files of this instance: their paths, and the content of user data and image.json."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ IMAGE_ID = re.compile(r'sha256:[0-9a-f]{64}')
 
 @dataclass(frozen=True)
 class Image:
-    """The application image that this machine was made with."""
+    """The image in this AMI."""
 
     name: str
     image_id: str
@@ -23,7 +23,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine by the folder that its file system begins at; what is read there is read when it is asked for."""
+    """An instance, as the root folder of its file system; a file is read when its content is first used."""
 
     root: Path = Path('/')
 
@@ -39,7 +39,7 @@ class Machine:
 
     @property
     def run(self) -> Path:
-        """The folder in memory of all that is known of this boot."""
+        """The folder in memory for all files of this boot."""
         return self.root / 'run/visitors'
 
     @property
@@ -49,22 +49,22 @@ class Machine:
 
     @property
     def served(self) -> Path:
-        """The file that is there once this machine has been ready."""
+        """The file that exists after the step ready has succeeded."""
         return self.run / 'ready'
 
     @property
     def password_source(self) -> Path:
-        """The file that says where the application's password of the database comes from, if it needs one."""
+        """The file with the source of the application's database password, if it needs one."""
         return self.run / 'password.json'
 
     @property
     def requests(self) -> Path:
-        """The folder of the socket on which the application asks for its password anew."""
+        """The folder of the socket on which the application requests a new password."""
         return self.run / 'requests'
 
     @property
     def purge_settings(self) -> Path:
-        """The file that says how long visitors are kept, if they are forgotten at all."""
+        """The file with the number of days after which visitors are forgotten, if they are."""
         return self.run / 'purge.json'
 
     @property
@@ -74,25 +74,25 @@ class Machine:
 
     @property
     def cursor(self) -> Path:
-        """The file that says up to where the journal was sent, kept on disk."""
+        """The file with the cursor of the last journal entry that was sent; on disk."""
         return self.root / 'var/lib/visitors/logs.cursor'
 
     @property
     def answered(self) -> Path:
-        """The file with the id of the instance that has told its group to go on, kept on disk."""
+        """The file with the id of the instance that has completed its launch hook; on disk."""
         return self.root / 'var/lib/visitors/answered'
 
     def secrets(self, role: str) -> Path:
-        """Return the folder of what only one kind of container may read: `application` or `migration`."""
+        """Return the folder of the secrets of one role: `application` or `migration`."""
         return self.run / 'secrets' / role
 
     def variables(self, role: str) -> Path:
-        """Return the file with the environment of one kind of container."""
+        """Return the file with the environment of the containers of one role."""
         return self.run / f'{role}.env'
 
     @cached_property
     def user_data(self) -> UserData:
-        """What the user data has told this machine."""
+        """The settings of the user data."""
         try:
             text = self.environment.read_text(encoding='utf-8')
         except OSError as error:
@@ -101,7 +101,7 @@ class Machine:
 
     @property
     def legible_user_data(self) -> UserData:
-        """As much as can be read of what the user data has told this machine, whatever is wrong with it."""
+        """The legible part of the user data, unchecked."""
         try:
             return UserData.legible(self.environment.read_text(encoding='utf-8', errors='replace'))
         except OSError:
@@ -109,11 +109,11 @@ class Machine:
 
     @cached_property
     def image(self) -> Image:
-        """The application image that the build of this machine's image has put here."""
+        """The image that the bake has put into this AMI."""
         path = self.root / 'etc/visitors/image.json'
         try:
-            known = json.loads(path.read_text(encoding='utf-8'))
-            image = Image(str(known['image']), str(known['id']), str(known['version']))
+            fields = json.loads(path.read_text(encoding='utf-8'))
+            image = Image(str(fields['image']), str(fields['id']), str(fields['version']))
         except OSError as error:
             raise StepFailed(f'{path}: {error.strerror}; the bake writes it') from None
         except (ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What the cloud tells this machine about itself: the instance metadata service, version 2."""
+"""The instance metadata service, version 2: the id, region and role of this instance."""
 
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -12,7 +12,7 @@ from instance.errors import StepFailed
 
 ENDPOINT = 'http://169.254.169.254'
 SECONDS = 5.0
-# As patient as calls of the API: all of them need what is asked here.
+# The same patience as for calls of AWS, because all of them need an answer of this service.
 PATIENCE_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 TOKEN_SECONDS = 300
@@ -20,36 +20,38 @@ ROLE = 'latest/meta-data/iam/security-credentials/'
 
 
 class MetadataUnavailable(StepFailed):
-    """The metadata service cannot be asked; the message says why."""
+    """The failure to get an answer of the metadata service."""
 
 
 class Metadata:
+    """A client of the metadata service, at the endpoint that the AWS SDK uses as well."""
+
     def __init__(self, environ: Mapping[str, str] = os.environ, seconds: float | None = None) -> None:
-        """Ask the service where the AWS SDK would ask it as well, and for so many seconds if it is in trouble."""
+        """Read the endpoint; a transient failure is retried for the given seconds."""
         self._endpoint = environ.get('AWS_EC2_METADATA_SERVICE_ENDPOINT', ENDPOINT).rstrip('/')
         self._disabled = environ.get('AWS_EC2_METADATA_DISABLED', '').lower() == 'true'
         self._seconds = PATIENCE_SECONDS if seconds is None else seconds
-        # Whatever proxy there is for the rest, this address is the machine's own.
+        # Never through a proxy, because the address is local to the instance.
         self._open = build_opener(ProxyHandler({})).open
 
     def fetch_instance_id(self) -> str:
         """Return the id of this instance."""
-        return self._known('latest/meta-data/instance-id')
+        return self._fetch_required('latest/meta-data/instance-id')
 
     def fetch_region(self) -> str:
         """Return the region of this instance."""
-        return self._known('latest/meta-data/placement/region')
+        return self._fetch_required('latest/meta-data/placement/region')
 
     def fetch_role(self) -> str | None:
         """Return the role of this instance, None if it has none."""
-        return self._asked(ROLE, may_be_missing=True)
+        return self._fetch(ROLE, may_be_missing=True)
 
-    def _known(self, path: str) -> str:
-        """Return what each instance has: a service that does not know it yet will."""
-        return self._asked(path, may_be_missing=False) or ''
+    def _fetch_required(self, path: str) -> str:
+        """Return a value that each instance has, so a missing one is awaited."""
+        return self._fetch(path, may_be_missing=False) or ''
 
-    def _asked(self, path: str, may_be_missing: bool) -> str | None:
-        """Return what the service says under a path; raise MetadataUnavailable when it says nothing for too long."""
+    def _fetch(self, path: str, may_be_missing: bool) -> str | None:
+        """Return the value of a path; raise MetadataUnavailable if the service returns none in time."""
         if self._disabled:
             raise MetadataUnavailable('the metadata service is turned off by AWS_EC2_METADATA_DISABLED')
         deadline = Deadline(self._seconds)

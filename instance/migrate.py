@@ -1,4 +1,4 @@
-"""Step migrate: the application brings its schema up, together with all other machines, and says whether it fits."""
+"""Step migrate: run `flask schema ready`, which migrates the schema or waits for the instance that does."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from instance.machine import Machine
 
 NAME = 'visitors-migrate'
 COMMAND = ('flask', 'schema', 'ready')
-# What `flask schema ready` means by its exit codes; a code that is not here is a defect.
+# The exit codes of `flask schema ready`; any other code is a defect.
 MEANINGS = {
     3: 'the database refuses what the application needs',
     20: 'the migration of this deploy has failed',
-    21: 'another machine was migrating for too long, or the database could not be used',
+    21: 'another instance was migrating for too long, or the database could not be used',
     22: 'this image does not fit the schema',
-    23: 'the database counts in another time zone than TIME_ZONE',
+    23: 'the database uses another time zone than TIME_ZONE',
     24: 'the connection goes through a pooler',
 }
-# How the application writes what happens; whatever else it prints, as the lines of a traceback, explains less.
+# The form of the application's log lines; any other output, such as a traceback, explains less.
 MESSAGE = re.compile(r'\S+ \S+ (?:INFO|WARNING|ERROR) schema: (.*)')
 KEPT_LINES = 2
 REMEMBERED_LINES = 200
-# After this step there must be time for the rest of the boot.
+# The time that must be left for the rest of the boot.
 REST_SECONDS = 300
 
 
 def run(machine: Machine) -> str:
-    """Bring the schema up, or wait for the machine that does, and return that it fits."""
+    """Migrate the schema, or wait for the instance that does."""
     record = boot_record.read(machine.boot_record)
     seconds = record.remaining(time.monotonic()) - REST_SECONDS
     if seconds <= 0:
@@ -44,29 +44,29 @@ def run(machine: Machine) -> str:
     memory = Size.of_this_machine().application_memory
     command = run_arguments(machine, machine.image,
                             Container(NAME, memory, 'migration', ('application', 'migration')), COMMAND)
-    with lifecycle.kept_waiting(lifecycle.heartbeat_of(machine, record.instance_id)):
-        code, lines = _watched(container.followed(NAME, command), seconds)
+    with lifecycle.heartbeats(lifecycle.heartbeat_of(machine, record.instance_id)):
+        code, lines = _watch(container.followed(NAME, command), seconds)
     if code:
-        raise StepFailed(f'{meaning(code)}: {last_words(lines)}', code)
+        raise StepFailed(f'{meaning(code)}: {last_messages(lines)}', code)
     return 'the schema fits'
 
 
 def meaning(code: int) -> str:
-    """Return what an exit code of the container says."""
+    """Return the meaning of an exit code of the container."""
     if code in (125, 126, 127):
         return f'docker could not run it ({code})'
     return MEANINGS.get(code, f'flask schema ready ended with {code}')
 
 
-def last_words(lines: Sequence[str]) -> str:
-    """Return the last things that the application has said of what it did."""
+def last_messages(lines: Sequence[str]) -> str:
+    """Return the last log messages of the application, or its last lines if it has logged none."""
     messages = [match[1] for match in map(MESSAGE.fullmatch, lines) if match]
-    return '; '.join((messages or list(lines))[-KEPT_LINES:]) or 'it said nothing'
+    return '; '.join((messages or list(lines))[-KEPT_LINES:]) or 'no output'
 
 
-def _watched(command: list[str], seconds: float) -> tuple[int, list[str]]:
-    """Return how a container has ended and its last lines; all are passed on. One that takes too long is ended."""
-    kept: deque[str] = deque(maxlen=REMEMBERED_LINES)
+def _watch(command: list[str], seconds: float) -> tuple[int, list[str]]:
+    """Print the lines of a container, stop it when its time is over, and return its exit code and last lines."""
+    last_lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, errors='replace') as process:
         late = threading.Event()
@@ -78,16 +78,16 @@ def _watched(command: list[str], seconds: float) -> tuple[int, list[str]]:
             for line in process.stdout:
                 print(line, end='', file=sys.stderr, flush=True)
                 if line.strip():
-                    kept.append(line.strip())
+                    last_lines.append(line.strip())
         except BaseException:
-            # This step is told to end, so nothing of it may go on without it.
+            # SIGTERM ends this step, so its container must end as well.
             container.stop(NAME)
             raise
         finally:
             timer.cancel()
     if late.is_set():
-        raise StepFailed(f'the schema was not ready within {seconds:.0f} s: {last_words(list(kept))}')
-    return process.returncode, list(kept)
+        raise StepFailed(f'the schema was not ready within {seconds:.0f} s: {last_messages(list(last_lines))}')
+    return process.returncode, list(last_lines)
 
 
 def _stop(late: threading.Event) -> None:

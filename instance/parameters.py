@@ -1,4 +1,4 @@
-"""What the Parameter Store means for this machine: the environments of its containers, and which secrets they need."""
+"""The parameters of the Parameter Store, and the plan that follows: variables and secrets of the containers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from instance.user_data import CONTROL
 NAME = re.compile('[A-Z][A-Z0-9_]*')
 MIGRATION = 'MIGRATION_'
 TOKEN_SWITCH, PURGE_DAYS = 'DATABASE_IAM_AUTHENTICATION', 'PURGE_OLDER_THAN'
-# For this machine, not for the application.
-OURS = (TOKEN_SWITCH, PURGE_DAYS)
+# Parameters for the instance and not for the application.
+INSTANCE_PARAMETERS = (TOKEN_SWITCH, PURGE_DAYS)
 PURGE_RANGE = range(30, 36_501)
-# What the application would take as a setting too, but as a secret that everybody who looks may see.
+# Settings that the application would accept from its environment, where a secret is visible to too many.
 SECRET_SETTINGS = ('VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSWORD')
-# What a machine knows better, or nobody but a machine knows.
+# Settings whose value only the instance itself knows.
 MACHINE_SETTINGS = ('DATABASE_PASSWORD_SOCKET', 'DEPLOY_ID', 'HOST', 'INSTANCE_ID',
                     *(f'{name}_FILE' for name in SECRET_SETTINGS))
 URLS = ('DATABASE_URL', 'MIGRATION_DATABASE_URL')
 PASSWORD, KEY = 'DATABASE_PASSWORD', 'VISITOR_KEY'
 ROLE_PASSWORDS = (PASSWORD, 'MIGRATION_DATABASE_PASSWORD')
-# The role of RDS whose members sign in with tokens: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/
+# The database role of RDS whose members sign in with tokens: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/
 # UsingWithRDS.IAMDBAuth.DBAccounts.html
 LOGIN_GROUP = {'MIGRATION_LOGIN_GROUP': 'rds_iam'}
 PORT = 8000
-# Below them only root listens, and the container has the network of the machine.
+# Only root may listen on a lower port, because the container has the network of the instance.
 PORTS = range(1024, 65536)
 POSTGRESQL_PORT = 5432
 
 
 @dataclass(frozen=True)
 class Account:
-    """Where and as whom the application signs in to its database."""
+    """The database server and the user of the application."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a machine prepares for its containers: variables by kind of container, secrets by their names."""
+    """The input of the containers: variables by role, references of secrets, the token's account, the retention."""
 
     variables: Mapping[str, Mapping[str, str]]
     secrets: Mapping[str, str]
@@ -53,12 +53,12 @@ class Plan:
     purge_days: int | None
 
 
-def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], known: Mapping[str, str],
+def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], identity: Mapping[str, str],
          folders: Mapping[str, Path], has_authorities: bool = False) -> Plan:
-    """Return what these parameters mean; raise StepFailed, naming the parameter, for the first bad or missing one.
+    """Return the plan for these parameters; raise StepFailed with the name of the first bad or missing one.
 
-    `known` is what the machine adds by itself, `folders` is where each kind of container sees its secrets, and its
-    `requests`; `has_authorities` is whether they see a file with the authorities of the database's certificate.
+    `identity` has the variables of the instance itself. `folders` has the folder of each role's secrets, as containers
+    see it, and the folder of the requests. `has_authorities` says whether the AMI has a file with authorities.
     """
     for name in (*settings, *secrets):
         if not NAME.fullmatch(name):
@@ -74,12 +74,12 @@ def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], k
              for name in (*secrets, *((PASSWORD,) if with_token else ()))}
     if f'{PASSWORD}_FILE' in files:
         files[f'{PASSWORD}_SOCKET'] = str(folders['requests'] / 'password')
-    everything = {**known, **(LOGIN_GROUP if with_token else {}),
-                  **{name: value for name, value in settings.items() if name not in OURS}, **files}
+    variables = {**identity, **(LOGIN_GROUP if with_token else {}),
+                 **{name: value for name, value in settings.items() if name not in INSTANCE_PARAMETERS}, **files}
     return Plan(
         variables={
-            'application': {name: value for name, value in everything.items() if not name.startswith(MIGRATION)},
-            'migration': everything,
+            'application': {name: value for name, value in variables.items() if not name.startswith(MIGRATION)},
+            'migration': variables,
         },
         secrets=dict(secrets),
         token_for=account(settings['DATABASE_URL'], f'{prefix}/settings/DATABASE_URL') if with_token else None,
@@ -88,23 +88,22 @@ def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], k
 
 
 def role_of(name: str) -> str:
-    """Return the only kind of container, or the first of both, that gets a secret."""
+    """Return the role whose folder holds a secret: `migration` for MIGRATION_*, else `application`."""
     return 'migration' if name.startswith(MIGRATION) else 'application'
 
 
 def file_of(name: str, text: str, subject: str) -> str:
-    """Return what the file of a secret holds: all of it, or the password of an object like those that RDS writes.
+    """Return the content for the file of a secret: its text, or the password of an object such as RDS writes.
 
-    The password of a role stays together with the role's name, where the object has one: a rotation by alternating
-    users changes both.
+    A database password keeps the user name of its object, because a rotation by alternating users changes both.
     """
     try:
-        known = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    if not isinstance(known, dict):
+    if not isinstance(value, dict):
         return text
-    password, user = known.get('password'), known.get('username')
+    password, user = value.get('password'), value.get('username')
     if not isinstance(password, str) or not password:
         raise StepFailed(f'{subject}: the secret is a JSON object without a text called password')
     if name not in ROLE_PASSWORDS or user is None:
@@ -115,12 +114,12 @@ def file_of(name: str, text: str, subject: str) -> str:
 
 
 def subject(prefix: str, name: str) -> str:
-    """Return what a secret is called in messages: by its parameter, whose value might be the secret itself."""
+    """Return the name of a secret for messages: that of its parameter, whose value may be the secret itself."""
     return f'the secret that parameter {prefix}/secrets/{name} names'
 
 
 def account(url: str, parameter: str) -> Account:
-    """Return where a URL leads and as whom; raise StepFailed where a token cannot be made for it."""
+    """Return the server and user of a URL; raise StepFailed if a token cannot be made for it."""
     parts = urlsplit(url)
     if not parts.scheme.startswith('postgres') or not parts.hostname or not parts.username:
         raise StepFailed(f'parameter {parameter}: a token needs postgresql://USER@HOST:PORT/NAME')
@@ -128,7 +127,7 @@ def account(url: str, parameter: str) -> Account:
 
 
 def environment_file(variables: Mapping[str, str]) -> str:
-    """Return variables as a file that Docker reads."""
+    """Return variables in the form of a file that Docker reads."""
     return ''.join(f'{name}={value}\n' for name, value in sorted(variables.items()))
 
 
@@ -140,7 +139,7 @@ def _check_settings(prefix: str, settings: Mapping[str, str], has_authorities: b
                              f'into {prefix}/secrets/{name}')
         if name in MACHINE_SETTINGS:
             raise StepFailed(f'parameter {parameter} is set by each machine itself; delete it')
-        # Docker and Python do not agree on which of these ends a line.
+        # Docker and Python disagree about which of these characters ends a line.
         if control := CONTROL.search(value):
             raise StepFailed(f'parameter {parameter} has the control character U+{ord(control[0]):04X} at position '
                              f'{control.start() + 1}; delete it')
@@ -169,7 +168,7 @@ def _days(prefix: str, settings: Mapping[str, str]) -> int | None:
     value = settings.get(PURGE_DAYS)
     if value is None:
         return None
-    # The limits are those of `flask purge`, which would refuse the value a day later.
+    # The limits of `flask purge`, which would refuse the value only a day later.
     if not re.fullmatch('[0-9]{1,5}', value) or int(value) not in PURGE_RANGE:
         raise StepFailed(f'parameter {prefix}/settings/{PURGE_DAYS} is {value}; use a number of days, '
                          f'{PURGE_RANGE[0]} to {PURGE_RANGE[-1]}')

@@ -1,4 +1,4 @@
-"""Step purge: forget visitors who have not come for a long time; a lock in the database lets one machine do it."""
+"""Step purge: forget old visitors; a lock in the database lets only one instance do it."""
 
 import json
 
@@ -12,9 +12,9 @@ SECONDS = 3600
 
 
 def run(machine: Machine) -> str:
-    """Forget visitors, if this installation forgets any, and return what the application says of it."""
+    """Run `flask purge` if the installation has a retention, and return its last line."""
     if not machine.purge_settings.exists():
-        return 'nobody is forgotten: the setting PURGE_OLDER_THAN is not there'
+        return 'visitors are kept: PURGE_OLDER_THAN is not set'
 
     days = json.loads(machine.purge_settings.read_text(encoding='utf-8'))['older_than']
     container.check_image(machine.image)
@@ -22,10 +22,10 @@ def run(machine: Machine) -> str:
     command = run_arguments(machine, machine.image, Container(NAME, COMMAND_MEMORY),
                             ('flask', 'purge', '--older-than', str(days)))
     try:
-        ended = subprocesses.outcome(*container.followed(NAME, command), seconds=SECONDS)
+        outcome = subprocesses.run(*container.followed(NAME, command), seconds=SECONDS)
     except StepFailed:
         container.stop(NAME)
         raise
-    if ended.code:
-        raise StepFailed(f'flask purge ended with {ended.code}: {ended.last_words}')
-    return subprocesses.last_line(ended.stdout)
+    if outcome.code:
+        raise StepFailed(f'flask purge ended with {outcome.code}: {outcome.last_line}')
+    return subprocesses.last_line(outcome.stdout)

@@ -1,4 +1,4 @@
-"""Step selftest: a copy of the image, booted without network, role or database, checks itself and says how it is."""
+"""Step selftest: check a copy of the AMI that boots without network, role or database, and print the verdict."""
 
 from instance import checks, systemd
 from instance.checks import Subject
@@ -6,7 +6,7 @@ from instance.machine import Machine
 
 
 def run(machine: Machine) -> str:
-    """Print the verdict that the release tool looks for on the console, turn the machine off, and return it."""
+    """Print the verdict for the release tool on the console, turn this instance off, and return a summary."""
     try:
         verdict = _verdict(machine)
     finally:
@@ -15,11 +15,11 @@ def run(machine: Machine) -> str:
 
 
 def _verdict(machine: Machine) -> str:
-    wrong = checks.find_failures(Subject.of(machine))
-    for check, why in wrong:
-        print(f'SELFTEST FAILED {check}: {why}', flush=True)
-    if wrong:
-        return f'self-test failed: {", ".join(check for check, _ in wrong)}'
+    problems = checks.find_problems(Subject.of(machine))
+    for check, problem in problems:
+        print(f'SELFTEST FAILED {check}: {problem}', flush=True)
+    if problems:
+        return f'self-test failed: {", ".join(check for check, _ in problems)}'
 
     print(f'SELFTEST PASSED {machine.image.version}', flush=True)
     return f'self-test passed, {len(checks.CHECKS)} checks'

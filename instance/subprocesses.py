@@ -1,4 +1,4 @@
-"""The programs of this machine, started with a time limit."""
+"""Other programs, run with a time limit."""
 
 from dataclasses import dataclass
 import subprocess
@@ -8,16 +8,16 @@ from instance.errors import StepFailed
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program has ended and what it has written."""
+    """The exit code and the output of a program."""
 
     code: int
     stdout: str
     stderr: str
 
     @property
-    def last_words(self) -> str:
-        """The last line that says anything; one of its errors, if it has written any."""
-        return last_line(self.stderr) or last_line(self.stdout) or 'it said nothing'
+    def last_line(self) -> str:
+        """The last line of stderr, or else of stdout."""
+        return last_line(self.stderr) or last_line(self.stdout) or 'no output'
 
 
 def last_line(text: str) -> str:
@@ -25,21 +25,21 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), '')
 
 
-def outcome(*command: str, seconds: float) -> Outcome:
-    """Return how a program has ended; raise StepFailed when there is no such program or it takes too long."""
+def run(*command: str, seconds: float) -> Outcome:
+    """Run a program; raise StepFailed if it cannot be started or does not end in time."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace',
-                              timeout=seconds, check=False)
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace',
+                                timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         raise StepFailed(f'{" ".join(command)} did not end within {seconds:g} s') from None
     except OSError as error:
         raise StepFailed(f'{command[0]} cannot be started: {error.strerror}') from None
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return Outcome(result.returncode, result.stdout, result.stderr)
 
 
 def output(*command: str, seconds: float) -> str:
-    """Return what a program prints; raise StepFailed with its last words when it does not end well."""
-    ended = outcome(*command, seconds=seconds)
-    if ended.code:
-        raise StepFailed(f'{" ".join(command)} ended with {ended.code}: {ended.last_words}')
-    return ended.stdout
+    """Return the stdout of a program; raise StepFailed with its last line if it fails."""
+    outcome = run(*command, seconds=seconds)
+    if outcome.code:
+        raise StepFailed(f'{" ".join(command)} ended with {outcome.code}: {outcome.last_line}')
+    return outcome.stdout

@@ -1,4 +1,4 @@
-"""What systemd knows of this machine, and the way to turn it off."""
+"""Queries to systemd and the journal, and the power-off."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SECONDS = 15
 
 @dataclass(frozen=True)
 class Moments:
-    """When the power came on, systemd started and the network was there, in seconds of the monotonic clock."""
+    """The moments of power-on, of the start of systemd and of the network, in seconds of the monotonic clock."""
 
     power_on: float
     userspace: float
@@ -20,9 +20,9 @@ class Moments:
 
     @classmethod
     def of(cls, manager: Mapping[str, str], network: Mapping[str, str], contained: bool) -> 'Moments':
-        """Return the moments that systemd's properties tell; a network that is not there has none."""
+        """Return the moments in systemd's properties; the network has none while it is down."""
         userspace = _seconds(manager.get('UserspaceTimestampMonotonic')) or 0.0
-        # In a container the clock counts from the start of somebody else's kernel.
+        # In a container the clock counts from the start of the host's kernel, so systemd's start is the power-on.
         return cls(userspace if contained else 0.0, userspace,
                    _seconds(network.get('ActiveEnterTimestampMonotonic')))
 
@@ -32,17 +32,17 @@ def _seconds(microseconds: str | None) -> float | None:
 
 
 def properties(*names: str, unit: str | None = None) -> dict[str, str]:
-    """Return properties of a unit, or of systemd itself; those that it does not know are left out."""
+    """Return properties of a unit, or of systemd itself; unknown properties are missing."""
     units = [unit] if unit else []
     options = [f'--property={name}' for name in names]
-    shown = subprocesses.output('systemctl', 'show', *options, *units, seconds=SECONDS)
-    return dict(line.split('=', 1) for line in shown.splitlines() if '=' in line)
+    text = subprocesses.output('systemctl', 'show', *options, *units, seconds=SECONDS)
+    return dict(line.split('=', 1) for line in text.splitlines() if '=' in line)
 
 
 def failed_units() -> list[str]:
     """Return the units that have failed."""
-    listed = subprocesses.output('systemctl', 'list-units', '--failed', '--plain', '--no-legend', seconds=SECONDS)
-    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+    text = subprocesses.output('systemctl', 'list-units', '--failed', '--plain', '--no-legend', seconds=SECONDS)
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
 def is_active(unit: str) -> bool:
@@ -51,32 +51,32 @@ def is_active(unit: str) -> bool:
 
 
 def has_failed(unit: str) -> bool:
-    """Return whether a unit has failed and is not going to be restarted."""
+    """Return whether a unit has failed and will not be restarted."""
     return properties('ActiveState', unit=unit).get('ActiveState') == 'failed'
 
 
 def is_enabled(unit: str) -> bool:
-    """Return whether a unit is started with the machine, by itself or as a socket."""
+    """Return whether a unit or socket starts at boot."""
     return properties('UnitFileState', unit=unit).get('UnitFileState', '').startswith('enabled')
 
 
 def power_off() -> None:
-    """Turn this machine off, in order; it goes on meanwhile."""
+    """Begin an orderly power-off, and return without waiting for it."""
     subprocesses.output('systemctl', '--no-block', 'poweroff', seconds=SECONDS)
 
 
 def moments(root: Path) -> Moments:
-    """Return when this machine was started, by the clock that steps use as well."""
+    """Return the moments of this boot, by the monotonic clock of the steps."""
     manager = properties('UserspaceTimestampMonotonic')
     network = properties('ActiveEnterTimestampMonotonic', unit='network-online.target')
     return Moments.of(manager, network, contained=(root / 'run/systemd/container').exists())
 
 
-def last_words(unit: str) -> str:
-    """Return the last lines that the processes of a unit have written, as far as the journal knows them."""
+def last_lines(unit: str) -> str:
+    """Return the last lines that the processes of a unit have written to the journal."""
     command = ('journalctl', '--quiet', '--no-pager', '--lines=2', '--output=cat', f'_SYSTEMD_UNIT={unit}')
     try:
         lines = subprocesses.output(*command, seconds=SECONDS).splitlines()
     except StepFailed as error:
         return error.message
-    return '; '.join(line.strip() for line in lines if line.strip()) or 'it said nothing'
+    return '; '.join(line.strip() for line in lines if line.strip()) or 'no output'

@@ -1,4 +1,4 @@
-"""The two forms that the address of a database may have; a text of any other form may hold a password anywhere."""
+"""The two forms of a database URL; a text of any other form may contain a password at any place."""
 
 import re
 from urllib.parse import parse_qsl
@@ -13,10 +13,10 @@ POSTGRESQL = re.compile(
     r'(?:\?(?P<query>[^\s?#@]*))?')
 SQLITE = re.compile(r'sqlite:///[^\s?#@]+')
 FORMS = 'postgresql://USER@HOST:5432/NAME or sqlite:////FILE'
-# What a scheme looks like; nothing else of a text that has none of the forms is shown.
+# The form of a scheme, the only part of a text of another form that a message shows.
 SCHEME = re.compile('([a-z][a-z0-9+]{1,30})://', re.IGNORECASE)
 PASSWORD = re.compile('//[^/]*:.*@|password', re.IGNORECASE)
-# libpq's parameters, without those that hold a secret or lead to a file that no container has.
+# libpq's parameters, except those that contain a secret or name a file that containers do not have.
 QUERY_NAMES = (
     'application_name', 'channel_binding', 'client_encoding', 'connect_timeout', 'gssencmode', 'host', 'hostaddr',
     'keepalives', 'keepalives_count', 'keepalives_idle', 'keepalives_interval', 'load_balance_hosts', 'options',
@@ -27,7 +27,7 @@ AUTHORITIES = '/etc/visitors/database-ca.pem'
 
 
 def check(parameter: str, url: str, password_parameter: str, has_authorities: bool) -> None:
-    """Raise StepFailed, which shows nothing of a URL but its scheme, unless containers can use it as it is."""
+    """Raise StepFailed unless containers can use a URL unchanged; the message shows only its scheme."""
     if SQLITE.fullmatch(url):
         return
     form = POSTGRESQL.fullmatch(url)
@@ -36,16 +36,16 @@ def check(parameter: str, url: str, password_parameter: str, has_authorities: bo
         _check_authorities(parameter, query, has_authorities)
         return
 
-    belongs = f'into Secrets Manager, and its name into {password_parameter}'
+    remedy = f'into Secrets Manager, and its name into {password_parameter}'
     if PASSWORD.search(url):
-        raise StepFailed(f'parameter {parameter} holds a password; put it {belongs}')
+        raise StepFailed(f'parameter {parameter} holds a password; put it {remedy}')
     if form:
-        raise StepFailed(f'parameter {parameter} has something else behind the ? than {", ".join(QUERY_NAMES)}; '
+        raise StepFailed(f'parameter {parameter} has another name after the ? than {", ".join(QUERY_NAMES)}; '
                          'delete it')
     scheme = SCHEME.match(url)
-    begins = f', which begins with {scheme[1]}://,' if scheme else ''
-    raise StepFailed(f'parameter {parameter}{begins} is not of the form {FORMS}; its value is not shown, because it '
-                     f'may hold a password, which belongs {belongs}')
+    beginning = f', which begins with {scheme[1]}://,' if scheme else ''
+    raise StepFailed(f'parameter {parameter}{beginning} is not of the form {FORMS}; its value is not shown, because '
+                     f'it may contain a password, which belongs {remedy}')
 
 
 def _check_authorities(parameter: str, query: dict[str, str], has_authorities: bool) -> None:
@@ -53,8 +53,8 @@ def _check_authorities(parameter: str, query: dict[str, str], has_authorities: b
     if file is None and query.get('sslmode') not in VERIFYING:
         return
     if file != AUTHORITIES:
-        raise StepFailed(f'parameter {parameter} has no sslrootcert that containers see; use '
-                         f'sslrootcert={AUTHORITIES}, which the variable database_ca_file of the bake becomes')
+        raise StepFailed(f'parameter {parameter} has no sslrootcert that containers can read; use '
+                         f'sslrootcert={AUTHORITIES}, the file from the bake variable database_ca_file')
     if not has_authorities:
-        raise StepFailed(f'parameter {parameter}: sslrootcert={file} is not on this machine; bake the AMI with '
+        raise StepFailed(f'parameter {parameter}: sslrootcert={file} is not on this instance; bake the AMI with '
                          'database_ca_file=FILE')

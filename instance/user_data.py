@@ -1,4 +1,4 @@
-"""What the user data has told this machine."""
+"""The user data of this instance, as instance.env holds it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,18 +7,18 @@ import re
 from instance.errors import StepFailed
 
 PREFIX = re.compile(r'(/[A-Za-z0-9_.-]+)+')
-LABEL = re.compile(r'[A-Za-z0-9._:/+-]{1,128}')  # what the application takes for the name of a deploy
+LABEL = re.compile(r'[A-Za-z0-9._:/+-]{1,128}')  # the same form as in the application
 REGION = re.compile('[a-z0-9-]+')
 NAMES = ('PARAMETER_PREFIX', 'AWS_REGION', 'DEPLOY_ID', 'LIFECYCLE_HOOK', 'AUTO_SCALING_GROUP', 'LOG_GROUP',
          'SELFTEST')
 SDK = 'AWS_'
-# What one reader of a file takes for the end of a line and another one does not, and what a terminal obeys.
+# Characters that end a line for one reader of a file and not for another one, or that control a terminal.
 CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
 
 
 @dataclass(frozen=True)
 class UserData:
-    """What the user data has told this machine; everything else is in its image or in the Parameter Store."""
+    """The settings of the user data; all other settings are in the AMI or in the Parameter Store."""
 
     parameter_prefix: str = ''
     region: str = ''
@@ -31,60 +31,61 @@ class UserData:
 
     @classmethod
     def from_text(cls, text: str) -> 'UserData':
-        """Return the settings that lines of NAME=VALUE hold; raise StepFailed for the first bad one."""
-        given = _given(text)
-        selftest = _switch(given, 'SELFTEST')
-        prefix = _matching(given, 'PARAMETER_PREFIX', PREFIX, '/visitors/production', not selftest)
+        """Return the settings of lines of NAME=VALUE; raise StepFailed for the first bad line."""
+        values = _values(text)
+        selftest = _switch(values, 'SELFTEST')
+        prefix = _matching(values, 'PARAMETER_PREFIX', PREFIX, '/visitors/production', not selftest)
         return cls(
             parameter_prefix=prefix,
-            region=_matching(given, 'AWS_REGION', REGION, 'eu-central-1', not selftest),
-            deploy_id=_matching(given, 'DEPLOY_ID', LABEL, '7/ami-0123456789abcdef0', not selftest),
-            lifecycle_hook=given.get('LIFECYCLE_HOOK', ''),
-            auto_scaling_group=given.get('AUTO_SCALING_GROUP', ''),
-            log_group=given.get('LOG_GROUP') or prefix,
+            region=_matching(values, 'AWS_REGION', REGION, 'eu-central-1', not selftest),
+            deploy_id=_matching(values, 'DEPLOY_ID', LABEL, '7/ami-0123456789abcdef0', not selftest),
+            lifecycle_hook=values.get('LIFECYCLE_HOOK', ''),
+            auto_scaling_group=values.get('AUTO_SCALING_GROUP', ''),
+            log_group=values.get('LOG_GROUP') or prefix,
             selftest=selftest,
-            sdk={name: value for name, value in given.items() if name.startswith(SDK) and value},
+            sdk={name: value for name, value in values.items() if name.startswith(SDK) and value},
         )
 
     @classmethod
     def legible(cls, text: str) -> 'UserData':
-        """Return as much as can be read of lines of which some are bad, unchecked."""
+        """Return the settings of the legible lines, unchecked."""
         lines = (line.partition('=') for line in text.split('\n') if not line.startswith('#'))
-        given = {name: value.strip() for name, separator, value in lines if separator}
-        told = {name: given.get(name, '') for name in NAMES}
-        return cls(told['PARAMETER_PREFIX'], told['AWS_REGION'], told['DEPLOY_ID'], told['LIFECYCLE_HOOK'],
-                   told['AUTO_SCALING_GROUP'], told['LOG_GROUP'] or told['PARAMETER_PREFIX'], told['SELFTEST'] == '1',
-                   {name: value for name, value in given.items() if name.startswith(SDK) and value})
+        values = {name: value.strip() for name, separator, value in lines if separator}
+        fields = {name: values.get(name, '') for name in NAMES}
+        prefix = fields['PARAMETER_PREFIX']
+        return cls(prefix, fields['AWS_REGION'], fields['DEPLOY_ID'], fields['LIFECYCLE_HOOK'],
+                   fields['AUTO_SCALING_GROUP'], fields['LOG_GROUP'] or prefix, fields['SELFTEST'] == '1',
+                   {name: value for name, value in values.items() if name.startswith(SDK) and value})
 
 
-def _given(text: str) -> dict[str, str]:
-    given = {}
+def _values(text: str) -> dict[str, str]:
+    values = {}
     for number, line in enumerate(text.split('\n'), 1):
         if not line.strip() or line.startswith('#'):
             continue
         name, separator, value = line.partition('=')
         if not separator or not re.fullmatch('[A-Z][A-Z0-9_]*', name):
             raise StepFailed(f'instance.env: line {number} is not NAME=VALUE')
-        # A name that is spelt wrong would otherwise be one that is not set.
+        # A misspelt name would otherwise count as a setting that is not set.
         if name not in NAMES and not name.startswith(SDK):
-            proxy = '; a machine needs VPC endpoints or NAT, it uses no proxy' if name.endswith('_PROXY') else ''
-            raise StepFailed(f'instance.env: {name} is not known; known are {", ".join(NAMES)} and {SDK}*{proxy}')
-        given[name] = value.strip()
-        if control := CONTROL.search(given[name]):
+            proxy = '; an instance needs VPC endpoints or NAT, it uses no proxy' if name.endswith('_PROXY') else ''
+            raise StepFailed(f'instance.env: unfields name {name}; use {", ".join(NAMES)} and {SDK}*{proxy}')
+        values[name] = value.strip()
+        if control := CONTROL.search(values[name]):
             raise StepFailed(f'instance.env: {name} has the control character U+{ord(control[0]):04X}; delete it')
-    return given
+    return values
 
 
-def _switch(given: Mapping[str, str], name: str) -> bool:
-    value = given.get(name, '')
+def _switch(values: Mapping[str, str], name: str) -> bool:
+    value = values.get(name, '')
     if value not in ('', '0', '1'):
-        raise StepFailed(f'instance.env: {name}={value}: use 1, or leave it out')
+        raise StepFailed(f'instance.env: {name}={value}: use 1, or omit it')
     return value == '1'
 
 
-def _matching(given: Mapping[str, str], name: str, form: re.Pattern[str], example: str, needed: bool) -> str:
-    value = given.get(name, '')
-    if not value and not needed:
+def _matching(values: Mapping[str, str], name: str, form: re.Pattern[str], example: str, is_required: bool) -> str:
+    value = values.get(name, '')
+    if not value and not is_required:
         return ''
     if not form.fullmatch(value):
         raise StepFailed(f'instance.env: {name}={value}: use a value like {example}')
