@@ -44,7 +44,7 @@ def _attach_command(machine: Machine) -> list[str]:
 def _run_command(machine: Machine) -> list[str]:
     container.check_image(machine.image)
     container.remove(NAME)
-    memory = Size.of_this_machine().application_memory
+    memory = Size.of_this_instance().application_memory
     return run_arguments(machine, machine.image, Container(NAME, memory))
 
 

@@ -34,7 +34,7 @@ HEAD_BYTES = 64 * 1024
 # The metadata service's addresses: any process that connects gets the credentials of the instance's role.
 METADATA_ADDRESSES = ('169.254.169.254', 'fd00:ec2::254')
 # Prints each address that it can connect to; a connection alone proves the point, so no token is requested.
-CONNECT = """
+CONNECT_PROGRAM = """
 import socket, sys
 for address in sys.argv[1:]:
     try:
@@ -183,8 +183,8 @@ def phases(subject: Subject) -> str | None:
 
 def metadata(_subject: Subject) -> str | None:
     """Require that the application cannot reach the metadata service."""
-    addresses = subprocesses.output('docker', 'exec', application.NAME, 'python', '-c', CONNECT, *METADATA_ADDRESSES,
-                                    seconds=PROGRAM_SECONDS).split()
+    command = ('docker', 'exec', application.NAME, 'python', '-c', CONNECT_PROGRAM, *METADATA_ADDRESSES)
+    addresses = subprocesses.output(*command, seconds=PROGRAM_SECONDS).split()
     if not addresses:
         return None
     return f'the application reaches {", ".join(addresses)}, and so the role of the instance'

@@ -96,7 +96,7 @@ def _identity(machine: Machine, instance: str) -> Mapping[str, str]:
     """Return the variables that come from the instance itself; settings may replace PORT and WORKERS."""
     deploy = {'DEPLOY_ID': machine.user_data.deploy_id} if machine.user_data.deploy_id else {}
     return {'INSTANCE_ID': instance, 'HOST': '0.0.0.0', 'PORT': str(parameters.PORT),
-            'WORKERS': str(Size.of_this_machine().workers), **deploy}
+            'WORKERS': str(Size.of_this_instance().workers), **deploy}
 
 
 def _plan(machine: Machine, prefix: str, settings: Mapping[str, str], references: Mapping[str, str],

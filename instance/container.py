@@ -31,7 +31,7 @@ class Size:
     memory: int
 
     @classmethod
-    def of_this_machine(cls) -> 'Size':
+    def of_this_instance(cls) -> 'Size':
         """Return the size of the instance that runs this process."""
         return cls(len(os.sched_getaffinity(0)), os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))
 

@@ -7,7 +7,7 @@ from instance.errors import StepFailed
 
 
 class Deadline:
-    """The moment at which a wait gives up."""
+    """The moment at which a wait ends."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Set the moment, in seconds from now."""

@@ -57,7 +57,7 @@ def dimensions_of(user_data: UserData) -> list[dict[str, str]]:
 
 
 def failure_of(units: Sequence[UnitEnd]) -> Failure:
-    """Return the failure of the first unit that failed, for a boot whose record has none."""
+    """Return the failure of the first unit that failed, for a boot without a recorded failure."""
     for unit in units:
         if unit.result not in ('', 'success'):
             return Failure(PHASE_OF_UNIT[unit.name], int(unit.status) if unit.status.isdecimal() else FAILED,

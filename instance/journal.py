@@ -100,7 +100,7 @@ class Journal:
             yield None
 
     def _read(self) -> list[bytes]:
-        """Return the complete lines that journalctl has printed, after a short wait at most."""
+        """Return the complete lines of journalctl's output, after a short wait at most."""
         assert self._process.stdout
         if not select.select([self._process.stdout], [], [], POLL_SECONDS)[0]:
             return []

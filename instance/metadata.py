@@ -43,7 +43,7 @@ class Metadata:
         return self._fetch_required('latest/meta-data/placement/region')
 
     def fetch_role(self) -> str | None:
-        """Return the role of this instance, None if it has none."""
+        """Return the role of this instance, None without one."""
         return self._fetch(ROLE, may_be_missing=True)
 
     def _fetch_required(self, path: str) -> str:

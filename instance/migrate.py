@@ -17,7 +17,7 @@ NAME = 'visitors-migrate'
 COMMAND = ('flask', 'schema', 'ready')
 # The exit codes of `flask schema ready`; any other code is a defect.
 MEANINGS = {
-    3: 'the database refuses what the application needs',
+    3: 'the database refuses an operation that the application needs',
     20: 'the migration of this deploy has failed',
     21: 'another instance was migrating for too long, or the database could not be used',
     22: 'this image does not fit the schema',
@@ -41,7 +41,7 @@ def run(machine: Machine) -> str:
 
     container.check_image(machine.image)
     container.remove(NAME)
-    memory = Size.of_this_machine().application_memory
+    memory = Size.of_this_instance().application_memory
     command = run_arguments(machine, machine.image,
                             Container(NAME, memory, 'migration', ('application', 'migration')), COMMAND)
     with lifecycle.heartbeats(lifecycle.heartbeat_of(machine, record.instance_id)):

@@ -31,7 +31,7 @@ class Source:
 
 
 def run(machine: Machine) -> str:
-    """Renew the password, and return what kind of password it is."""
+    """Renew the password, and return its kind."""
     if not machine.password_source.exists():
         return 'nothing to renew: the application needs no password'
 
@@ -55,7 +55,7 @@ def read_source(machine: Machine) -> Source:
 
 
 def renew(machine: Machine, source: Source, aws: Aws) -> str:
-    """Write the password that the database accepts now, and return what kind of password it is."""
+    """Write the password that the database accepts now, and return its kind."""
     account = source.token_for
     if account:
         value, kind = aws.database_token(account.host, account.port, account.user), f'a new token for {account.user}'

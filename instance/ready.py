@@ -22,7 +22,7 @@ IN_SERVICE = (COMPLETED, COMPLETED_BEFORE)
 
 
 def run(machine: Machine) -> str:
-    """Return a summary of what was checked; with SELFTEST=1 the self-test runs instead, and ends with a power-off."""
+    """Check this instance and return a summary; SELFTEST=1 runs the self-test instead, which ends in a power-off."""
     if machine.user_data.selftest:
         return selftest.run(machine)
 
@@ -63,7 +63,7 @@ def _complete_hook(machine: Machine, aws: Aws, hook: Hook, deadline: Deadline) -
     """Complete the hook unless that happened before, and return the outcome."""
     state = _retry(deadline, hook.fetch_state)
     if state == NO_GROUP and _was_completed(machine):
-        return 'this instance has left its group'
+        return 'this instance left its group'
     if is_aside(state) and state != NO_GROUP:
         return _aside(hook, state)
     if state in SERVING:
@@ -143,7 +143,7 @@ def _wait_for_balancers(aws: Aws, hook: Hook, instance: str, deadline: Deadline)
 
 
 def _unhealthy(aws: Aws, groups: Sequence[str], instance: str) -> str:
-    """Return the report of the first target group in which this instance is not healthy, nothing if there is none."""
+    """Return the report of the first target group in which this instance is not healthy, nothing if it is healthy."""
     for group in groups:
         health = aws.health(group, instance)
         if health.state != 'healthy':

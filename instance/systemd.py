@@ -20,7 +20,7 @@ class Moments:
 
     @classmethod
     def of(cls, manager: Mapping[str, str], network: Mapping[str, str], contained: bool) -> 'Moments':
-        """Return the moments in systemd's properties; the network has none while it is down."""
+        """Return the moments in systemd's properties; without a network its moment is missing."""
         userspace = _seconds(manager.get('UserspaceTimestampMonotonic')) or 0.0
         # In a container the clock counts from the start of the host's kernel, so systemd's start is the power-on.
         return cls(userspace if contained else 0.0, userspace,
@@ -73,7 +73,7 @@ def moments(root: Path) -> Moments:
 
 
 def last_lines(unit: str) -> str:
-    """Return the last lines that the processes of a unit have written to the journal."""
+    """Return the last lines of a unit's processes in the journal."""
     command = ('journalctl', '--quiet', '--no-pager', '--lines=2', '--output=cat', f'_SYSTEMD_UNIT={unit}')
     try:
         lines = subprocesses.output(*command, seconds=SECONDS).splitlines()

@@ -1,12 +1,12 @@
-# The machine image in two builds: `base` is the system, its engine and its rules; `app` is one version of the
-# application on it. packer build -only='base.*' packer; packer build -only='app.*' -var=base_ami=ami-1 packer
-# Plain enough for Packer 1.6.6 and for 1.14 and newer: docs/decisions/0007-two-packers.md.
+# Two builds: `base` bakes an AMI with the system, its engine and its rules; `app` adds one version of the application.
+# packer build -only='base.*' packer; packer build -only='app.*' -var=base_ami=ami-1 packer
+# Limited to the syntax of both Packer 1.6.6 and 1.14 or newer: docs/decisions/0007-two-packers.md.
 
-# Where it is built.
+# The builder.
 
 variable "region" {
   type        = string
-  description = "Region that the image is built in. Empty: AWS_REGION or AWS_DEFAULT_REGION of the environment."
+  description = "Region of the bake. Empty: AWS_REGION or AWS_DEFAULT_REGION of the environment."
   default     = ""
   validation {
     condition     = regex_replace(var.region, "^[a-z]{2,3}(-[a-z]+)+-[0-9]+$", "") == ""
@@ -16,7 +16,7 @@ variable "region" {
 
 variable "ec2_endpoint" {
   type        = string
-  description = "URL of EC2's API where it is not the region's own; Packer 1.6 does not know AWS_ENDPOINT_URL."
+  description = "URL of another EC2 API than the region's; Packer 1.6 ignores AWS_ENDPOINT_URL."
   default     = ""
   validation {
     condition     = regex_replace(var.ec2_endpoint, "^https?://[^/ ]+$", "") == ""
@@ -26,7 +26,7 @@ variable "ec2_endpoint" {
 
 variable "instance_type" {
   type        = string
-  description = "Type of the machine that is changed into the image; the image does not depend on it."
+  description = "Instance type of the builder; the AMI does not depend on it."
   default     = "t3.small"
   validation {
     condition     = var.instance_type != "" && regex_replace(var.instance_type, "^[a-z0-9-]+[.][a-z0-9-]+$", "") == ""
@@ -36,17 +36,17 @@ variable "instance_type" {
 
 variable "volume_size" {
   type        = number
-  description = "GiB of the root volume; an instance fetches each block that it reads from the snapshot."
+  description = "GiB of the root volume; an instance fetches each block from the snapshot when it first reads it."
   default     = 8
   validation {
     condition     = var.volume_size >= 8 && var.volume_size <= 64
-    error_message = "The volume_size must be 8 to 64 GiB; Debian's own images have 8."
+    error_message = "The volume_size must be 8 to 64 GiB; Debian's own AMIs have 8."
   }
 }
 
 variable "subnet_id" {
   type        = string
-  description = "Subnet of that machine; it must reach Debian's archive. Empty: the default VPC's."
+  description = "Subnet of the builder; it needs a route to Debian's archive. Empty: one of the default VPC."
   default     = ""
   validation {
     condition     = regex_replace(var.subnet_id, "^subnet-[0-9a-f]{8,17}$", "") == ""
@@ -54,11 +54,11 @@ variable "subnet_id" {
   }
 }
 
-# How it is reached.
+# The connection to the builder.
 
 variable "ssh_username" {
   type        = string
-  description = "Account that the source image makes for whoever has the key; Debian's images for EC2 call it admin."
+  description = "Account that the source AMI creates for the key pair; in Debian's AMIs it is admin."
   default     = "admin"
   validation {
     condition     = var.ssh_username != "" && regex_replace(var.ssh_username, "^[a-z_][a-z0-9_-]*$", "") == ""
@@ -68,7 +68,7 @@ variable "ssh_username" {
 
 variable "ssh_interface" {
   type        = string
-  description = "Where SSH goes: public_ip, private_ip, public_dns, private_dns; or session_manager, without a port."
+  description = "Target of SSH: public_ip, private_ip, public_dns or private_dns; session_manager needs no port."
   default     = "public_ip"
   validation {
     condition = contains([
@@ -80,19 +80,19 @@ variable "ssh_interface" {
 
 variable "ssh_source_cidrs" {
   type        = list(string)
-  description = "Who may reach SSH while it is built: your address, as in 198.51.100.7/32; `release bake` finds it."
+  description = "Addresses that may reach SSH on the builder, such as 198.51.100.7/32; `release bake` sets its own."
   validation {
     condition = (
       length(var.ssh_source_cidrs) > 0 &&
       contains(var.ssh_source_cidrs, "0.0.0.0/0") == false && contains(var.ssh_source_cidrs, "::/0") == false
     )
-    error_message = "The ssh_source_cidrs must name the addresses that you come from, and not everybody's."
+    error_message = "The ssh_source_cidrs must be a list of your own addresses, without 0.0.0.0/0 and ::/0."
   }
 }
 
 variable "iam_instance_profile" {
   type        = string
-  description = "Instance profile of that machine; session_manager needs AmazonSSMManagedInstanceCore in it."
+  description = "Instance profile of the builder; session_manager needs one with AmazonSSMManagedInstanceCore."
   default     = ""
   validation {
     condition     = regex_replace(var.iam_instance_profile, "^[0-9A-Za-z+=,.@_-]{1,128}$", "") == ""
@@ -102,7 +102,7 @@ variable "iam_instance_profile" {
 
 variable "user_data_file" {
   type        = string
-  description = "User data of that machine; for session_manager it installs the SSM agent, which Debian has not."
+  description = "User data of the builder; for session_manager it must install the SSM agent, which Debian lacks."
   default     = ""
   validation {
     condition     = var.user_data_file == "" || try(fileexists(var.user_data_file), false)
@@ -110,11 +110,11 @@ variable "user_data_file" {
   }
 }
 
-# What it is made from.
+# The inputs.
 
 variable "source_ami" {
   type        = string
-  description = "Image of Debian 13 that the base image starts from; * takes the newest of Debian."
+  description = "Debian 13 AMI from which the base AMI is baked; * takes Debian's newest."
   default     = "*"
   validation {
     condition     = var.source_ami != "" && regex_replace(var.source_ami, "^([*]|ami-[0-9a-z]{8,32})$", "") == ""
@@ -124,7 +124,7 @@ variable "source_ami" {
 
 variable "base_ami" {
   type        = string
-  description = "Base image that the application's image starts from; the build `app` needs it."
+  description = "Base AMI from which the build `app` starts; required there."
   default     = ""
   validation {
     condition     = regex_replace(var.base_ami, "^ami-[0-9a-z]{8,32}$", "") == ""
@@ -134,17 +134,17 @@ variable "base_ami" {
 
 variable "image_archive" {
   type        = string
-  description = "File that `docker save` has written of the application's container image; the build `app` needs it."
+  description = "File with the image, as `docker save` writes it; the build `app` needs it."
   default     = ""
   validation {
     condition     = var.image_archive == "" || try(fileexists(var.image_archive), false)
-    error_message = "The image_archive must be a file that `docker save` has written; there is none of that name."
+    error_message = "The image_archive must be an existing file, as `docker save` writes it."
   }
 }
 
 variable "image_name" {
   type        = string
-  description = "Name and tag of that container image, as in visitors:1.0.2-build.41."
+  description = "Name and tag of the image, such as visitors:1.0.2-build.41."
   default     = ""
   validation {
     condition     = regex_replace(var.image_name, "^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*$", "") == ""
@@ -154,7 +154,7 @@ variable "image_name" {
 
 variable "image_id" {
   type        = string
-  description = "Digest of that container image's configuration, which names all of its content."
+  description = "Id of the image: the digest of its configuration, which covers all of its content."
   default     = ""
   validation {
     condition     = regex_replace(var.image_id, "^sha256:[0-9a-f]{64}$", "") == ""
@@ -164,7 +164,7 @@ variable "image_id" {
 
 variable "database_ca_file" {
   type        = string
-  description = "PEM file of whom to trust with the database, such as RDS's bundle. Empty: only whom Debian trusts."
+  description = "PEM file with certificate authorities for the database, such as RDS's bundle. Empty: Debian's."
   default     = ""
   validation {
     condition     = var.database_ca_file == "" || try(fileexists(var.database_ca_file), false)
@@ -174,7 +174,7 @@ variable "database_ca_file" {
 
 variable "ssm_agent_file" {
   type        = string
-  description = "Package (.deb) of the SSM agent, to reach instances by Session Manager. Empty: no such way in."
+  description = "Package (.deb) of the SSM agent, for access to instances by Session Manager. Empty: no such access."
   default     = ""
   validation {
     condition     = var.ssm_agent_file == "" || try(fileexists(var.ssm_agent_file), false)
@@ -184,15 +184,15 @@ variable "ssm_agent_file" {
 
 variable "ssh_enabled" {
   type        = bool
-  description = "Whether instances answer SSH and have an account for the key pair that they are started with."
+  description = "Whether instances run SSH and have an account for their key pair."
   default     = false
 }
 
-# What it is called.
+# The tags.
 
 variable "version" {
   type        = string
-  description = "Version of the build, as in 1.0.2+build.41."
+  description = "Version of the build, such as 1.0.2+build.41."
   default     = "0.0.0"
   validation {
     condition     = var.version != "" && regex_replace(var.version, "^[0-9]+([.][0-9]+){2}([+][0-9a-z.]+)?$", "") == ""
@@ -202,7 +202,7 @@ variable "version" {
 
 variable "commit" {
   type        = string
-  description = "Commit that it is built from."
+  description = "Commit of the working copy."
   default     = "unknown"
   validation {
     condition     = var.commit != "" && regex_replace(var.commit, "^(unknown|[0-9a-f]{40})$", "") == ""
@@ -212,7 +212,7 @@ variable "commit" {
 
 variable "build_time" {
   type        = string
-  description = "Moment of the build, in UTC, as in 2026-01-02T03:04:05Z."
+  description = "Moment of the build, in UTC, such as 2026-01-02T03:04:05Z."
   default     = "unknown"
   validation {
     condition     = var.build_time != "" && regex_replace(var.build_time, "^(unknown|[0-9TZ:-]{20})$", "") == ""
@@ -222,7 +222,7 @@ variable "build_time" {
 
 variable "input_hash" {
   type        = string
-  description = "Key of everything that goes in: an image that has it need not be built again."
+  description = "Hash of all inputs: an AMI with the same hash need not be baked again."
   default     = "unknown"
   validation {
     condition     = var.input_hash != "" && regex_replace(var.input_hash, "^(unknown|[0-9a-f]{8,64})$", "") == ""
@@ -232,7 +232,7 @@ variable "input_hash" {
 
 variable "run_id" {
   type        = string
-  description = "Name of this run; all that it makes is tagged with it, so that it can be found if the run is killed."
+  description = "Name of this bake, a tag on everything it creates, so that a killed bake can be cleaned up."
   default     = ""
   validation {
     condition     = regex_replace(var.run_id, "^[0-9A-Za-z._-]{1,64}$", "") == ""
@@ -242,7 +242,7 @@ variable "run_id" {
 
 variable "build_url" {
   type        = string
-  description = "Page of the CI job that builds it."
+  description = "URL of the CI job."
   default     = "none"
   validation {
     condition     = var.build_url != ""
@@ -252,19 +252,19 @@ variable "build_url" {
 
 variable "created_by" {
   type        = string
-  description = "Who builds it."
+  description = "Person or pipeline that runs the bake."
   default     = "packer"
   validation {
     condition     = var.created_by != ""
-    error_message = "The created_by must name somebody or something."
+    error_message = "The created_by must not be empty."
   }
 }
 
-# What comes back.
+# The outputs.
 
 variable "manifest" {
   type        = string
-  description = "File that tells the ids of the images; Packer adds to it, the last build in it is the newest."
+  description = "File for the ids of the AMIs; Packer appends to it, so its last build is the newest."
   default     = "build/manifest.json"
   validation {
     condition     = var.manifest != ""
@@ -274,7 +274,7 @@ variable "manifest" {
 
 variable "inventory_folder" {
   type        = string
-  description = "Folder for the list of all packages in the image and its bill of materials; made if it is not there."
+  description = "Folder for the list of packages and the bill of materials of the AMI; created if necessary."
   default     = "build/inventory"
   validation {
     condition     = var.inventory_folder != ""
@@ -286,7 +286,7 @@ locals {
   ansible = "${abspath(path.root)}/ansible"
   started = formatdate("YYYYMMDDhhmmss", timestamp())
   run     = var.run_id == "" ? "visitors-${local.started}" : var.run_id
-  # An image's name may not hold a plus sign.
+  # The name of an AMI must not contain a plus sign.
   suffix = "${replace(var.version, "+", "-")}-${var.input_hash}-${local.run}"
 
   tags = {
@@ -295,7 +295,7 @@ locals {
     Commit    = var.commit
     InputHash = var.input_hash
     SourceAmi = "{{ .SourceAMI }}"
-    Released  = "false" # only a copy that has booted and served may change this
+    Released  = "false" # `release verify` changes it after the self-test of a copy
     BuildUrl  = var.build_url
     CreatedBy = var.created_by
     Run       = local.run
@@ -304,27 +304,27 @@ locals {
   app_tags     = merge(local.tags, { Name = "visitors ${var.version}", Stage = "app" })
   builder_tags = merge(local.tags, { Name = "visitors builder ${var.version}", Stage = "builder" })
 
-  # The proxy of Packer 1.6 has an RSA key and signs with SHA-1, which OpenSSH 8.8 and newer accept only if asked to. It
-  # listens on this machine's loopback, and its way to the instance is the communicator's own.
+  # The proxy of Packer 1.6 has an RSA key and signs with SHA-1, which OpenSSH from 8.8 on accepts only by option. It
+  # listens on the loopback of the machine that runs Packer, and reaches the builder through Packer's communicator.
   proxy_arguments = [
     for argument in ["--ssh-extra-args=-o HostKeyAlgorithms=+ssh-rsa -o PubkeyAcceptedKeyTypes=+ssh-rsa"] : argument
     if var.ssh_interface == "session_manager"
   ]
 
-  # Colours and interpreters are told by the configuration; what is here depends on where this file lies.
+  # All other settings are in ansible.cfg; its own path depends on this folder.
   ansible_environment = ["ANSIBLE_CONFIG=${local.ansible}/ansible.cfg"]
 }
 
 source "amazon-ebs" "visitors" {
   region                  = var.region
   custom_endpoint_ec2     = var.ec2_endpoint
-  skip_region_validation  = true # it asks for all regions, which a role that only builds need not be allowed to
-  skip_metadata_api_check = true # who builds need not be on EC2
+  skip_region_validation  = true # it lists all regions, a permission that a bake does not need otherwise
+  skip_metadata_api_check = true # a bake may run outside EC2
 
   instance_type = var.instance_type
   subnet_id     = var.subnet_id
   ena_support   = true
-  # Encrypted as it is written; encrypt_boot would copy the finished image once more.
+  # Encrypted when it is written; encrypt_boot would copy the finished AMI once more.
   launch_block_device_mappings {
     device_name           = "/dev/xvda"
     volume_type           = "gp3"
@@ -334,19 +334,19 @@ source "amazon-ebs" "visitors" {
     encrypted             = true
     delete_on_termination = true
   }
-  # A machine that is turned off from within, while nobody builds any more, is gone.
+  # A builder that turns itself off, after Packer was killed, is terminated.
   shutdown_behavior    = "terminate"
   iam_instance_profile = var.iam_instance_profile
   user_data_file       = var.user_data_file
 
-  # With a key and a security group of its own, deleted when it is done. Packer 1.6 tags neither; the name of the key says
-  # whose it is, and the machine whose group.
+  # Packer creates a key pair and a security group and deletes both at the end. Packer 1.6 tags neither of them: the
+  # name of the key pair has the run, and the builder leads to the security group.
   ssh_username                          = var.ssh_username
   ssh_interface                         = var.ssh_interface
   temporary_key_pair_name               = "packer-${local.run}"
   temporary_security_group_source_cidrs = var.ssh_source_cidrs
 
-  # No wait is without end. EC2 is asked every 15 s, or as often as AWS_POLL_DELAY_SECONDS says.
+  # Every wait has a limit. EC2 is polled every 15 s, or every AWS_POLL_DELAY_SECONDS.
   ssh_timeout            = "5m"
   ssh_handshake_attempts = 100
   pause_before_ssm       = "20s"
@@ -403,7 +403,7 @@ build {
   source "amazon-ebs.visitors" {
     name            = "app"
     ami_name        = "visitors-app-${local.suffix}"
-    ami_description = "The application visitors ${var.version}, with what boots it"
+    ami_description = "The application visitors ${var.version} with its boot"
     tags            = local.app_tags
     snapshot_tags   = local.app_tags
     source_ami      = var.base_ami

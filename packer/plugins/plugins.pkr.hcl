@@ -1,5 +1,5 @@
-# What a Packer from 1.14 on needs besides itself: `packer init packer/plugins` installs it. Packer 1.6 has these built in
-# and refuses this block, so it stands in a folder of its own, which `packer build packer` does not read.
+# The plugins for Packer 1.14 and newer; `packer init packer/plugins` installs them. Packer 1.6 has them built in and
+# refuses this block, so it has a folder of its own, which `packer build packer` does not read.
 packer {
   required_version = ">= 1.14.0"
   required_plugins {

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from instance.checks import METADATA_ADDRESSES, REACHED
+from instance.checks import CONNECT_PROGRAM, METADATA_ADDRESSES
 from instance.container import USER
 from rehearsal.client import Rehearsal
 from tests.support.containers.engine import counted, PORT
@@ -136,7 +136,7 @@ def test_all_of_them_serve_the_version_that_was_baked(three: list[Machine], work
 
 def test_all_of_them_prove_themselves_to_their_group_and_its_balancer(three: list[Machine]) -> None:
     for machine in three:
-        assert re.search('visitors ready: .* serves; .* goes on, healthy in 1 target group', machine.console)
+        assert re.search('visitors ready: .* serves; .*: hook completed, healthy in 1 target group', machine.console)
 
 
 def test_they_count_together(three: list[Machine]) -> None:
@@ -145,7 +145,7 @@ def test_they_count_together(three: list[Machine]) -> None:
 
 
 def test_the_application_reaches_no_metadata_service_and_root_does(three: list[Machine]) -> None:
-    ask = shlex.quote(REACHED)
+    ask = shlex.quote(CONNECT_PROGRAM)
     asked = ' '.join(METADATA_ADDRESSES)
     user = three[0].root('docker exec visitors python -c "import os; print(os.getuid())"')
     assert user == str(USER)

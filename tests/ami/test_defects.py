@@ -34,21 +34,21 @@ sed -i "s/sha256:[0-9a-f]*/$(docker image inspect --format='{{{{.Id}}}}' "$image
 CARELESS = {
     'a leftover host key': (
         "ssh-keygen -A; echo 'ssh_deletekeys: false' > /etc/cloud/cloud.cfg.d/99-kept.cfg",
-        'host-keys: .*ssh_host_ed25519_key.* came with the image'),
+        'host-keys: .*ssh_host_ed25519_key.* came with the AMI'),
     'a stray authorized key': (
         "install -d -m 0700 /root/.ssh; echo 'ssh-ed25519 AAAAC3NzaC1lZDI1 stray' > /root/.ssh/authorized_keys",
         'authorized-keys: root has keys in /root/.ssh/authorized_keys'),
-    'the id of the machine that it was made on': ('true', 'machine-id: /etc/machine-id came with the image'),
+    'the id of the machine that it was made on': ('true', 'machine-id: /etc/machine-id came with the AMI'),
     'a secret that everybody can read': (
         'echo something > /etc/visitors/database.key; chmod 0644 /etc/visitors/database.key',
-        r'readable-secrets: /etc/visitors/database.key can be read by everybody \(mode 0644\)'),
+        r'readable-secrets: /etc/visitors/database.key is world-readable \(mode 0644\)'),
     'an account with a password': ("usermod --password '$6$x$y' root", 'passwords: root can sign in with a password'),
     'a unit that is enabled': (
         'systemctl add-wants multi-user.target visitors-token.timer',
         'enabled-units: visitors-token.timer is enabled by /etc/systemd/system/multi-user.target.wants/'),
     'a broken order of units': (
         f'sed -i "s/ visitors-logs.service$//" {UNITS}/visitors-config.service',
-        'unit-order: visitors-config.service does not wait for visitors-logs.service'),
+        'unit-order: visitors-config.service is not ordered after visitors-logs.service'),
     'a packet filter without rules': (
         ': > /etc/nftables.conf', 'metadata: the application reaches 169.254.169.254'),
     'a unit that fails': (
@@ -74,7 +74,7 @@ FATAL = {
         # It is a matter of moments whether all of it ends before its user data come, only the first step does and what
         # reports the failure reads them, or they come in time for the self-test.
         'ended without a word of its self-test|config: /etc/visitors/instance.env: No such file or directory|'
-        'enabled-units: visitors.target was enabled in the image, by /etc/'),
+        'enabled-units: visitors.target was enabled in the AMI, by /etc/'),
 }
 
 
@@ -106,7 +106,7 @@ def test_verify_names_a_health_path_that_fails_and_a_wrong_version(changed: tupl
     _, done = changed
     assert done.code == NOT_VERIFIED, done.err
     assert re.search('readyz: .*503', done.err), done.err
-    assert re.search(r'version: /version answers .*\+build.666, image.json says', done.err), done.err
+    assert re.search(r'version: /version answers .*\+build.666, image.json has', done.err), done.err
 
 
 def test_an_image_that_has_failed_is_not_released_and_says_why(workshop: Workshop, changed: tuple[str, Ended]) -> None:

@@ -119,4 +119,4 @@ def test_another_image_under_the_same_name_is_not_started(on_engine: EngineMachi
         {'image': image.base, 'id': f'sha256:{"0" * 64}', 'version': '1'}))
     done = on_engine.run('application', 'start')
     assert done.returncode == 1
-    assert 'it is not the one that was baked' in last_line(done.stdout)
+    assert 'it is not the image of the bake' in last_line(done.stdout)

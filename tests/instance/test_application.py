@@ -325,7 +325,7 @@ def test_the_memory_limit_leaves_room_for_the_system(memory: int, left: int) -> 
 
 
 def test_a_machine_that_is_too_small_is_refused() -> None:
-    with pytest.raises(StepFailed, match='this machine has 511 MiB of memory; the application needs 512 MiB'):
+    with pytest.raises(StepFailed, match='this instance has 511 MiB of memory; the application needs 512 MiB'):
         Size(2, 511 * MEBIBYTE).application_memory
 
 

@@ -184,8 +184,8 @@ def test_an_api_that_is_away_for_a_moment_costs_no_machine(machine: FolderMachin
 
 
 @pytest.mark.parametrize(('code', 'says'), [
-    ('InvalidSignatureException', 'by the clock of this machine it is 20'),
-    ('RequestTimeTooSkewed', 'by the clock of this machine it is 20'),
+    ('InvalidSignatureException', 'the clock of this instance shows 20'),
+    ('RequestTimeTooSkewed', 'the clock of this instance shows 20'),
     ('AccessDeniedException', 'AccessDeniedException: not for you'),
 ])
 def test_why_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, code: str, says: str) -> None:
@@ -216,7 +216,7 @@ def reason_without_keys(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
 def test_a_machine_without_a_role_is_told_apart(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
                                                 impatient: None) -> None:
     assert reason_without_keys(machine, monkeypatch) == (
-        f'parameters under {PREFIX}/settings: no credentials; this machine needs an instance profile with a role')
+        f'parameters under {PREFIX}/settings: no credentials; this instance needs an instance profile with a role')
 
 
 def test_a_metadata_service_that_goes_away_is_not_taken_for_a_missing_role(
@@ -312,7 +312,7 @@ def test_a_self_test_needs_no_network_and_no_role(machine: FolderMachine, cloud:
     cloud.stop()
     done = machine.run('config', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9', AWS_ACCESS_KEY_ID='')
     assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith('self-test: an embedded database, a key made here')
+    assert last_line(done.stdout).endswith('self-test: an embedded database and a generated key')
     assert machine.variables('application')['DATABASE_URL'] == 'sqlite:////app/data/visitors.sqlite3'
     assert len(machine.secret('application', 'VISITOR_KEY').read_text()) == 64
     data = (machine.root / 'run/visitors/data').stat()
@@ -369,11 +369,11 @@ def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECR
     ({'MIGRATION_DATABASE_URL': f'postgresql://{PASSWORD}'}, 'which begins with postgresql://, is not of the form'),
     ({'DATABASE_URL': f'mysql://visitors@db/{PASSWORD}'}, 'which begins with mysql://, is not of the form'),
     ({'DATABASE_URL': PASSWORD}, f'its name into {PREFIX}/secrets/DATABASE_PASSWORD'),
-    ({'DATABASE_URL': f'{URL}?{PASSWORD}'}, 'has something else behind the ? than application_name, '),
-    ({'DATABASE_URL': f'{URL}?passfile=/x'}, 'has something else behind the ? than application_name, '),
-    ({'DATABASE_URL': f'{URL}?sslmode=verify-full'}, 'has no sslrootcert that containers see; use'),
+    ({'DATABASE_URL': f'{URL}?{PASSWORD}'}, 'has another name after the ? than application_name, '),
+    ({'DATABASE_URL': f'{URL}?passfile=/x'}, 'has another name after the ? than application_name, '),
+    ({'DATABASE_URL': f'{URL}?sslmode=verify-full'}, 'has no sslrootcert that containers can read; use'),
     ({'DATABASE_URL': f'{URL}?sslmode=verify-ca&sslrootcert=/etc/ssl/x'}, 'has no sslrootcert that'),
-    ({'DATABASE_URL': f'{URL}?sslrootcert=/etc/visitors/database-ca.pem'}, 'is not on this machine; bake the AMI'),
+    ({'DATABASE_URL': f'{URL}?sslrootcert=/etc/visitors/database-ca.pem'}, 'is not on this instance; bake the AMI'),
     ({'INSTANCE_ID': 'i-1'}, 'is set by each machine itself; delete it'),
     ({'DATABASE_PASSWORD_FILE': '/etc/shadow'}, 'is set by each machine itself; delete it'),
     *(({'USER_NAME': f'ab{separator}c=d'}, f'USER_NAME has the control character U+{code} at position 3; delete')
@@ -445,8 +445,8 @@ def test_a_url_without_an_account_takes_no_token(url: str) -> None:
     ('PARAMETER_PREFIX=/a/', 'PARAMETER_PREFIX=/a/: use'),
     ('PARAMETER_PREFIX=/a\nAWS_REGION=eu', 'DEPLOY_ID=: use a value like 7/ami-'),
     ('PARAMETER_PREFIX=/a\nDEPLOY_ID=1', 'AWS_REGION=: use'),
-    ('LIFECYLE_HOOK=x', 'LIFECYLE_HOOK is not known; known are PARAMETER_PREFIX'),
-    ('SELFTEST=yes', 'SELFTEST=yes: use 1, or leave it out'),
+    ('LIFECYLE_HOOK=x', 'unknown name LIFECYLE_HOOK; use PARAMETER_PREFIX'),
+    ('SELFTEST=yes', 'SELFTEST=yes: use 1, or omit it'),
     ('HTTPS_PROXY=http://proxy:3128', 'and AWS_*; a machine needs VPC endpoints or NAT, it uses no proxy'),
     ('# what\n\nno sentence', 'line 3 is not NAME=VALUE'),
     *((f'SELFTEST=1\nDEPLOY_ID=7{separator}8', f'DEPLOY_ID has the control character U+{code}; delete it')

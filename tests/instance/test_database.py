@@ -83,7 +83,7 @@ def test_an_ami_without_authorities_refuses_to_verify_at_once(machine: FolderMac
     put_secrets(cloud, VISITOR_KEY=KEY)
     done = machine.run('config')
     assert done.returncode == 1
-    assert last_line(done.stdout).endswith(f'sslrootcert={AUTHORITIES} is not on this machine; bake the AMI with '
+    assert last_line(done.stdout).endswith(f'sslrootcert={AUTHORITIES} is not on this instance; bake the AMI with '
                                            'database_ca_file=FILE')
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from instance import events, logs
 from instance.events import Batch, Event, event_of, request_of
-from instance.journal import Order
+from instance.journal import Stop
 from tests.support.cloud import Answer, Cloud, refused_json
 from tests.support.journal import WrittenJournal
 from tests.support.machine_folder import FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
@@ -113,7 +113,7 @@ def test_nothing_is_lost_while_the_api_is_away(machine: FolderMachine, cloud: Cl
     assert sent(cloud) == ['before', *written]
     told += stderr.strip().splitlines()
     assert len(told) == 2, 'told once when it goes and once when it comes back, not at each try'
-    assert told[0].startswith(f'nothing can be sent, the journal keeps it: log stream {PREFIX}/{INSTANCE}: ')
+    assert told[0].startswith(f'cannot send, the journal keeps the entries: log stream {PREFIX}/{INSTANCE}: ')
     assert told[1].startswith('sending again after ')
 
 
@@ -151,7 +151,7 @@ def test_an_api_that_is_away_does_not_delay_its_end(machine: FolderMachine, clou
     cloud.stop()
     journal.write('nobody hears this')
     with sending(machine) as process:
-        assert 'nothing can be sent' in first_words(process)
+        assert 'cannot send' in first_words(process)
         begun = time.monotonic()
         stdout, _ = end(process)
         assert time.monotonic() - begun < STEP_SECONDS / 2
@@ -230,7 +230,7 @@ def test_what_is_too_deep_to_be_written_again_is_sent_as_it_came(monkeypatch: py
 def test_an_entry_that_the_sdk_refuses_is_left_out_and_told(machine: FolderMachine, cloud: Cloud,
                                                             monkeypatch: pytest.MonkeyPatch, group: str) -> None:
     monkeypatch.setattr('signal.signal', lambda *_: None)
-    sender = logs.Sender(machine.enter(monkeypatch), Order())
+    sender = logs.Sender(machine.enter(monkeypatch), Stop())
     now = int(time.time() * 1000)
     assert sender.send([Event(now, '', 's=1'), Event(now, '{"message": "behind"}', 's=2')])
     assert sent(cloud) == ['behind']
@@ -244,7 +244,7 @@ def test_an_entry_that_is_refused_is_left_out_and_told(machine: FolderMachine, c
         wait_until_sent(cloud, 'entry 19')
         _, stderr = end(process)
     assert sent(cloud) == [f'entry {number}' for number in range(20) if number != 7]
-    assert 'an entry is left out, ' in stderr
+    assert 'skipped an entry of ' in stderr
 
 
 def refuse_entry(cloud: Cloud, text: str) -> None:
@@ -263,7 +263,7 @@ def test_entries_that_are_too_old_are_told(machine: FolderMachine, cloud: Cloud,
     with sending(machine) as process:
         wait_until_sent(cloud, 'of now')
         _, stderr = end(process)
-    assert "has left out entries that are too old or of the future: {'tooOldLogEventEndIndex'" in stderr
+    assert "rejected entries that are too old or in the future: {'tooOldLogEventEndIndex'" in stderr
 
 
 def test_a_cursor_that_leads_nowhere_is_forgotten(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
@@ -348,7 +348,7 @@ def test_no_batch_has_more_than_ten_thousand_entries() -> None:
 def batched(all_events: list[Event]) -> list[Batch]:
     batches = [Batch()]
     for event in all_events:
-        if not batches[-1].takes(event):
+        if not batches[-1].has_room_for(event):
             batches.append(Batch())
         batches[-1].add(event)
     return [batch for batch in batches if batch.events]

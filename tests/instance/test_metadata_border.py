@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from instance.checks import METADATA_ADDRESSES, REACHED
+from instance.checks import CONNECT_PROGRAM, METADATA_ADDRESSES
 from instance.container import USER
 from tests.support.network import another_host, Host
 from tests.support.server import ROOT
@@ -44,7 +44,7 @@ def run(host: Host, *command: str) -> str:
 
 def reached(host: Host, user: int) -> set[str]:
     """Return which addresses a user's process reaches, by the program that the self-test runs in the container."""
-    return set(run(host, *as_user(user), '-c', REACHED, *METADATA_ADDRESSES, *OTHERS).split())
+    return set(run(host, *as_user(user), '-c', CONNECT_PROGRAM, *METADATA_ADDRESSES, *OTHERS).split())
 
 
 def as_user(user: int) -> list[str]:

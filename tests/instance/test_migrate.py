@@ -9,8 +9,8 @@ import pytest
 
 from instance import container, lifecycle, migrate
 from instance.errors import StepFailed
-from instance.lifecycle import kept_waiting
-from instance.migrate import last_words, meaning
+from instance.lifecycle import heartbeats
+from instance.migrate import last_messages, meaning
 from tests.support.cloud import Answer, Cloud, refused
 from tests.support.groups import Launched
 from tests.support.machine_folder import FolderMachine, IMAGE_ID, INSTANCE, last_line, STEP_SECONDS, value_of
@@ -122,7 +122,7 @@ def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
     url = f'postgresql://visitors:secret-word@127.0.0.1:{free_port()}/visitors'  # pragma: allowlist secret
     done = flask(url, 'schema', 'ready', '--timeout', '1')
     assert done.returncode == 21
-    words = last_words(done.stderr.splitlines())
+    words = last_messages(done.stderr.splitlines())
     assert re.search('waiting for the database: OperationalError: .*; timed out after 1 s', words)
     assert 'secret-word' not in words
 
@@ -204,7 +204,7 @@ def test_heartbeats_are_sent_while_something_takes_long(monkeypatch: pytest.Monk
             third.set()
 
     before = set(threading.enumerate())
-    with kept_waiting(beat):
+    with heartbeats(beat):
         (heart,) = set(threading.enumerate()) - before
         assert third.wait(STEP_SECONDS)
     heart.join(STEP_SECONDS)
@@ -214,7 +214,7 @@ def test_heartbeats_are_sent_while_something_takes_long(monkeypatch: pytest.Monk
 def test_the_first_heartbeat_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 3600)
     beaten = threading.Event()
-    with kept_waiting(beaten.set):
+    with heartbeats(beaten.set):
         assert beaten.wait(60), 'a hook may have been waiting for almost a minute'
 
 
@@ -251,6 +251,6 @@ def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, cloud: C
 def test_of_a_traceback_the_last_message_is_told() -> None:
     lines = ['2026-01-01 00:00:00,000 INFO schema: leading', 'Traceback (most recent call last):', '  File "x"',
              '2026-01-01 00:00:01,000 ERROR schema: deploy 7 failed: ProgrammingError', 'Exception: unrelated']
-    assert last_words(lines) == 'leading; deploy 7 failed: ProgrammingError'
-    assert last_words(['one', 'two', 'three']) == 'two; three'
-    assert last_words([]) == 'it said nothing'
+    assert last_messages(lines) == 'leading; deploy 7 failed: ProgrammingError'
+    assert last_messages(['one', 'two', 'three']) == 'two; three'
+    assert last_messages([]) == 'no output'

@@ -47,7 +47,7 @@ def test_where_nobody_is_forgotten_nothing_is_started(machine: FolderMachine, cl
     assert machine.run('config').returncode == 0
     done = machine.run('purge')
     assert (done.returncode, machine.calls('docker')) == (0, [])
-    assert last_line(done.stdout).endswith('nobody is forgotten: the setting PURGE_OLDER_THAN is not there')
+    assert last_line(done.stdout).endswith('visitors are kept: PURGE_OLDER_THAN is not set')
 
 
 def test_it_runs_beside_the_application_with_its_own_memory(serving: FolderMachine) -> None:

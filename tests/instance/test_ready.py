@@ -50,7 +50,7 @@ def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine
     before = len(cloud.calls)
     done = configured.run('ready')
     assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith(f'{version()} serves; no lifecycle hook is named, so no group was told')
+    assert last_line(done.stdout).endswith(f'{version()} serves; no lifecycle hook to complete')
     assert len(cloud.calls) == before
     assert (configured.root / 'run/visitors/ready').exists()
     assert [phase['phase'] for phase in configured.boot['phases']] == ['power-on', 'network', 'config', 'ready']
@@ -61,7 +61,7 @@ def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachin
     launched = Launched(cloud, machine)
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith(f'{GROUP} goes on, healthy in 1 target group')
+    assert last_line(done.stdout).endswith(f'{GROUP}: hook completed, healthy in 1 target group')
     (told,) = completed(cloud)
     for part in (f'InstanceId={launched.instance}', f'LifecycleHookName={HOOK}', f'AutoScalingGroupName={GROUP}',
                  'LifecycleActionResult=CONTINUE'):
@@ -78,7 +78,7 @@ def test_a_group_without_target_groups_asks_for_no_health(machine: FolderMachine
     Launched(cloud, machine, balanced=False)
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith('goes on, healthy in 0 target groups')
+    assert last_line(done.stdout).endswith('hook completed, healthy in 0 target groups')
 
 
 def test_it_waits_until_the_hook_waits(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
@@ -101,7 +101,7 @@ def test_a_hook_that_was_told_before_is_not_waited_for(machine: FolderMachine, c
     launched.register(launched.instance)
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 0, done.stdout
-    assert f'{GROUP} was told before' in last_line(done.stdout)
+    assert f'{GROUP}: hook was completed before' in last_line(done.stdout)
 
 
 @pytest.mark.parametrize('state', ['Terminating:Wait', 'Terminated'])
@@ -111,7 +111,7 @@ def test_a_machine_that_its_group_gives_up_fails(machine: FolderMachine, cloud: 
     launched.state.lifecycle_state = state
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 1
-    assert f'{GROUP} is giving this machine up: it is {state}' in last_line(done.stdout)
+    assert f'{GROUP} removes this instance (state {state})' in last_line(done.stdout)
 
 
 @pytest.mark.parametrize('state', ['Standby', 'Warmed:Running'])
@@ -121,7 +121,7 @@ def test_a_machine_that_its_group_has_set_aside_goes_on(machine: FolderMachine, 
     launched.state.lifecycle_state = state
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith(f'serves; {GROUP} has set this machine aside: it is {state}')
+    assert last_line(done.stdout).endswith(f'serves; {GROUP} has set this instance aside (state {state})')
     assert not completed(cloud)
 
 
@@ -134,7 +134,7 @@ def test_a_machine_that_was_detached_goes_on_after_a_restart(machine: FolderMach
     assert machine.run('config').returncode == 0
     done = machine.run('ready')
     assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith('serves; it has left its group')
+    assert last_line(done.stdout).endswith('serves; this instance left its group')
 
 
 def test_a_machine_that_is_set_aside_while_it_waits_for_its_balancer_goes_on(
@@ -143,7 +143,7 @@ def test_a_machine_that_is_set_aside_while_it_waits_for_its_balancer_goes_on(
     cloud.on_continue = lambda _instance: setattr(launched.state, 'lifecycle_state', 'Warmed:Pending:Proceed')
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 0, done.stdout
-    assert 'goes on, set aside meanwhile: it is Warmed:Pending:Proceed' in last_line(done.stdout)
+    assert 'hook completed, set aside meanwhile (state Warmed:Pending:Proceed)' in last_line(done.stdout)
 
 
 def test_every_state_of_the_api_is_of_one_kind() -> None:
@@ -180,9 +180,9 @@ def test_what_cannot_be_asked_afterwards_is_asked_again(
     cloud.refuse = lambda action, _body: (
         (status, refused(code, 'not now'))
         if all((action == 'DescribeTargetHealth', completed(cloud))) and next(refusals) < 3 else None)
-    assert ready.run(machine.enter(monkeypatch)).endswith('goes on, healthy in 1 target group')
+    assert ready.run(machine.enter(monkeypatch)).endswith('hook completed, healthy in 1 target group')
     assert next(refusals) > 3
-    assert capfd.readouterr().err.count(f'asking again: target group {code}: not now') <= 1
+    assert capfd.readouterr().err.count(f'retrying: target group {code}: not now') <= 1
 
 
 def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachine, cloud: Cloud,
@@ -201,7 +201,7 @@ def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachin
         return 503, refused('ServiceUnavailable', 'lost')
 
     cloud.refuse = lose
-    assert ready.run(machine.enter(monkeypatch)).endswith('was told before, healthy in 1 target group')
+    assert ready.run(machine.enter(monkeypatch)).endswith('hook was completed before, healthy in 1 target group')
 
 
 def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, cloud: Cloud,
@@ -219,7 +219,7 @@ def test_the_wrong_version_is_never_put_into_service(machine: FolderMachine, clo
     application.answers['/version'] = (200, {'version': '9.9.9'})
     done = configure(machine, cloud, application).run('ready')
     assert done.returncode == 1
-    assert f'the application says that it is 9.9.9, image.json that it is {version()}' in last_line(done.stdout)
+    assert f'/version answers 9.9.9, image.json has {version()}' in last_line(done.stdout)
     assert not completed(cloud)
     assert not (machine.root / 'run/visitors/ready').exists()
 
@@ -264,7 +264,7 @@ def test_a_machine_that_the_balancer_finds_ill_fails_with_its_reason(machine: Fo
     cloud.on_continue = lambda _instance: None
     configure(machine, cloud, application)
     reason = reason_of_a_late_boot(machine, monkeypatch)
-    assert re.search('^not within [01] s: targetgroup/visitors/[0-9a-f]+ says unused: Target is not reg', reason)
+    assert re.search('^not within [01] s: targetgroup/visitors/[0-9a-f]+ reports unused: Target is not reg', reason)
     assert len(completed(cloud)) == 1, 'it has been told to go on, and no more'
 
 

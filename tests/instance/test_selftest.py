@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from instance.checks import CHECKS, ENABLED_BY_USER_DATA, find_failures, ORDER, Subject
+from instance.checks import CHECKS, ENABLED_BY_USER_DATA, find_problems, ORDER, Subject
 from instance.machine import Machine
 from tests.support.machine_folder import FolderMachine, IMAGE, IMAGE_ID, last_line, version
 from tests.support.made_up_application import Application
@@ -84,7 +84,7 @@ def test_alone_it_says_the_same(booted: FolderMachine) -> None:
 
 
 def wrong_of(machine: FolderMachine) -> list[tuple[str, str]]:
-    return find_failures(Subject.of(Machine(machine.root)))
+    return find_problems(Subject.of(Machine(machine.root)))
 
 
 def only(machine: FolderMachine, check: str, says: str) -> None:
@@ -103,7 +103,7 @@ def test_what_is_wrong_is_printed_check_by_check_and_the_copy_is_turned_off(boot
 
 def test_a_host_key_of_the_image_is_found(booted: FolderMachine) -> None:
     age(booted.root / 'etc/ssh/ssh_host_ed25519_key')
-    only(booted, 'host-keys', 'ssh_host_ed25519_key came with the image')
+    only(booted, 'host-keys', 'ssh_host_ed25519_key came with the AMI')
 
 
 @pytest.mark.parametrize('path', ['root/.ssh/authorized_keys', 'home/admin/.ssh/authorized_keys2'])
@@ -128,7 +128,7 @@ def test_an_enabled_unit_is_found(booted: FolderMachine, link: str) -> None:
 
 def test_a_target_that_was_enabled_before_the_user_data_is_found(booted: FolderMachine) -> None:
     age(booted.root / ENABLED_BY_USER_DATA)
-    only(booted, 'enabled-units', 'visitors.target was enabled in the image')
+    only(booted, 'enabled-units', 'visitors.target was enabled in the AMI')
 
 
 @pytest.mark.parametrize(('secret', 'able'), [('', True), ('$y$j9T$abc$def', True), ('!', False), ('*', False),
@@ -153,7 +153,7 @@ def test_a_user_with_a_password_is_found(booted: FolderMachine, secret: str, abl
 def test_a_world_readable_secret_is_found(booted: FolderMachine, path: str, text: str) -> None:
     file = booted.write(path, text)
     file.chmod(0o644)
-    only(booted, 'readable-secrets', f'/{path} can be read by everybody (mode 0644)')
+    only(booted, 'readable-secrets', f'/{path} is world-readable (mode 0644)')
     file.chmod(0o600)
     assert wrong_of(booted) == []
 
@@ -208,7 +208,7 @@ def test_a_failed_unit_is_found(booted: FolderMachine) -> None:
 def test_a_unit_that_does_not_wait_is_found(booted: FolderMachine, unit: str, before: str) -> None:
     after = [other for other in UNITS[unit]['After'].split() if other != before]
     booted.know_units({**RIGHT_UNITS, unit: {'After': ' '.join(after)}})
-    only(booted, 'unit-order', f'{unit} does not wait for {before}')
+    only(booted, 'unit-order', f'{unit} is not ordered after {before}')
 
 
 def test_what_systemd_finds_wrong_with_our_units_is_found(booted: FolderMachine) -> None:
@@ -225,7 +225,7 @@ def test_a_machine_without_an_id_is_found(booted: FolderMachine, text: str) -> N
 
 def test_an_id_of_the_image_is_found(booted: FolderMachine) -> None:
     age(booted.root / 'etc/machine-id')
-    only(booted, 'machine-id', '/etc/machine-id came with the image')
+    only(booted, 'machine-id', '/etc/machine-id came with the AMI')
 
 
 @pytest.mark.parametrize(('unit', 'state'), [('ssh.service', {'ActiveState': 'active'}),
@@ -263,7 +263,7 @@ def test_an_application_that_is_not_there_is_found_by_each_question(booted: Fold
 @pytest.mark.parametrize(('path', 'status', 'answer', 'check', 'says'), [
     ('/livez', 500, {}, 'livez', '/livez answers 500'),
     ('/readyz', 503, {'ready': False, 'reason': 'no schema'}, 'readyz', 'no schema'),
-    ('/version', 200, {'version': '9.9.9'}, 'version', '/version answers 9.9.9, image.json says'),
+    ('/version', 200, {'version': '9.9.9'}, 'version', '/version answers 9.9.9, image.json has'),
     ('/', 503, {}, 'page', 'the page answers 503'),
 ])
 def test_an_application_that_is_wrong_is_found(booted: FolderMachine, path: str, status: int,
@@ -286,7 +286,7 @@ def test_a_visit_that_is_not_counted_is_found(booted: FolderMachine, monkeypatch
 
 def test_what_cannot_be_checked_is_not_right(booted: FolderMachine) -> None:
     (booted.root / 'etc/shadow').unlink()
-    only(booted, 'passwords', 'it cannot be checked: ')
+    only(booted, 'passwords', 'the check failed: ')
 
 
 def test_a_self_test_that_cannot_turn_off_fails_so_that_systemd_does(booted: FolderMachine) -> None:

@@ -1,7 +1,7 @@
-"""Write what is in an image into FOLDER, as packages.tsv and sbom.cdx.json, from lists of packages on standard input.
+"""Write the bill of materials of an AMI to FOLDER, as packages.tsv and sbom.cdx.json.
 
-The lists follow each other, each below a line `# PART`. A list is what dpkg knows of its packages, and for the part
-`python` lines of NAME==VERSION.
+Standard input has one list of packages for each part of the AMI, below a line `# PART`. A list has the format of
+dpkg's status file, or lines of NAME==VERSION for the part `python`.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 
-# Both come with the Python that runs this: packer/ansible/requirements.in.
+# The folder of debsbom and cyclonedx-py, which packer/ansible/requirements.in installs beside this Python.
 PROGRAMS = Path(sys.executable).parent
 PYTHON = 'python'
 PROJECT = f'[project]\nname = "{PYTHON}"\nversion = "0"\n'
-# The version that debsbom's merge writes, whatever it is told.
+# The version of CycloneDX that `debsbom merge` always writes.
 SCHEMA = '1.7'
 SECONDS = 120
 
@@ -25,8 +25,8 @@ SECONDS = 120
 def main() -> None:
     """Read the lists and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', metavar='FOLDER', type=Path, help='where the files go')
-    parser.add_argument('version', metavar='VERSION', help='the version of the image')
+    parser.add_argument('folder', metavar='FOLDER', type=Path, help='folder for the files')
+    parser.add_argument('version', metavar='VERSION', help='version of the AMI')
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -39,33 +39,33 @@ def main() -> None:
 
 
 def split(text: str) -> dict[str, str]:
-    """Return each list by the name of its part."""
-    _, *found = re.split(r'^# ([a-z]+)\n', text, flags=re.MULTILINE)
-    return dict(zip(found[::2], found[1::2]))
+    """Return the list of each part."""
+    _, *fields = re.split(r'^# ([a-z]+)\n', text, flags=re.MULTILINE)
+    return dict(zip(fields[::2], fields[1::2]))
 
 
 def write_bills(folder: Path, lists: dict[str, str]) -> list[Path]:
-    """Return the files with the bill of materials of each part, all of them written at the same time."""
+    """Write the bill of materials of each part, all at the same time, and return the files."""
     (folder / 'project.toml').write_text(PROJECT, encoding='utf-8')
-    running = {}
-    for part, listed in lists.items():
-        (folder / part).write_text(listed, encoding='utf-8')
-        with (folder / part).open(encoding='utf-8') as given:
-            running[part] = subprocess.Popen(command(part, folder), stdin=given)
-    for part, process in running.items():
+    processes = {}
+    for part, packages_of_part in lists.items():
+        (folder / part).write_text(packages_of_part, encoding='utf-8')
+        with (folder / part).open(encoding='utf-8') as file:
+            processes[part] = subprocess.Popen(command(part, folder), stdin=file)
+    for part, process in processes.items():
         if process.wait(SECONDS):
-            sys.exit(f'the bill of the part {part} could not be made: {command(part, folder)[0]} ended with '
+            sys.exit(f'no bill of materials for the part {part}: {command(part, folder)[0]} ended with '
                      f'{process.returncode}')
     return [bill_of(part, folder) for part in lists]
 
 
 def bill_of(part: str, folder: Path) -> Path:
-    """Return the file with the bill of materials of a part."""
+    """Return the file for the bill of materials of a part."""
     return folder / f'{part}.cdx.json'
 
 
 def command(part: str, folder: Path) -> Sequence[str]:
-    """Return the command that makes the bill of materials of a part from the list on its standard input."""
+    """Return the command that converts the list on its standard input to the bill of materials of a part."""
     if part == PYTHON:
         return (str(PROGRAMS / 'cyclonedx-py'), 'requirements', f'--spec-version={SCHEMA}',
                 f'--pyproject={folder / "project.toml"}', f'--output-file={bill_of(part, folder)}', '-')
@@ -75,7 +75,7 @@ def command(part: str, folder: Path) -> Sequence[str]:
 
 
 def packages(bill: Path) -> Iterator[str]:
-    """Yield part, name and version of each package; Debian's sources are in the bill only."""
+    """Yield part, name and version of each package, without Debian's source packages, which only the bill has."""
     for component in json.loads(bill.read_text(encoding='utf-8'))['components']:
         package = component.get('purl', '')
         if package and 'arch=source' not in package:
