@@ -33,6 +33,11 @@ class Machine:
         return self.root / 'etc/visitors/instance.env'
 
     @property
+    def image_file(self) -> Path:
+        """The file with the identity of the image, which the bake writes."""
+        return self.root / 'etc/visitors/image.json'
+
+    @property
     def authorities(self) -> Path:
         """The file with the authorities of the database's certificate, if the AMI was baked with one."""
         return self.root / 'etc/visitors/database-ca.pem'
@@ -110,7 +115,7 @@ class Machine:
     @cached_property
     def image(self) -> Image:
         """The image that the bake has put into this AMI."""
-        path = self.root / 'etc/visitors/image.json'
+        path = self.image_file
         try:
             fields = json.loads(path.read_text(encoding='utf-8'))
             image = Image(str(fields['image']), str(fields['id']), str(fields['version']))

@@ -153,6 +153,19 @@ def test_the_application_reaches_no_metadata_service_and_root_does(three: list[M
     assert three[0].root(f'python3 -c {ask} {asked}') == METADATA_ADDRESSES[0]
 
 
+def test_the_engine_adds_neither_a_bridge_nor_rules_of_a_firewall(three: list[Machine]) -> None:
+    assert 'docker0' not in three[0].root('ip -brief link')
+    assert three[0].root('nft list tables') == 'table inet metadata'
+
+
+def test_kernel_settings_stay_off_the_kernel_of_the_host(three: list[Machine]) -> None:
+    assert three[0].root('systemctl show --property=ConditionResult --value systemd-sysctl.service') == 'no'
+
+
+def test_an_instance_has_no_account_for_a_login(three: list[Machine]) -> None:
+    assert three[0].root("awk -F: '$3 >= 1000 && $3 < 65534 {print $1}' /etc/passwd") == ''
+
+
 def test_an_engine_that_is_restarted_or_killed_interrupts_no_visit_and_turns_nothing_off(three: list[Machine]) -> None:
     machine = three[0]
     began = 'docker inspect --format={{.State.StartedAt}} visitors'

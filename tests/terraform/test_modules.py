@@ -71,7 +71,7 @@ def test_the_user_data_of_the_stack_are_what_an_instance_takes() -> None:
 def test_the_role_of_an_instance_allows_what_the_document_lists() -> None:
     policy = block(text_of('modules/service/permissions.tf'), 'resource "aws_iam_role_policy" "instance"')
     granted = set(re.findall(r'"([a-z-]+:[A-Za-z]+)"', policy)) - {'cloudwatch:namespace'}  # a condition's key
-    document = (ROOT / 'docs' / 'instance.md').read_text(encoding='utf-8').partition('## What its role may do')[2]
+    document = (ROOT / 'docs' / 'instance.md').read_text(encoding='utf-8').partition('## Permissions')[2]
     listed = set(re.findall(r'`([a-z-]+:[A-Za-z]+)`', document))
     assert len(listed) > 8, 'this test looks in the wrong place'
     assert granted == listed
