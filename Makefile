@@ -125,7 +125,7 @@ TERRAFORM_INIT := terraform init -input=false -no-color $(addprefix -plugin-dir=
 
 .PHONY: check-terraform
 check-terraform: export CHECKPOINT_DISABLE := 1
-check-terraform: ## check the stack and test its modules (minutes; Terraform)
+check-terraform: ## check the stack and test its modules (2 min; Terraform)
 	@command -v terraform >/dev/null || { echo 'terraform is missing: Terraform 1.11 or newer, from https://developer.hashicorp.com/terraform/install' >&2; exit 1; }
 	@terraform fmt -check -recursive terraform || { echo 'terraform fmt -recursive terraform formats them' >&2; exit 1; }
 	@mkdir --parents build

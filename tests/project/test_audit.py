@@ -1,4 +1,4 @@
-"""The audit of pinned packages, against a database of vulnerabilities that answers, is silent, or is not there."""
+"""The audit of pinned packages, against a database of vulnerabilities that answers, is silent, or is unreachable."""
 
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,7 +53,7 @@ class Database:
         Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def end(self) -> None:
-        """End the server, and what waits for it."""
+        """End the server and its waiting requests."""
         self.is_over.set()
         self._server.shutdown()
         self._server.server_close()
@@ -61,7 +61,7 @@ class Database:
 
 @pytest.fixture
 def database() -> Iterator[Callable[[Answer], Database]]:
-    """Give what starts a database that answers in some way."""
+    """Give a function that starts a database with chosen answers."""
     started: list[Database] = []
 
     def start(answer: Answer) -> Database:

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, in a size that takes seconds; how fast anything is, is not asserted."""
+"""The benchmark measures each ratio that it prints, in a size that takes seconds; no speed is asserted."""
 
 from collections.abc import Iterator
 import re

@@ -1,4 +1,4 @@
-"""What is changed to see whether tests notice, and that docs/mutants.md speaks of the code as it is."""
+"""The changes of the mutation test, and the agreement of docs/mutants.md with the code."""
 
 from configparser import ConfigParser
 import re

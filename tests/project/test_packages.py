@@ -1,4 +1,4 @@
-"""What the tests need from Debian is installed by itself, or it is said who has to do what."""
+"""The tests install their Debian packages themselves, or print the command that a person has to run."""
 
 from pathlib import Path
 import re
@@ -25,7 +25,7 @@ LISTS = sorted([*(ROOT / 'tests').glob('packages*.txt'), *(ROOT / 'benchmarks').
 
 class Machine:
     def __init__(self, folder: Path, **commands: str) -> None:
-        """Give a machine with these commands, each a shell line; what they are called with is written down."""
+        """Give a machine with these commands, each a shell line; each call is recorded."""
         self._folder = folder
         self.bin = folder / 'bin'
         self.bin.mkdir()
@@ -51,7 +51,7 @@ class Machine:
         return self._folder / 'policy-rc.d'
 
     def install(self, *lines: str) -> subprocess.CompletedProcess[str]:
-        """Return what the installation of a list ended with, for a user who is not root."""
+        """Return the result of the installation of a list, for a user who is not root."""
         packages = self._folder / 'packages.txt'
         packages.write_text('\n'.join(lines), encoding='utf-8')
         command = [sys.executable, '-c', AS_A_USER, str(self.policy), f'{self._folder}/lib/*/bin', str(packages)]

@@ -1,4 +1,4 @@
-"""The pipeline, the update bot and the base images: what production is made with is pinned, current, and moves."""
+"""The pipeline, the update bot and the base images: the tools of production are pinned, current, and updated."""
 
 import json
 import re

@@ -29,7 +29,7 @@ VERBS = [(tool, verb) for tool in TOOLS for verb in verbs(tool)]
 
 
 def call(*arguments: str, cwd: Path = ROOT, **settings: str) -> 'subprocess.CompletedProcess[str]':
-    """Return what a command has ended with."""
+    """Return the result of a command."""
     return subprocess.run(arguments, cwd=cwd, env={**os.environ, **settings}, text=True, capture_output=True,
                           check=False)
 
@@ -46,7 +46,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bare_python(*arguments: str, cwd: Path) -> 'subprocess.CompletedProcess[str]':
-    """Return what a Python that has no libraries has ended with."""
+    """Return the result of a Python without libraries."""
     return call(sys.executable, '-S', *arguments, cwd=cwd)
 
 

@@ -1,4 +1,4 @@
-"""What the stack in terraform/ and the rest of the project promise to each other."""
+"""The promises between the stack in terraform/ and the rest of the project."""
 
 from pathlib import Path
 import re

@@ -44,7 +44,7 @@ class Stack:
     ami: str
 
     def terraform(self, *arguments: str, root: str = 'terraform') -> subprocess.CompletedProcess[str]:
-        """Return what a command of Terraform ended with, run in one of its roots with the rehearsal's names."""
+        """Return the result of a Terraform command, run in one of its roots with the rehearsal's names."""
         command = [sys.executable, '-m', 'rehearsal', 'run', '--name', self.cloud.settings.name,
                    'terraform', f'-chdir={ROOT / root}', *arguments]
         data = self.folder / root.replace('/', '-')
@@ -64,7 +64,7 @@ class Stack:
         return f'-state={self.folder / "bootstrap.tfstate"}'
 
     def plan(self, **variables: Any) -> dict[str, list[str]]:
-        """Return what a plan changes: the actions by the address of the resource."""
+        """Return the changes of a plan: the actions by the address of the resource."""
         file = self.folder / f'{uuid.uuid4().hex}.plan'
         done = self.terraform('plan', '-input=false', '-detailed-exitcode', f'-out={file}', *self.values(**variables))
         assert done.returncode in (0, CHANGED), done.stdout + done.stderr

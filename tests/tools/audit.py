@@ -80,7 +80,7 @@ def audit(files: Sequence[str], database: str, seconds: float) -> tuple[list[str
     try:
         packages: list[dict[str, Any]] = json.loads(done.stdout)['dependencies']
     except ValueError:
-        probe(database)  # it may have gone meanwhile, which is no fault of the files
+        probe(database)  # it may be unreachable by now, which is no fault of the files
         sys.exit(f'pip-audit: {done.stderr.strip()}')
     return list(lines(packages)), len(packages)
 

@@ -67,7 +67,7 @@ def _visitors_by_day(last: date, days: int) -> Iterator[tuple[date, list[bytes]]
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Give a running Chromium that talks to nobody but the pages it is sent to."""
+    """Give a running Chromium that connects only to the pages it is sent to."""
     path = next(filter(None, map(program, CHROMIUMS)), None)
     if not path:
         raise RuntimeError('chromium is not installed; do it with: apt-get install chromium')
@@ -101,7 +101,7 @@ def _take_picture(browser: Browser, address: str, scheme: str, path: Path) -> No
 
 
 def draw_icons() -> None:
-    """Draw the icons for what takes no SVG: for phones' home screens, without corners of its own, and /favicon.ico."""
+    """Draw the icons for programs without SVG: /favicon.ico, and one without corners for phones' home screens."""
     with chromium() as browser:
         drawing = ICON.read_text(encoding='utf-8')
         TOUCH_ICON.write_bytes(_drawn(browser, drawing.replace('rx="8"', ''), TOUCH_ICON_SIZE))

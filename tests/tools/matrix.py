@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 
 SYSTEMS = {'debian-13': 'trixie', 'debian-12': 'bookworm'}
 VERBS = ('run', 'test')
-# What README asks for, and git for the clone.
+# The packages that README requires, and git for the clone.
 PACKAGES = ('ca-certificates', 'git', 'make', 'python3', 'python3-venv')
 MINIMAL = ('--variant=minbase', '--format=tar')
 START_SECONDS = 900
@@ -53,7 +53,7 @@ class Machine:
         self._root = root
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file, in place of what is there."""
+        """Write a file, in place of an existing one."""
         target = self._root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Changes what counts and decides, one place at a time, and tells which changes no test notices.
+"""Changes the code that counts and decides, one place at a time, and prints the changes that no test notices.
 
-mutmut changes the bodies of functions. It leaves alone what stands outside them (SQL, constants, patterns) and what
-has a decorator (properties); that is changed here, by rules. `make mutation` runs both and holds docs/mutants.md to
-what comes out.
+mutmut changes the bodies of functions. It ignores code outside them (SQL, constants, patterns) and functions with
+a decorator (properties); the rules in this module change those. `make mutation` runs both and compares docs/mutants.md
+with the results.
 """
 
 import ast
@@ -62,7 +62,7 @@ RULES: tuple[tuple[str, Replacement], ...] = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: in which module, the lines of its difference, and what became of it."""
+    """One change: its module, the lines of its difference, and its fate."""
 
     module: str
     difference: tuple[str, ...]
@@ -71,7 +71,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What setup.cfg says: which tests look at which module, and what they need to run."""
+    """The configuration in setup.cfg: the tests of each module, and the files that they need to run."""
 
     tests: dict[str, str]
     needed: tuple[str, ...]
@@ -79,7 +79,7 @@ class Configuration:
 
     @classmethod
     def load(cls) -> 'Configuration':
-        """Return what the sections [mutmut] and [mutation] say."""
+        """Return the configuration of the sections [mutmut] and [mutation]."""
         parser = ConfigParser(delimiters='=')
         parser.read(ROOT / 'setup.cfg', encoding='utf-8')
         ours = parser['mutmut']
@@ -104,7 +104,7 @@ def changes(source: str) -> Iterator[str]:
 
 
 def is_python(text: str) -> bool:
-    """Return whether a text can be compiled; what cannot be would prove nothing."""
+    """Return whether a text can be compiled; a change that cannot would prove nothing."""
     try:
         ast.parse(text)
     except SyntaxError:
@@ -135,12 +135,12 @@ def difference(before: str, after: str) -> tuple[str, ...]:
 
 
 def changed_lines(diff: Iterator[str] | list[str]) -> tuple[str, ...]:
-    """Return what a unified diff takes away and adds, without indentation."""
+    """Return the removed and added lines of a unified diff, without indentation."""
     return tuple(line[0] + line[1:].strip() for line in diff if re.match(r'[-+](?!--|\+\+)', line))
 
 
 def mutants_outside(configuration: Configuration) -> list[Mutant]:
-    """Return what became of each change outside functions."""
+    """Return the fate of each change outside functions."""
     planned = [(module, changed) for module in configuration.tests
                for changed in changes((ROOT / module).read_text(encoding='utf-8'))]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -148,7 +148,7 @@ def mutants_outside(configuration: Configuration) -> list[Mutant]:
 
 
 def tried(configuration: Configuration, module: str, changed: str) -> Mutant:
-    """Return what a module's tests say to one change, made in a copy of the project."""
+    """Return the fate of one change, made in a copy of the project, under the module's tests."""
     with tempfile.TemporaryDirectory(prefix='visitors-mutant-') as folder:
         copy = Path(folder)
         for name in configuration.needed:
@@ -166,7 +166,7 @@ def tried(configuration: Configuration, module: str, changed: str) -> Mutant:
 
 
 def mutants_of_functions() -> list[Mutant]:
-    """Return what became of each change that mutmut has made."""
+    """Return the fate of each change that mutmut makes."""
     fates = re.findall(r'^ *(\S+): (.+)$', mutmut('results', '--all', 'true'), re.MULTILINE)
     return [Mutant(module_of(name), () if fate == KILLED else changed_lines(mutmut('show', name).splitlines()), fate)
             for name, fate in fates]
@@ -178,7 +178,7 @@ def module_of(name: str) -> str:
 
 
 def mutmut(*arguments: str) -> str:
-    """Return what a command of mutmut prints."""
+    """Return the output of a command of mutmut."""
     command = [str(Path(sys.executable).with_name('mutmut')), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
@@ -214,7 +214,7 @@ def complaints(document: str, inside: list[Mutant], outside: list[Mutant]) -> li
 
 
 def main() -> int:
-    """Print the counts and what docs/mutants.md has wrong; return 1 if it has anything wrong."""
+    """Print the counts and the errors of docs/mutants.md; return 1 if it has any."""
     configuration = Configuration.load()
     inside, outside = mutants_of_functions(), mutants_outside(configuration)
     print('', table(inside, outside), sep='\n')

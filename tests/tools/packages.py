@@ -3,7 +3,7 @@
 A line is `COMMAND PACKAGE`: the command that is needed, and the Debian package that holds it. Both may be a choice, as
 in `docker docker-cli|docker.io`: one of the commands will do, and the first package counts that this release has.
 `>=VERSION` behind a command asks for so new a one. `else ADVICE` says where to get it where no package has it.
-Where there is apt, packages are installed, as root or with sudo; elsewhere it is said what is missing.
+With apt, missing packages are installed, as root or with sudo; elsewhere they are only named.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 
-# What a service's package asks before it starts its service; the tests start servers of their own.
+# A package asks this program before it starts its service; the tests start servers of their own.
 POLICY = Path('/usr/sbin/policy-rc.d')
 NOT_NOW = '#!/bin/sh\nexit 101\n'
 # Another process may be installing at this moment.
@@ -30,7 +30,7 @@ VERSION_SECONDS = 20
 
 @dataclass(frozen=True)
 class Wanted:
-    """A line of a list: commands of which one will do, the least version, the packages, advice where there is none."""
+    """A line of a list: alternative commands, the least version, packages, and advice for systems without them."""
 
     commands: tuple[str, ...]
     least: tuple[int, ...]
@@ -45,13 +45,13 @@ class Wanted:
 
     @property
     def is_met(self) -> bool:
-        """Whether one of the commands is there, and new enough."""
+        """Whether one of the commands is installed, and new enough."""
         found = filter(None, map(program, self.commands))
         return any(not self.least or _version(path) >= self.least for path in found)
 
 
 def program(name: str) -> Path | None:
-    """Return the path of a program that is on PATH or where packages put programs; None if there is none."""
+    """Return the path of a program on PATH or in the folders of packages; None if it is missing."""
     on_path = shutil.which(name)
     if on_path:
         return Path(on_path)
@@ -62,7 +62,7 @@ def program(name: str) -> Path | None:
 
 
 def main(files: Iterable[str]) -> None:
-    """Install what the lists name and is missing; end with 1 and say what that is where it cannot be done."""
+    """Install the missing entries of the lists; where that is impossible, name them and end with 1."""
     missing = [each for file in files for each in read(file) if not each.is_met]
     if not missing:
         return
@@ -79,7 +79,7 @@ def main(files: Iterable[str]) -> None:
 
 
 def read(file: str) -> Iterator[Wanted]:
-    """Yield what a list names."""
+    """Yield the entries of a list."""
     for line in Path(file).read_text(encoding='utf-8').splitlines():
         text = re.sub(r'(^|\s+)#.*', '', line).strip()
         if not text:
