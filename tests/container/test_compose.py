@@ -25,7 +25,7 @@ AS_SHIPPED = ('docker-compose.yml',)
 NEVER = '0001-01-01T00:00:00Z'
 SECRETS = ('POSTGRES_PASSWORD', 'VISITOR_KEY')
 # What a person may set for the application; compose passes some of them on and sets the others itself.
-SETTING = re.compile(r"given, '([A-Z_]+)'|given.get\('([A-Z_]+)'|given\['([A-Z_]+)'\]")
+SETTING = re.compile(r"values, '([A-Z_]+)'|values.get\('([A-Z_]+)'|values\['([A-Z_]+)'\]")
 
 
 @pytest.fixture

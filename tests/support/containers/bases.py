@@ -52,6 +52,7 @@ class BaseImages:
         self._engine = engine
         self._tell = tell
         self._made: list[str] = []
+        self._chosen: dict[str, str] = {}
 
     def python(self, public: str) -> str:
         """Return the name of an image with Python and pip."""
@@ -71,11 +72,11 @@ class BaseImages:
             self._engine.docker('image', 'rm', '--force', image)
 
     def _choose(self, variable: str, public: str, make_stand_in: Callable[[], str]) -> str:
-        chosen = os.environ.get(variable)
-        if not chosen:
-            chosen = public if self._can_pull(public) else make_stand_in()
-        self._tell(f'{variable}={chosen}')
-        return chosen
+        if variable not in self._chosen:
+            image = os.environ.get(variable) or (public if self._can_pull(public) else make_stand_in())
+            self._chosen[variable] = image
+            self._tell(f'{variable}={image}')
+        return self._chosen[variable]
 
     def _can_pull(self, image: str) -> bool:
         if self._engine.is_own:
