@@ -1,4 +1,4 @@
-"""Composition root: settings become an application."""
+"""Composition root: makes the application from its settings."""
 
 import sys
 import threading
@@ -28,7 +28,7 @@ from visitors.version import read_version
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Return the application for these settings, or for those of the environment; the network is not touched."""
+    """Return the application for these settings, or for those of the environment, without using the network."""
     settings = settings or load_or_exit()
     key = exit_if_bad(lambda: visitor_key(settings))
     app = Flask(__name__)

@@ -1,4 +1,4 @@
-"""How gunicorn serves the application: behind a load balancer, as a container's first process, or by make run."""
+"""Gunicorn's settings: behind a load balancer, as a container's first process, or by `make run`."""
 
 import os
 from pathlib import Path
@@ -12,40 +12,41 @@ from visitors.logs import ServerLogger
 from visitors.settings import exit_if_bad, load_or_exit
 
 settings = load_or_exit()
-# A worker that ended for a bad key would be replaced again and again.
+# Here, because gunicorn would replace a worker that ends for a bad key again and again.
 exit_if_bad(lambda: visitor_key(settings))
 
 bind = f'[{settings.host}]:{settings.port}' if ':' in settings.host else f'{settings.host}:{settings.port}'
 workers = settings.workers
-# A view waits for the commit several times longer than it computes; threads for that cost little: docs/performance.md.
+# A view waits for the commit several times longer than it computes, and a waiting thread costs little:
+# docs/performance.md.
 threads = settings.threads
-# Idle connections stay open, which a load balancer wants, and clients that are slow or silent hold no thread.
+# It keeps idle connections open, as a load balancer needs, and gives no thread to slow or silent clients.
 worker_class = 'visitors.worker.BufferingWorker'
-# In each process. With the database's connections they stay below 1,024 open files, a usual limit.
+# In each process. Together with the database's connections that is fewer than 1,024 open files, a usual limit.
 worker_connections = 512
-# Longer than the balancer's idle time-out (60 s), or it would send requests into connections that are just closing.
+# Longer than the balancer's idle time-out (60 s); otherwise it would send requests into closing connections.
 keepalive = 75
-# The slowest answer takes 3 s. A worker silent for `timeout` is replaced; one that is told to stop has
-# `graceful_timeout` to finish its answers, which lies within the 10 s that Docker gives a container by default.
+# The slowest answer takes 3 s. A worker silent for `timeout` is replaced. A stopping worker has `graceful_timeout` to
+# finish its answers, less than the 10 s that Docker gives a container by default.
 timeout = 30
 graceful_timeout = 8
-# A request that needs more is none of ours.
+# The application needs no larger request.
 limit_request_line = 2048
 limit_request_fields = 64
 limit_request_field_size = 8190
-# The path in front of the application is URL_PREFIX: no header of a request sets it, nor does gunicorn's own variable.
+# Only URL_PREFIX sets the path in front of the application: no header of a request, and not gunicorn's own variable.
 forwarder_headers = ''
 os.environ.pop('SCRIPT_NAME', None)
-# The heartbeat file belongs into memory: a slow disk must not look like a hung worker.
+# The heartbeat file is in memory, because with a slow disk a worker would look hung.
 worker_tmp_dir = '/dev/shm' if Path('/dev/shm').is_dir() else None
-# Nobody manages a container by a socket in it, and a read-only file system has no place for one.
+# A container is not managed by a socket in it, and a read-only file system has no place for one.
 control_socket_disable = True
 logger_class = ServerLogger
 accesslog = '-'
 
 
 def on_starting(server: Arbiter) -> None:
-    """End the start with one line where the port cannot be had; gunicorn would try for five seconds."""
+    """End the start with one line if the port cannot be used; gunicorn would retry for five seconds."""
     inherits_sockets = {'GUNICORN_FD', 'LISTEN_FDS'} & set(os.environ)
     problem = None if inherits_sockets else obstacle(settings.host, settings.port)
     if problem:
@@ -54,6 +55,6 @@ def on_starting(server: Arbiter) -> None:
 
 
 def when_ready(server: Arbiter) -> None:
-    """Tell where the application can be found; with PORT=0 nobody else knows."""
+    """Log the addresses of the application; with PORT=0 there is no other way to learn the port."""
     for listener in server.LISTENERS:
         server.log.info('serving on %s', listener)

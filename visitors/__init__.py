@@ -1,1 +1,1 @@
-"""The application that counts unique visitors; it knows nothing of the cloud that runs it."""
+"""The application that counts unique visitors; it is independent of the cloud that runs it."""

@@ -1,24 +1,26 @@
-"""Whom a request comes from: the address behind the proxies, and the keyed hash that stands for it."""
+"""The visitor of a request: the address behind the proxies, and the keyed hash that stands for it."""
 
 from hashlib import blake2b
 from ipaddress import ip_address, IPv4Address, IPv6Address
 import re
 
 HASH_BYTES = 16
-VISITOR_BYTES = 8  # of IPv6, where a household or a host gets a /64 and changes its address within it; IPv4 has four
+# Of IPv6, because a household or a host gets a /64 and changes its address within it; IPv4 has four bytes.
+VISITOR_BYTES = 8
 BRACKETED = re.compile(r'\[([^\]]*)\](?::[0-9]*)?')
 IPV4_WITH_PORT = re.compile(r'([0-9.]+):[0-9]*')
 
 
 def visitor_id(key: bytes, network: bytes) -> bytes:
-    """Return the 16 bytes that stand for a visitor; without the key they lead back to no address."""
+    """Return the 16 bytes that stand for a visitor; without the key they cannot be traced to an address."""
     return blake2b(network, digest_size=HASH_BYTES, key=key).digest()
 
 
 def client_network(peer: str, forwarded_for: str, trusted_proxies: int) -> bytes | None:
-    """Return the visitor's IPv4 address or IPv6 /64 as bytes, or None where not even the peer has an address.
+    """Return the visitor's IPv4 address or IPv6 /64 as bytes, or None if not even the peer has an address.
 
-    What the trusted proxies cannot vouch for (too few entries, junk) never becomes a visitor: the peer counts then.
+    Only an entry that the trusted proxies vouch for becomes a visitor. With too few entries, or with an entry that is
+    no address, the peer counts.
     """
     entry = _entry_of_outermost_proxy(forwarded_for, trusted_proxies)
     address = parse_address(entry) or parse_address(peer)
@@ -26,8 +28,8 @@ def client_network(peer: str, forwarded_for: str, trusted_proxies: int) -> bytes
 
 
 def _entry_of_outermost_proxy(forwarded_for: str, trusted_proxies: int) -> str:
-    # Split at every comma, quoted or not. A parser that honours quotes (werkzeug's ProxyFix does) takes
-    # `"x, 192.0.2.1` for one entry, so a client could hide the entry that the balancer appends behind it.
+    # Split at every comma, quoted or not. A parser that honours quotes, such as werkzeug's ProxyFix, reads
+    # `"x, 192.0.2.1` as one entry, so a client could hide the entry that the balancer appends.
     if not trusted_proxies:
         return ''
 
@@ -36,7 +38,7 @@ def _entry_of_outermost_proxy(forwarded_for: str, trusted_proxies: int) -> str:
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the address that a proxy wrote, without port, brackets, quotes or zone; None if it is none."""
+    """Return an address as a proxy writes it, without port, brackets, quotes or zone; None for any other text."""
     text = text.strip().strip('"').strip()
     if not text:
         return None
@@ -56,5 +58,5 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def network_of(address: IPv4Address | IPv6Address) -> bytes:
-    """Return the part of an address that makes one visitor: all of IPv4, the first 64 bits of IPv6."""
+    """Return the part of an address that stands for one visitor: all of IPv4, the first 64 bits of IPv6."""
     return address.packed[:VISITOR_BYTES]

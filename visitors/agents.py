@@ -1,4 +1,4 @@
-"""Which requests are served but not counted, by what the client says of itself."""
+"""Requests that are served and not counted, as their own headers declare."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -6,26 +6,26 @@ import re
 
 from crawleruseragents import is_crawler
 
-# Browsers introduce themselves with one of these; nearly everything else is a program that says so.
+# The user agent of a browser begins with one of these; nearly every other agent names a program.
 BROWSER_OPENINGS = ('Mozilla/5.0 (', '"Mozilla/5.0 (', 'Opera/')
-# Words by which crawlers, monitors and previews that open like a browser give themselves away: their address, unless
-# the @ stands before a version, and "compatible;", but for Internet Explorer. Recall and false positives:
+# Words of crawlers, monitors and previews whose agent begins like a browser's: their address, but not an @ before a
+# version, and "compatible;", but not in Internet Explorer. Recall and false positives:
 # docs/decisions/0002-who-is-a-visitor.md.
 DECLARED_PROGRAM = re.compile(
     r'bot|crawl|spider|https?:|www\.|@(?![0-9])|headless|preview|scan|monitor|compatible;(?! msie)', re.IGNORECASE)
-# The public list of crawlers is looked through only so far: the time it takes grows with an agent's length, and a
-# browser's agent is shorter.
+# Only so many characters of an agent are compared with the public list of crawlers: the time grows with the length,
+# and a browser's agent is shorter.
 LISTED_WITHIN = 512
-# By these a browser says that it fetches, renders or photographs a page before its user wants to see it: Chromium and
-# Firefox by the first, older ones and Safari by the others.
+# With one of these headers a browser declares that it fetches, renders or photographs a page before its user opens it:
+# Chromium and Firefox send the first, older browsers and Safari the others.
 ADVANCE_HEADERS = ('HTTP_SEC_PURPOSE', 'HTTP_PURPOSE', 'HTTP_X_MOZ', 'HTTP_X_PURPOSE')
 ADVANCE = re.compile('prefetch|prerender|preview', re.IGNORECASE)
-# Why a request is not counted and not served either: what it gets could be shown to a person later.
+# The reason for which a request is neither counted nor served: a person could see its answer later.
 IN_ADVANCE = 'prefetch'
 
 
 def reason_not_to_count(environ: Mapping[str, str]) -> str | None:
-    """Return why a WSGI request is not a visit: head, prefetch, gpc, dnt or bot; None if it is one."""
+    """Return the reason why a WSGI request is not a visit: head, prefetch, gpc, dnt or bot; None for a visit."""
     if environ['REQUEST_METHOD'] == 'HEAD':
         return 'head'
     if _is_in_advance(environ):

@@ -1,6 +1,6 @@
-"""Where the parts of the page's two charts are; templates/chart.svg and templates/axis.svg draw them.
+"""The geometry of the page's two charts; templates/chart.svg and templates/axis.svg draw them.
 
-All positions are percentages of the plot, from its left and from its top, so that the drawing fills any width without
+All positions are percentages of the plot, from its left and from its top. So the drawing fills any width without
 scaling its text.
 """
 
@@ -11,24 +11,24 @@ from datetime import date
 from visitors.statistics import Day, Statistics, Week
 
 WEEK = 7
-MOST_STEPS = 5  # more lines than this make the axis louder than the bars
+MOST_STEPS = 5  # with more lines the axis would be louder than the bars
 LEAST_TOP = 5  # with a lower axis the first visitor ever would fill the whole plot
 BAR_SHARE = 0.72  # of a column's width; the rest is the gap to its neighbours
 DECIMALS = 3
 UNITS = ((10 ** 12, 'T'), (10 ** 9, 'B'), (10 ** 6, 'M'), (10 ** 3, 'k'))
 ABBREVIATED_FROM = 10_000
-# How many columns the charts have: the least that the days since counting began fit into. static/style.css knows the
-# days' by name, because it shows fewer of them on a narrow screen.
+# Numbers of columns: a chart has the smallest that holds the days since counting began. static/style.css has a class
+# for each number of day columns, because a narrow screen shows fewer days.
 DAY_COLUMNS = (7, 14, 21, 30)
 WEEK_COLUMNS = (14, 27, 53)
-LABEL_WEEKS = 5  # as wide as a month's name and the half of "This week"
-QUARTER_LABEL_WEEKS = 12  # the same on a narrow screen, where only each quarter's first month is named
+LABEL_WEEKS = 5  # the width of a month's name and of half of "This week"
+QUARTER_LABEL_WEEKS = 12  # the same on a narrow screen, which names only the first month of each quarter
 QUARTERS = (1, 4, 7, 10)
 
 
 @dataclass(frozen=True)
 class Bar:
-    """The bar of a day or a week: returning visitors stand on the axis, new ones on top of them."""
+    """The bar of a day or a week: returning visitors stand on the axis, new visitors on top of them."""
 
     x: float
     width: float
@@ -41,7 +41,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Mark:
-    """A line or a text at a place of an axis; a minor one is left out where there is little room."""
+    """A line or a text at a place of an axis; a narrow screen leaves minor marks out."""
 
     at: float
     text: str
@@ -52,7 +52,7 @@ class Mark:
 class Chart:
     """The bars, the oldest first, the ticks of the number axis from 0 upwards, and the dates below the bars.
 
-    The plot has so many columns; those before the first bar are empty.
+    `columns` is the number of columns of the plot; the columns before the first bar are empty.
     """
 
     columns: int
@@ -62,27 +62,27 @@ class Chart:
 
 
 def days_counted(statistics: Statistics) -> tuple[Day, ...]:
-    """Return the last 30 days without those before counting began; none where it begins today."""
+    """Return those of the last 30 days that are not before counting began; none if it begins today."""
     days = tuple(day for day in statistics.days if statistics.since and day.day >= statistics.since)
     return days if len(days) > 1 else ()
 
 
 def weeks_counted(statistics: Statistics) -> tuple[Week, ...]:
-    """Return the last year's weeks without those before counting began; none where it begins in this week."""
+    """Return the weeks of the last year since counting began; none if it begins in this week."""
     weeks = tuple(week for week in statistics.weeks
                   if statistics.since and (statistics.since - week.monday).days < WEEK)
     return weeks if len(weeks) > 1 else ()
 
 
 def lay_out_days(days: Sequence[Day]) -> Chart:
-    """Return where everything is in the chart of these days, the last of which is today."""
+    """Return the chart of these days, the last of which is today."""
     columns = _columns(DAY_COLUMNS, days)
     marks = _dates([day.day for day in days], columns)
     return _lay_out([(day.newcomers, day.returning) for day in days], columns, marks)
 
 
 def lay_out_weeks(weeks: Sequence[Week]) -> Chart:
-    """Return where everything is in the chart of these weeks, the last of which is the current one."""
+    """Return the chart of these weeks, the last of which is the current one."""
     columns = _columns(WEEK_COLUMNS, weeks)
     marks = _months([week.monday for week in weeks], columns)
     return _lay_out([(week.newcomers, week.returning) for week in weeks], columns, marks)
@@ -105,7 +105,7 @@ def _lay_out(numbers: Sequence[tuple[int, int]], columns: int, dates: Iterable[M
 
 
 def tick_values(highest: int) -> range:
-    """Return the numbers at the axis: 0, then three to five round steps, the last of them not below the highest."""
+    """Return the numbers at the axis: 0, then three to five round steps, up to the highest number or above it."""
     highest = max(highest, LEAST_TOP)
     step = next(step for step in _round_numbers(highest) if step * MOST_STEPS >= highest)
     steps = -(-highest // step)
@@ -129,7 +129,7 @@ def _height(value: int, top: int) -> float:
 
 
 def _bar(index: int, numbers: tuple[int, int], columns: int, top: int) -> Bar:
-    # Heights are the distances of rounded positions, so the two parts meet without a gap or an overlap.
+    # Heights are differences of rounded positions, so the two parts meet without a gap or an overlap.
     upper, middle = _height(sum(numbers), top), _height(numbers[1], top)
     return Bar(
         x=round(100 * (index + (1 - BAR_SHARE) / 2) / columns, DECIMALS),
@@ -143,7 +143,7 @@ def _bar(index: int, numbers: tuple[int, int], columns: int, top: int) -> Bar:
 
 
 def _dates(days: Sequence[date], columns: int) -> Iterable[Mark]:
-    """Return one date a week, counted back from today, whose place is at the right edge."""
+    """Return one date a week, counted back from today, which stands at the right edge."""
     for index in range((len(days) - 1) % WEEK, len(days) - 1, WEEK):
         day = days[index]
         yield Mark(_middle(index + columns - len(days), columns), f'{day.day} {day:%b}')
@@ -152,7 +152,7 @@ def _dates(days: Sequence[date], columns: int) -> Iterable[Mark]:
 
 
 def _months(mondays: Sequence[date], columns: int) -> Iterable[Mark]:
-    """Return the months' names below the first week that begins in each, and the current week at the right edge."""
+    """Return the name of each month below its first week, and the current week at the right edge."""
     for index, (before, monday) in enumerate(zip(mondays, mondays[1:]), 1):
         left = len(mondays) - 1 - index
         if monday.month != before.month and left >= LABEL_WEEKS:

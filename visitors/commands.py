@@ -1,4 +1,4 @@
-"""Commands for the people who run the service: retention, the check of the counts, the original's import."""
+"""The commands of operators: retention, check of the counts, backup, import from the replaced application."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,35 +35,38 @@ def init_app(app: Flask) -> None:
 
 
 class Progress:
-    def __init__(self, what: str) -> None:
-        """Tell on stderr how far a long command is: in place on a terminal, else a line every few seconds."""
-        self._what = what
-        self._started = self._told = time.monotonic()
+    """The progress of a long command on stderr: one line that changes on a terminal, else a line every few seconds."""
 
-    def __call__(self, done: int, total: int | None = None) -> None:
-        """Tell that so many are done."""
+    def __init__(self, subject: str) -> None:
+        """Store the subject, which each line begins with."""
+        self._subject = subject
+        self._started_at = self._printed_at = time.monotonic()
+
+    def __call__(self, number: int, total: int | None = None) -> None:
+        """Print the number of those that are done, and their total if it is known."""
         terminal = sys.stderr.isatty()
-        if not terminal and time.monotonic() - self._told < PROGRESS_SECONDS:
+        if not terminal and time.monotonic() - self._printed_at < PROGRESS_SECONDS:
             return
 
-        self._told = time.monotonic()
+        self._printed_at = time.monotonic()
         of = f' of {total}' if total is not None else ''
-        click.echo(f'{self._what}: {done}{of} after {self._told - self._started:.0f} s', err=True, nl=not terminal)
+        seconds = self._printed_at - self._started_at
+        click.echo(f'{self._subject}: {number}{of} after {seconds:.0f} s', err=True, nl=not terminal)
         if terminal:
             click.echo('\r', err=True, nl=False)
 
 
 @click.command('purge', short_help='Forget visitors who have not come for a while.')
 @click.option('--older-than', 'days', type=click.IntRange(CHART_DAYS, MOST_DAYS), required=True, metavar='DAYS',
-              help=f'forget visitors who have not come for so many days, {CHART_DAYS} to {MOST_DAYS}')
+              help=f'forget visitors whose last visit is older than that, {CHART_DAYS} to {MOST_DAYS}')
 @click.option('--batch', type=click.IntRange(1, 100_000), default=5000, show_default=True, metavar='VISITORS',
-              help='how many visitors one transaction looks at')
+              help='the number of visitors that one transaction reads')
 @with_appcontext
 def purge(days: int, batch: int) -> None:
     """Forget visitors who have not come for a while; all totals and the chart stay as they are.
 
-    Who is forgotten and comes again is a new visitor. Imported visitors, whose days are unknown, are kept until as
-    many days have passed since the import. Only one purge runs at a time; a second one ends at once.
+    A visitor who returns after that is a new one. Imported visitors, whose days are unknown, are kept until the same
+    number of days has passed since their import. Only one purge runs at a time; a second one ends at once.
     """
     progress, forgotten, after = Progress('forgotten'), 0, None
     with _database() as engine, engine.connect() as connection:
@@ -73,7 +76,7 @@ def purge(days: int, batch: int) -> None:
         while True:
             with connection.begin():
                 if not may_purge(connection):
-                    click.echo(f'forgot {forgotten} visitors; another purge is at work and does the rest')
+                    click.echo(f'forgot {forgotten} visitors; another purge is running and forgets the rest')
                     return
                 number, after = forget_batch(connection, after, horizon, day, batch)
             forgotten += number
@@ -86,12 +89,12 @@ def purge(days: int, batch: int) -> None:
 @click.command('check-counts', short_help='Check that all counts agree with each other.')
 @with_appcontext
 def check_counts() -> None:
-    """Check that all counts agree with each other; exit 1 and say where they differ. Nothing is changed."""
+    """Check that all counts agree with each other; print each difference and exit with 1. Nothing is changed."""
     with _database() as engine, engine.connect() as connection:
-        found = differences(_at_one_moment(connection))
-    for sentence in found:
+        sentences = differences(_at_one_moment(connection))
+    for sentence in sentences:
         click.echo(sentence)
-    if found:
+    if sentences:
         sys.exit(1)
     click.echo('the counts agree')
 
@@ -102,7 +105,7 @@ def check_counts() -> None:
 def backup(file: Path) -> None:
     """Copy the embedded database into a new FILE, as of one moment, while visitors are counted.
 
-    Exits with 1 if FILE exists or cannot be written, or if the database is not embedded: use pg_dump there.
+    Exits with 1 if FILE exists or cannot be written, or if the database is PostgreSQL, which pg_dump copies.
     """
     settings = current_app.config['SETTINGS']
     if not is_embedded(settings.database_url):
@@ -111,17 +114,17 @@ def backup(file: Path) -> None:
         size = back_up(Path(str(settings.database_url.database)), file)
     except BackupRefused as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f'wrote {size} bytes to {file}; keep the key of the hash with it, or every visitor is new')
+    click.echo(f'wrote {size} bytes to {file}; back up the key of the hash as well, or every visitor is new')
 
 
-@click.command('import-original', short_help='Move over what the replaced application has counted.')
+@click.command('import-original', short_help='Import the visits of the replaced application.')
 @click.option('--batch', type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar='ROWS',
-              help='how many rows one transaction moves')
+              help='the number of rows that one transaction imports')
 @with_appcontext
 def import_original_visitors(batch: int) -> None:
-    """Move over what the replaced application has counted in its table `visitor`.
+    """Import the visits that the replaced application has counted in its table `visitor`.
 
-    Each visit is moved once, however often the command is run or killed, and also while that application still counts.
+    Each visit is imported once, however often the command runs or is killed, even while that application still counts.
     """
     settings = current_app.config['SETTINGS']
     with _database() as engine:
@@ -129,7 +132,7 @@ def import_original_visitors(batch: int) -> None:
     click.echo(f'read {report.rows} rows, moved {report.moved_visits} visits of {report.moved_rows} rows')
     if report.without_address:
         click.echo(f'left {report.without_address} rows with {report.visits_without_address} visits, '
-                   'because what they hold is not an address')
+                   'because they hold no address that can be read')
 
 
 @contextmanager
@@ -141,12 +144,12 @@ def _database() -> Iterator[Engine]:
     except DBAPIError as error:
         click.echo(f'the database failed: {describe(error)}', err=True)
         if 'UndefinedTable' in describe(error) or 'no such table' in describe(error):
-            click.echo('bring its schema up first: flask schema ready', err=True)
+            click.echo('its schema is missing; run first: flask schema ready', err=True)
         sys.exit(DATABASE_FAILED)
 
 
 def _at_one_moment(connection: Connection) -> Connection:
-    """Make a connection's next queries see one moment; SQLite's transactions do by themselves."""
+    """Make a connection's next queries read the state of one moment, as SQLite's transactions always do."""
     if is_embedded(connection.engine.url):
         return connection.execution_options(reads_only=True)
     return connection.execution_options(isolation_level='REPEATABLE READ', postgresql_readonly=True)

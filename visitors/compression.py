@@ -1,6 +1,6 @@
 """Answers as gzip for clients that accept it; the page from shared parts that are compressed once a second.
 
-Compressing a secret together with what a stranger sends would let an observer of the traffic guess it. No answer of
+An observer of the traffic can guess a secret that is compressed together with the text of a stranger. No answer of
 this application holds a secret, and none repeats anything of a request.
 """
 
@@ -21,30 +21,30 @@ LEAST_BYTES = 500  # below that the answer fits into one packet either way
 
 @lru_cache(maxsize=256)
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether a client that sends this header takes gzip, and does not like an answer as it is better."""
+    """Return whether a client that sends this header accepts gzip, and does not prefer an uncompressed answer."""
     return parse_accept_header(accept_encoding, Accept).best_match(('gzip', 'identity')) == 'gzip'
 
 
 @lru_cache(maxsize=16)
 def gzipped(content: bytes) -> bytes:
-    """Return a content compressed; one that is asked for again is at hand."""
+    """Return a content compressed; the latest results are kept."""
     return gzip.compress(content, LEVEL, mtime=0)
 
 
 def packed(shared: bytes) -> bytes:
-    """Return a part that many answers share as compressed blocks, which refer to nothing outside of them."""
+    """Return a part that many answers share as compressed blocks that refer to nothing outside themselves."""
     compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return compressor.compress(shared) + compressor.flush(zlib.Z_FULL_FLUSH)
 
 
 def stored(own: bytes) -> bytes:
-    """Return a short part of one answer as a block that is not compressed."""
+    """Return a short part of one answer as an uncompressed block."""
     length = len(own)
     return b'\x00' + length.to_bytes(2, 'little') + (length ^ 0xffff).to_bytes(2, 'little') + own
 
 
 def joined(content: Iterable[bytes], blocks: Iterable[bytes]) -> bytes:
-    """Return one gzip file of blocks; their content, in the same order, is for the file's checksum."""
+    """Return one gzip file of blocks; its checksum is that of their content, which comes in the same order."""
     checksum = length = 0
     for part in content:
         checksum = zlib.crc32(part, checksum)

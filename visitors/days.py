@@ -1,4 +1,4 @@
-"""Which day it is: by the database's clock, in the owner's time zone, which the first counted visit fixes."""
+"""Today by the database's clock, in the owner's time zone, which the first counted visit fixes."""
 
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from visitors.database_errors import DatabaseUnavailable
 from visitors.settings import is_embedded
 
 TABLE = 'calendar'
-# Before this table existed all days were in UTC. 1970-01-01 stands for the unknown day of imported visitors.
+# Before this table existed, all days were in UTC. 1970-01-01 stands for the unknown day of imported visitors.
 FIXED = """
 SELECT coalesce((SELECT time_zone FROM calendar),
                 CASE WHEN EXISTS (SELECT 1 FROM days WHERE day > '1970-01-01') THEN 'UTC' END)
@@ -25,25 +25,25 @@ def server_today(zone: str) -> str:
 
 
 class OtherTimeZone(DatabaseUnavailable):
-    """This database counts in another time zone than TIME_ZONE, or its server does not know that one."""
+    """The error of a database that counts in another time zone than TIME_ZONE, or does not know that one."""
 
 
 class _Look(NamedTuple):
-    """Whether a database's time zone is fixed, and why days cannot be counted in it, if they cannot."""
+    """Whether a database's time zone is fixed, and the problem if it cannot count in ours."""
 
     is_fixed: bool
     problem: str | None = None
 
 
 class Calendar:
-    """The days of one time zone, for counting in one database.
+    """The calendar of one time zone, for counting in one database.
 
-    A server's days come from its own clock, so instances whose clocks are wrong or differ write the same days. A file
-    has no clock but this machine's.
+    A server's days come from its own clock, so instances with wrong or different clocks write the same days. A file
+    has no other clock than this machine's.
     """
 
     def __init__(self, zone: ZoneInfo, bind: Engine | Connection) -> None:
-        """Count in this time zone in the database of an engine or a connection."""
+        """Store the time zone and the kind of the database."""
         self.zone = zone
         self._embedded = is_embedded(bind.engine.url)
 
@@ -64,11 +64,11 @@ class Calendar:
         return day
 
     def problem(self, cursor: Any) -> str | None:
-        """Return why this database cannot count in this time zone, or None where it can."""
+        """Return the reason why this database cannot count in this time zone, or None if it can."""
         return self._look(cursor).problem
 
     def check(self, cursor: Any) -> bool:
-        """Return whether the time zone is fixed; raise OtherTimeZone where days cannot be counted in this one."""
+        """Return whether the time zone is fixed; raise OtherTimeZone if the database cannot count in this one."""
         look = self._look(cursor)
         if look.problem:
             raise OtherTimeZone(look.problem)
@@ -78,13 +78,13 @@ class Calendar:
         """Fix the time zone, unless it is fixed already, and return True; raise OtherTimeZone as `check` does."""
         if self.check(cursor):
             return True
-        # Of several first visits at once, the first to commit decides for all.
+        # Of several first visits at the same time, the first one that commits decides for all.
         cursor.execute(FIX.format(zone=self.zone.key))
         return self.check(cursor)
 
     def _look(self, cursor: Any) -> _Look:
         try:
-            # The server is asked for its day in the same statement, so a zone that it does not know shows up here.
+            # The same statement reads the server's day, so a time zone that it does not know fails here.
             cursor.execute(FIXED if self._embedded else f'{FIXED.rstrip()}, {self.today_of_server}')
         except psycopg2.DataError:
             return _Look(False, f'TIME_ZONE={self.zone.key}: the database server does not know this time zone; use '

@@ -1,4 +1,4 @@
-"""The file .env beside the code: settings below the environment's."""
+"""The file .env beside the code: settings over which the environment's win."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from visitors.errors import SettingsError
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return what a file .env sets; raise SettingsError where any of it could not be obeyed."""
+    """Return the settings of a file .env; raise SettingsError for a line that cannot be obeyed."""
     text = _text_of(path)
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
@@ -21,14 +21,14 @@ def read(path: Path) -> dict[str, str]:
 
 def _text_of(path: Path) -> str:
     try:
-        # Some editors begin a file with a mark of its encoding, which would become a part of the first name.
+        # Some editors begin a file with a byte order mark, which would become a part of the first name.
         text = path.read_text(encoding='utf-8-sig')
     except FileNotFoundError:
         return ''
     except OSError as error:
-        raise SettingsError(f'{path}: {error.strerror}; make it a file that can be read, or remove it') from None
+        raise SettingsError(f'{path}: {error.strerror}; make it a readable file, or remove it') from None
     except UnicodeDecodeError as error:
         raise SettingsError(f'{path} is not UTF-8 (byte {error.start}); save it in that encoding') from None
     if '\0' in text:
-        raise SettingsError(f'{path} is not UTF-8, more likely UTF-16; save it in UTF-8')
+        raise SettingsError(f'{path} is not UTF-8, but probably UTF-16; save it in UTF-8')
     return text

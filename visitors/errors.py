@@ -1,5 +1,5 @@
-"""Errors of settings and of files, which end a command with one line."""
+"""The error of settings and of files, which ends a command with one line."""
 
 
 class SettingsError(ValueError):
-    """A setting is missing or wrong; the message names it, its value unless secret, and the remedy."""
+    """The error of a missing or bad setting; it names the setting, its value unless that is secret, and the remedy."""

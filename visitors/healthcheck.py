@@ -1,18 +1,18 @@
-"""python -m visitors.healthcheck HOST PORT: ask the server that listens there whether it lives.
+"""python -m visitors.healthcheck HOST PORT: check that the server there answers.
 
-For the container's own health check, which has no curl; it imports little, because it runs every few seconds.
+The container's own health check, because the image has no curl; it imports little, because it runs every few seconds.
 """
 
 from http.client import HTTPConnection, HTTPException
 import sys
 
 SECONDS = 3
-EVERY_ADDRESS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # where a server listens, and where it is asked then
+EVERY_ADDRESS = {'0.0.0.0': '127.0.0.1', '::': '::1'}  # an address to listen on, and the one to connect to
 
 
 def failure(host: str, port: int) -> str | None:
-    """Return what is wrong with the server, or None if /livez answers 200 in time."""
-    host = host.strip('[]')  # an IPv6 address may come as it stands in a URL
+    """Return the failure of the server, or None if /livez answers 200 in time."""
+    host = host.strip('[]')  # an IPv6 address may have the brackets of a URL
     connection = HTTPConnection(EVERY_ADDRESS.get(host, host), port, timeout=SECONDS)
     try:
         connection.request('GET', '/livez', headers={'User-Agent': 'visitors-healthcheck'})

@@ -1,4 +1,4 @@
-"""The key of the address hash that an embedded database keeps beside itself."""
+"""The key of the address hash beside an embedded database."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from visitors.errors import SettingsError
 from visitors.settings import checked_key, Settings
 
 
-LOST_KEY = ('put the key of a backup there: with another one every visitor is new. If there is no backup, remove the '
-            'file and a new key is made')
+LOST_KEY = ('restore the key from a backup: with another key every visitor is new. If there is no backup, remove the '
+            'file, and the next start makes a new key')
 
 
 def visitor_key(settings: Settings) -> bytes:
-    """Return the key that was given, or the kept one, which is made at the first start."""
+    """Return the key of the settings, or else the kept one, which the first start makes."""
     return settings.visitor_key or _kept_key(settings.kept_key_file)
 
 
@@ -24,8 +24,8 @@ def _kept_key(path: Path) -> bytes:
             _keep_new_key(path)
         text = path.read_text(encoding='utf-8').strip()
     except OSError as error:
-        raise SettingsError(f'the key of the address hash cannot be kept in {path}: {error.strerror}; let the folder '
-                            'be written to, or set VISITOR_KEY_FILE') from None
+        raise SettingsError(f'the key of the address hash cannot be kept in {path}: {error.strerror}; make the folder '
+                            'writable, or set VISITOR_KEY_FILE') from None
     except UnicodeDecodeError:
         raise SettingsError(f'{path}: not text; {LOST_KEY}') from None
     if not text:
@@ -34,7 +34,7 @@ def _kept_key(path: Path) -> bytes:
 
 
 def _keep_new_key(path: Path) -> None:
-    """Put a new key at a path, complete at once and once only, however many processes start there together."""
+    """Write a new key to a path, whole and only once, even if several processes start there at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix='.key-')
     try:
@@ -42,6 +42,6 @@ def _keep_new_key(path: Path) -> None:
             file.write(secrets.token_hex(32) + '\n')
         os.link(name, path)
     except FileExistsError:
-        pass  # another process was faster; its key is the one
+        pass  # another process was faster; its key counts
     finally:
         os.unlink(name)

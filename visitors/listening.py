@@ -1,4 +1,4 @@
-"""Why a server cannot listen where it is to, and which program is in its place."""
+"""A check of the address and port to listen on, which names the program that holds them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,15 +12,15 @@ OTHER_PORTS = 20
 
 
 def obstacle(host: str, port: int) -> str | None:
-    """Return in one line why nothing can listen there and what to do, or None if something can."""
+    """Return in one line why a server cannot listen there and what to do, or None if it can."""
     try:
         _try(host, port)
     except OSError as error:
         if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-            return (f'HOST={host} is no address of this machine; use 127.0.0.1 for this machine alone, '
+            return (f'HOST={host} is no address of this machine; use 127.0.0.1 for this machine alone, or '
                     '0.0.0.0 for all networks')
         if error.errno == errno.EACCES:
-            return f'PORT={port} needs root, as all ports below 1024 do; use another one: make run PORT=8000'
+            return f'PORT={port} needs root, as all ports below 1024 do; use another port: make run PORT=8000'
         if error.errno == errno.EADDRINUSE:
             return (f'port {port} of {host} is taken by {_program_at(port)}; '
                     f'end it or use another port: make run PORT={_free_port(host, port)}')
@@ -41,11 +41,11 @@ def _free_port(host: str, taken: int) -> int:
         with suppress(OSError):
             _try(host, port)
             return port
-    return 0  # the system chooses one
+    return 0  # then the system chooses one
 
 
 def _program_at(port: int) -> str:
-    """Return the name and process id of what listens on a port, as far as Linux shows it to this user."""
+    """Return the name and process id of the program that listens on a port, if Linux shows them to this user."""
     sockets = {f'socket:[{inode}]' for inode in _inodes(port)}
     for descriptor in Path('/proc').glob('[0-9]*/fd/*') if sockets else ():
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the server writes to its log: JSON lines where a program reads them, plain ones on a terminal; no addresses."""
+"""The server's log: JSON lines for programs, plain lines on a terminal; no addresses of clients."""
 
 from datetime import datetime, timedelta, timezone
 import json
@@ -13,16 +13,16 @@ from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderNam
 from werkzeug.serving import BaseWSGIServer
 
 PLAIN = '%(asctime)s %(levelname)s %(name)s: %(message)s'
-# What gunicorn's workers say of a request that cannot be read: its address, and the part that is wrong.
+# How gunicorn's workers report an unreadable request: with the client's address, and the part that is wrong.
 OF_A_BAD_REQUEST = 'Invalid request from '
-# What werkzeug's development server writes for each request, behind the client's address; colours stand around it.
+# The beginning of a line of werkzeug's development server about a request; the request line has colours around it.
 OF_A_CLIENT = re.compile(r'\S+ - - \[[^]]*] ')
 COLOUR = r'(?:\x1b\[[0-9;]*m)*'
 REQUEST_LINE = re.compile(rf'{COLOUR}([A-Z]+ [^ ?]*)(?:\?[^ ]*)? HTTP/[0-9.]+{COLOUR}')
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a log record as one JSON object a line: time, level, logger, message, and a traceback if there is one."""
+    """The formatter of JSON lines: time, level, logger, message, and the traceback if a record has one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
@@ -34,10 +34,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class ServerLogger(Logger):
-    """Gunicorn's logger without clients: no address, no query and nothing else of what they send but the path."""
+    """Gunicorn's logger without clients: of a request, it writes nothing but method and path."""
 
     def setup(self, cfg: Any) -> None:
-        """Send the access log to stdout and all else to stderr, each as JSON unless it is a terminal."""
+        """Send the access log to stdout and all other lines to stderr, each as JSON unless it is a terminal."""
         super().setup(cfg)
         self._plain_access = sys.stdout.isatty()
         formatter = logging.Formatter(PLAIN) if sys.stderr.isatty() else JsonFormatter()
@@ -50,15 +50,15 @@ class ServerLogger(Logger):
         package.setLevel(logging.INFO)
 
     def debug(self, msg: str, *args: object, **kwargs: Any) -> None:
-        """Log a message of gunicorn's."""
+        """Log a message of gunicorn without its client."""
         super().debug(*_without_request(msg, args), **kwargs)
 
     def warning(self, msg: str, *args: object, **kwargs: Any) -> None:
-        """Log a message of gunicorn's."""
+        """Log a message of gunicorn without its client."""
         super().warning(*_without_request(msg, args), **kwargs)
 
     def exception(self, msg: str, *args: object, **kwargs: Any) -> None:
-        """Log an error with its traceback; of a request that could not be read only the kind of error."""
+        """Log an error with its traceback; for an unreadable request, only the kind of error."""
         if _unreadable(msg):
             self.warning(msg)
         else:
@@ -80,16 +80,16 @@ class ServerLogger(Logger):
 
 
 class WithoutClient(logging.Filter):
-    """The development server's log lines without address and query."""
+    """The filter that removes address and query from the development server's log lines."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the line of a request, and drop what else is said of a client."""
+        """Rewrite the line of a request, and drop all other lines about a client."""
         text = str(record.msg)
         address = OF_A_CLIENT.match(text)
         if not address:
             return True
         if text[address.end():] != '"%s" %s %s' or not isinstance(record.args, tuple):
-            return False  # of a request that cannot be read; its own line follows
+            return False  # about an unreadable request, for which a line of our own follows
 
         line, status, _ = record.args
         request = REQUEST_LINE.fullmatch(str(line))
@@ -101,19 +101,19 @@ WITHOUT_CLIENT = WithoutClient()
 
 
 def init_app(app: Flask) -> None:
-    """Keep clients out of the log of the development server, should that be what serves an application."""
+    """Keep clients out of the log of the development server, in case it serves an application."""
     logging.getLogger('werkzeug').addFilter(WITHOUT_CLIENT)
     BaseWSGIServer.handle_error = _log_kind_of_error  # type: ignore[assignment,method-assign]
 
 
 def _log_kind_of_error(_server: BaseWSGIServer, _request: Any, _client_address: Any) -> None:
-    # In place of the standard library's, which prints the client's address, and the request in the error's message.
+    # Replaces the standard library's, which prints the client's address, and the request in the error's message.
     error = sys.exc_info()[0]
     logging.getLogger('werkzeug').error('refused a request: %s', error.__name__ if error else 'unreadable')
 
 
 def _without_request(message: str, arguments: tuple[object, ...]) -> tuple[object, ...]:
-    """Return a message of gunicorn's and its arguments without address, query and headers."""
+    """Return a message of gunicorn and its arguments without address, query and headers."""
     if _unreadable(message):
         error = sys.exc_info()[0]
         return 'refused a request: %s', error.__name__ if error else 'unreadable'
@@ -121,10 +121,10 @@ def _without_request(message: str, arguments: tuple[object, ...]) -> tuple[objec
 
 
 def _unreadable(message: str) -> bool:
-    """Return whether gunicorn speaks of a request that it cannot read, and so quotes it."""
+    """Return whether a message of gunicorn is about an unreadable request, and so quotes it."""
     error = sys.exc_info()[1]
     if isinstance(error, (InvalidResponseHeader, InvalidResponseHeaderName)):
-        return False  # the application's own mistake
+        return False  # a defect of the application
     return str(message).startswith(OF_A_BAD_REQUEST) or isinstance(error, (ParseException, NoMoreData))
 
 

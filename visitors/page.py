@@ -18,11 +18,11 @@ from visitors.headers import PAGE_HEADERS
 from visitors.settings import Settings
 from visitors.statistics import Statistics
 
-# What differs from one view to the next is written into the rendered page at these marks.
+# Each view's own text is written into the rendered page at these marks.
 GREETING_MARK, TOTAL_MARK = 'mark-of-greeting', 'mark-of-total'
 MARKS = re.compile(f'({GREETING_MARK}|{TOTAL_MARK})')
 NO_ADDRESS = 'address'
-# Why a request is served and not counted: those reasons of visitors/agents.py that are not refused, and our own.
+# The reasons why a request is served and not counted: those of visitors/agents.py that are not refused, and our own.
 REASONS = ('head', 'gpc', 'dnt', 'bot', NO_ADDRESS)
 
 Environ = dict[str, Any]
@@ -44,7 +44,7 @@ class Client(NamedTuple):
 
 @dataclass(frozen=True)
 class Rendered:
-    """The page for some statistics without what is a view's own: the parts between the marks, and the marks.
+    """The page for some statistics without the numbers of a view: the parts between the marks, and the marks.
 
     `greetings` holds the greeting of a first visit (True), of a later visit (False), and of each reason not to count.
     """
@@ -78,7 +78,7 @@ class Page:
     """The page of an application."""
 
     def __init__(self, app: Flask, settings: Settings, key: bytes, counter: Counter, breaker: Breaker) -> None:
-        """Store the application that renders the page, the key of the hash, and what counts."""
+        """Store the application that renders the page, the key of the hash, the counter and its breaker."""
         self._app = app
         self._trusted_proxies = settings.trusted_proxies
         # Only the links of a page with a public address hold a scheme and a host.
@@ -126,7 +126,7 @@ class Page:
         return visit, fresh or self._counter.statistics()
 
     def _render(self, statistics: Statistics) -> Rendered:
-        # In a request of its own: the page is kept for others, so nothing of a visitor's request may get into it.
+        # In a request of its own, because the page is kept for others: nothing of a visitor's request may get into it.
         with self._app.test_request_context(base_url=self._root):
             days, weeks = days_counted(statistics), weeks_counted(statistics)
             page = render_template(

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether visitors can be served, why or why not, and how the schema stands to the code if that is known."""
+    """Whether visitors can be served, the reason, and the state of the schema if it is known."""
 
     ready: bool
     reason: str
@@ -55,11 +55,11 @@ class Readiness:
         try:
             fitness, problem = bounded(self._read)
         except DatabaseUnavailable as error:
-            # Anybody may ask, so the answer leaves out what names hosts and users; the log has it, once an outage.
-            what = 'refuses what a visit needs' if error.scope is Scope.STATEMENT else 'is unavailable'
+            # The answer is public, so it must not name hosts and users; the log names them, once an outage.
+            state = 'refuses the statements of a visit' if error.scope is Scope.STATEMENT else 'is unavailable'
             if not self._verdict or self._verdict.ready:
-                logger.error('not ready, the database %s: %s', what, error)
-            return Verdict(False, f'the database {what}: {kind_and_code(error.__cause__)}')
+                logger.error('not ready, the database %s: %s', state, error)
+            return Verdict(False, f'the database {state}: {kind_and_code(error.__cause__)}')
         return Verdict(fitness.fits and not problem, problem or fitness.reason, fitness.state.name)
 
     def _read(self) -> tuple[Fitness, str | None]:

@@ -1,4 +1,4 @@
-"""What every answer of the framework carries, and the small pages for what goes wrong."""
+"""The headers and the compression of the framework's answers, and the small pages of errors."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ UNAVAILABLE = 'The database cannot be reached, so this visit was not counted. Pl
 
 
 def init_app(app: Flask, settings: Settings, version: Version) -> None:
-    """Give an application its security headers, its error pages, and what all its templates show."""
+    """Give an application its security headers, its error pages, and the context of all its templates."""
     # The last of these is the first to see an answer.
     app.after_request(_compress)
     app.after_request(_secure)

@@ -1,4 +1,4 @@
-"""The services of an application: what its views and error pages share."""
+"""The services that the views and error pages of an application share."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ KEY = 'visitors'
 
 @dataclass(frozen=True)
 class Services:
-    """What create_app makes once for an application."""
+    """The services of an application, made once by create_app."""
 
     version: Version
     revisions: CodeRevisions

@@ -1,4 +1,4 @@
-"""Which version this is, found beside the code and not in the working directory."""
+"""The version of this code, read beside it and not in the working directory."""
 
 from dataclasses import dataclass
 import json
@@ -11,7 +11,7 @@ UNKNOWN = 'unknown'
 
 @dataclass(frozen=True)
 class Version:
-    """The version of this code, `1.0.2+build.41`, and the commit and moment it was built from."""
+    """The version of this code, such as `1.0.2+build.41`, and the commit and time of its build."""
 
     version: str
     commit: str = UNKNOWN
@@ -19,14 +19,14 @@ class Version:
 
 
 def read_version(root: Path = ROOT) -> Version:
-    """Return what the build has written into build.json, or version.txt's number where there was no build.
+    """Return the version in build.json, which a build writes, or else the number in version.txt.
 
-    A build.json of another MAJOR.MINOR.PATCH than version.txt is an earlier build's and does not count.
+    A build.json with another MAJOR.MINOR.PATCH than version.txt is ignored, because an earlier build wrote it.
     """
     number = (root / 'version.txt').read_text(encoding='utf-8').strip()
     try:
         build = json.loads((root / 'build.json').read_text(encoding='utf-8'))
-        made = Version(str(build['version']), str(build['commit']), str(build['build_time']))
+        version = Version(str(build['version']), str(build['commit']), str(build['build_time']))
     except (OSError, ValueError, LookupError, TypeError):  # missing, unreadable, no JSON, or another program's
         return Version(number)
-    return made if made.version.partition('+')[0] == number else Version(number)
+    return version if version.version.partition('+')[0] == number else Version(number)

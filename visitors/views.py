@@ -52,7 +52,7 @@ def numbers_of(statistics: Statistics) -> dict[str, Any]:
 
 @views.get('/badge.svg')
 def badge() -> Response:
-    """Draw the total for other pages; nothing is counted."""
+    """Draw the total as a picture for other pages; nothing is counted."""
     label, number = parts_of(_statistics().total)
     drawing = Response(render_template('badge.svg', label=label, number=number), mimetype='image/svg+xml')
     drawing.headers['Cache-Control'] = CACHED_A_MINUTE

@@ -1,4 +1,4 @@
-"""Gunicorn's threaded worker with a bound on what one client can hold: a thread serves a request that has arrived."""
+"""Gunicorn's threaded worker with limits for each client: a request gets a thread only when it has arrived."""
 
 from collections import deque
 from concurrent.futures import Future
@@ -17,26 +17,26 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 END_OF_HEAD = b'\r\n\r\n'
-HEAD_BYTES = 65536  # as much as a load balancer of AWS passes on
+HEAD_BYTES = 65536  # the most that a load balancer of AWS passes on
 READ_BYTES = 65536
-# An answer fits into this, so a thread hands it to the kernel and never waits for a client that does not read.
+# An answer fits into this buffer of the kernel, so a thread never waits for a client that does not read.
 SEND_BUFFER_BYTES = 262144
 UNREAD_BYTES = 65536
 WITHOUT_BODY = {'CONTENT-LENGTH': '0'}
 
 
 class Connection(TConn):
-    """A client's connection, with what has arrived of its next request's head."""
+    """A client's connection, with the part of its next request's head that has arrived."""
 
     def __init__(self, cfg: Any, client: socket.socket, address: Any, server: Any) -> None:
         """Take over an accepted socket."""
         super().__init__(cfg, client, address, server)
         self.head = bytearray()
-        self.data_ready = True  # whenever a thread gets it
+        self.data_ready = True  # because a thread gets the connection only when it has
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
     def read(self) -> bool:
-        """Add what has arrived to the head; return False if the client has closed the connection."""
+        """Add the bytes that have arrived to the head; return False if the client has closed the connection."""
         try:
             data = self.sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -48,7 +48,7 @@ class Connection(TConn):
 
     @property
     def has_unread_answers(self) -> bool:
-        """Whether the client asks again without having read what it asked for."""
+        """Whether the client sends a request without reading the answers to its earlier ones."""
         if sys.platform != 'linux':
             return False
         (waiting,) = struct.unpack('i', ioctl(self.sock, termios.TIOCOUTQ, b'\0' * 4))
@@ -58,11 +58,11 @@ class Connection(TConn):
 class BufferingWorker(ThreadWorker):
     """A threaded worker whose main loop receives the heads of requests and closes connections.
 
-    The original gives each connection a thread as soon as it is accepted: as many clients as there are threads, silent
-    or with half a request, keep all others waiting, and so does one that leaves its connection open after an answer.
+    Gunicorn's own worker gives each accepted connection a thread. There, as many clients as threads can keep all
+    others waiting by sending nothing or half a request, or by leaving their connections open after an answer.
     """
 
-    receive_seconds = 10.0  # for a whole head, from the connection or from the head's first byte
+    receive_seconds = 10.0  # for a whole head, since the connection or the head's first byte
     linger_seconds = 2.0  # for a client to close its connection after the last answer
     send_seconds = 10
 
@@ -72,24 +72,24 @@ class BufferingWorker(ThreadWorker):
         self._closing: deque[Connection] = deque()
 
     def accept(self, listener: Any) -> None:
-        """Accept a connection and begin with its first request."""
+        """Accept a connection and read its first request."""
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # another worker was faster, or the client has gone
+            return  # another worker was faster, or the client has closed the connection
 
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', self.send_seconds, 0))
         self.nr_conns += 1
         self._read(Connection(self.cfg, client, address, listener.getsockname()))
 
     def on_client_socket_readable(self, conn: Connection, client: Any) -> None:
-        """Begin with the next request on a connection that was kept open."""
+        """Read the next request of a connection that was kept open."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._read(conn)
 
     def on_pending_socket_readable(self, conn: Connection, client: Any) -> None:
-        """Go on with a request of which a part has arrived."""
+        """Read more of a request whose first part has arrived."""
         is_open = conn.read()
         if is_open and not _is_enough(conn.head):
             return
@@ -102,7 +102,7 @@ class BufferingWorker(ThreadWorker):
             self._drop(conn)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Answer a request; the connection ends with one that has a body, because nothing here reads bodies."""
+        """Answer a request; close its connection if the request has a body, because the application reads none."""
         if any(WITHOUT_BODY.get(name) != value for name, value in req.headers
                if name in ('CONTENT-LENGTH', 'TRANSFER-ENCODING')):
             req.force_close()
@@ -112,7 +112,7 @@ class BufferingWorker(ThreadWorker):
             raise ConnectionResetError(errno.ECONNRESET, 'the client does not read its answer') from None
 
     def finish_request(self, conn: Connection, fs: 'Future[bool]') -> None:
-        """Keep the connection of an answered request, begin with its next one, or close it."""
+        """Keep the connection of an answered request, answer its next one, or close it."""
         if fs.cancelled() or fs.exception() or not fs.result():
             self._linger(conn)
             return
@@ -124,7 +124,7 @@ class BufferingWorker(ThreadWorker):
             super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
-        """Close the connections whose time is over."""
+        """Close the connections whose time limit has passed."""
         for waiting in (self.pending_conns, self._closing):
             while waiting and waiting[0].timeout <= time.monotonic():
                 conn = waiting.popleft()
@@ -132,7 +132,7 @@ class BufferingWorker(ThreadWorker):
                 self._drop(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        # The worker stops; a client that has not sent its request by then sends it to another instance.
+        # The worker stops. A client that has not sent its request before the deadline can send it to another instance.
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
@@ -144,7 +144,7 @@ class BufferingWorker(ThreadWorker):
             self._drop(conn)
 
     def _begin(self, conn: Connection) -> None:
-        """Give a request a thread if its head has arrived; else wait for the rest of it."""
+        """Give a request a thread if its whole head has arrived; otherwise wait for the rest of it."""
         if conn.has_unread_answers:
             self._drop(conn)
         elif END_OF_HEAD in conn.head:
@@ -171,7 +171,7 @@ class BufferingWorker(ThreadWorker):
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def _linger(self, conn: Connection) -> None:
-        """Close a connection once the client has; a reset could overtake the answer."""
+        """Close a connection after the client closes it, because a reset could overtake the answer."""
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
@@ -198,5 +198,5 @@ class BufferingWorker(ThreadWorker):
 
 
 def _is_enough(head: bytearray) -> bool:
-    """Return whether a head is whole, or too long for one."""
+    """Return whether a head is whole, or too long to become a valid one."""
     return len(head) > HEAD_BYTES or END_OF_HEAD in head

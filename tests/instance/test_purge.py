@@ -37,7 +37,7 @@ def test_another_machine_that_forgets_is_left_alone(serving: FolderMachine, post
         other.cursor().execute(str(PURGE_LOCK))
         done = serving.run('purge')
     assert done.returncode == 0
-    assert last_line(done.stdout).endswith('another purge is at work and does the rest')
+    assert last_line(done.stdout).endswith('another purge is running and forgets the rest')
     assert value(postgresql_url, 'SELECT count(*) FROM visitors') == 1
 
 

@@ -61,11 +61,11 @@ def test_a_backup_replaces_no_file(sqlite_url: str, tmp_path: Path) -> None:
 def test_a_backup_into_no_folder_or_of_nothing_is_refused_in_one_line(sqlite_url: str, tmp_path: Path) -> None:
     database = sqlite_url.removeprefix('sqlite:///')
     assert backup(sqlite_url, tmp_path / 'copy') == (
-        1, f'Error: {database} does not exist, so there is nothing to back up')
+        1, f'Error: {database} does not exist; check DATABASE_URL')
     bring_up(sqlite_url)
     for folder, reason in ((tmp_path / 'nowhere', 'No such file or directory'), (Path(database), 'Not a directory')):
         assert backup(sqlite_url, folder / 'copy') == (
-            1, f'Error: {folder}/copy: {reason}; name a file in a folder that can be written to')
+            1, f'Error: {folder}/copy: {reason}; name a file in a folder that you may write to')
 
 
 def test_a_server_is_backed_up_by_its_own_tool(postgresql_url: str, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_a_purge_leaves_it_to_another_one_that_is_at_work(postgresql_url: str) -
         # What another purge has in each of its transactions; this one does not wait for its end.
         other.cursor().execute(str(PURGE_LOCK))
         done = flask(database.url, 'purge', '--older-than', '30', timeout=20)
-        assert (done.returncode, done.stdout) == (0, 'forgot 0 visitors; another purge is at work and does the rest\n')
+        assert (done.returncode, done.stdout) == (
+            0, 'forgot 0 visitors; another purge is running and forgets the rest\n')
         assert len(last_days(database)) == 4
     assert 'forgot 3 visitors who' in flask(database.url, 'purge', '--older-than', '30').stdout
 

@@ -54,8 +54,8 @@ def test_a_database_that_is_none_ends_a_command_with_one_line(
 
 
 @pytest.mark.parametrize(('name', 'says'), [
-    ('empty', 'visitor.key is empty; put the key of a backup there'),
-    ('binary', 'visitor.key: not text; put the key of a backup there'),
+    ('empty', 'visitor.key is empty; restore the key from a backup'),
+    ('binary', 'visitor.key: not text; restore the key from a backup'),
 ])
 def test_a_kept_key_that_is_none_ends_every_start_with_one_line(folder: Path, name: str, says: str) -> None:
     url = f'sqlite:///{folder}/{name}/visitors.sqlite3'

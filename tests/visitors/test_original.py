@@ -78,7 +78,7 @@ def test_rows_without_an_address_are_left_counted_and_told(left_behind: Database
     bring_up(left_behind.url)
     told = imported(left_behind)
     assert 'read 4 rows, moved 1 visits of 1 rows' in told
-    assert 'left 3 rows with 14 visits, because what they hold is not an address' in told
+    assert 'left 3 rows with 14 visits, because they hold no address that can be read' in told
 
 
 def test_a_row_whose_visits_are_null_or_none_is_one_visit(left_behind: Database) -> None:

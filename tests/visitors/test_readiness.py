@@ -53,7 +53,7 @@ def test_a_database_that_refuses_visits_is_not_ready_and_does_not_pass_the_start
             assert server.get('/').status_code == (200 if 'alembic_version' in damage else 503)
             answer = server.get('/readyz')
             assert (answer.status_code, answer.json()['ready']) == (503, False)
-            assert answer.json()['reason'] == f'the database refuses what a visit needs: {kind}'
+            assert answer.json()['reason'] == f'the database refuses the statements of a visit: {kind}'
             assert server.get('/livez').status_code == 200
             assert 'traceback' not in {name for line in json_lines(server.stderr()) for name in line}
         done = flask(url, 'schema', 'ready', '--timeout', '0')

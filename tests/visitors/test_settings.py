@@ -41,9 +41,9 @@ def test_every_spelling_of_postgresql_means_the_driver_that_is_shipped(tmp_path:
     ('DATABASE_URL', 'sqlite:visitors.db', 'cannot be read as a URL'),
     ('DATABASE_URL', 'sqlite://visitors.db', 'an SQLite file has no host, user or parameters'),
     ('DATABASE_URL', 'sqlite:////tmp/visitors.db?timeout=1', 'an SQLite file has no host, user or parameters'),
-    ('DATABASE_URL', 'postgresql://db:0/visitors', 'the port 0 is none; use a whole number from 1 to 65535'),
+    ('DATABASE_URL', 'postgresql://db:0/visitors', '0 is no port; use a whole number from 1 to 65535'),
     ('DATABASE_URL', 'postgresql://a%00b@db/visitors', 'holds a control character'),
-    ('DATABASE_URL', 'postgresql://d b/visitors', 'what stands where the host should is no name and no address'),
+    ('DATABASE_URL', 'postgresql://d b/visitors', 'its host is neither a name nor an address'),
     ('DATABASE_URL', 'postgresql://db/v?options=-cstatement_timeout%3D1', 'sets statement_timeout; remove it from'),
     ('DATABASE_URL', 'postgresql://db/v?options=--lock-timeout%3D1', 'the application itself sets lock_timeout'),
     ('DATABASE_URL', 'postgresql://db/v?options=-d3', 'options may hold only -cNAME=VALUE'),
@@ -278,7 +278,7 @@ def test_what_the_application_sets_itself_is_what_a_url_may_not_set(tmp_path: Pa
 @pytest.mark.parametrize(('content', 'says'), [
     ('USER_NAME=Jos\u00e9\n'.encode('latin-1'), ' is not UTF-8 (byte 13); save it in that encoding'),
     ('PORT=8111\n'.encode('utf-16'), ' is not UTF-8 (byte 0); save it in that encoding'),
-    ('PORT=8111\n'.encode('utf-16-le'), ' is not UTF-8, more likely UTF-16; save it in UTF-8'),
+    ('PORT=8111\n'.encode('utf-16-le'), ' is not UTF-8, but probably UTF-16; save it in UTF-8'),
     (b'PORT=8111\nTHREADS=7\n= 8\n', ', line 3: use NAME=VALUE, or # before a comment'),
 ])
 def test_a_file_beside_the_code_that_cannot_be_obeyed_is_refused(
@@ -294,7 +294,7 @@ def test_a_folder_in_the_place_of_the_file_beside_the_code_is_refused(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / '.env').mkdir()
     monkeypatch.delenv('FLASK_SKIP_DOTENV', raising=False)
-    with pytest.raises(SettingsError, match='Is a directory; make it a file that can be read, or remove it'):
+    with pytest.raises(SettingsError, match='Is a directory; make it a readable file, or remove it'):
         Settings.load(tmp_path)
 
 
