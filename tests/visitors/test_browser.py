@@ -248,7 +248,7 @@ def test_all_that_can_be_reached_by_keyboard_shows_where_the_focus_is(visit: Vis
         reached.append(page.evaluate(FOCUSED))
         style, width = page.locator(':focus').evaluate(OUTLINE)
         assert style == 'solid' and width >= 2, reached[-1]
-    assert reached == [['a', 'Visitors'], ['input', ''], ['summary', 'The numbers of the weeks'],
+    assert reached == [['a', 'Visitors'], ['input', ''], ['summary', 'Numbers by week'],
                        ['a', 'These numbers as JSON'], ['a', 'The total as a badge'], ['a', 'Ada Lovelace']]
 
 
@@ -306,7 +306,7 @@ def test_the_weeks_have_a_bar_each_and_their_numbers_in_a_table_that_opens(
     page = visit()
     table = page.get_by_role('table', name=re.compile('weeks, the newest first'))
     expect(table).to_be_hidden()
-    page.get_by_text('The numbers of the weeks').click()
+    page.get_by_text('Numbers by week').click()
     expect(table).to_be_visible()
     assert violations(page) == []
     statistics = servers['usual'].statistics()
