@@ -1,4 +1,4 @@
-"""The containers of a machine on a real engine: that it takes every option, and what it then knows of them."""
+"""The containers of an instance on a real engine: it accepts every option, and its inspection shows each of them."""
 
 from collections.abc import Iterator
 import json
@@ -36,35 +36,37 @@ exec {docker} "$@\""""
 
 
 class EngineMachine:
+    """An instance in a folder, with a real engine that holds the image of the Dockerfile."""
+
     def __init__(self, machine: FolderMachine, engine: Engine, image: Image, name: str) -> None:
-        """Give a machine a real engine, which holds the image that the Dockerfile makes."""
+        """Install a docker command that leads to the engine, and the record of the image."""
         self.machine, self.engine, self.name = machine, engine, name
         docker = shutil.which('docker')
         machine.install('docker', RENAME.format(prefix=name, docker=docker))
-        found = engine.docker('image', 'inspect', '--format={{.Id}}', image.name)
+        image_id = engine.docker('image', 'inspect', '--format={{.Id}}', image.name)
         machine.write('etc/visitors/image.json', json.dumps(
-            {'image': image.name, 'id': found, 'version': image.build['VERSION']}))
+            {'image': image.name, 'id': image_id, 'version': image.build['VERSION']}))
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells the docker command of a step where the engine is."""
+        """The variables that lead the docker command of a step to the engine."""
         return {name: value for name, value in self.engine.environment.items() if name.startswith('DOCKER_')}
 
     def run(self, *step: str) -> subprocess.CompletedProcess[str]:
-        """Return how a step has ended."""
+        """Return the result of a step."""
         return self.machine.run(*step, **self.environment)
 
     def inspect(self) -> dict[str, Any]:
-        """Return what the engine knows of the application's container."""
-        (known,) = json.loads(self.engine.docker('inspect', self.name))
-        return dict(known)
+        """Return the engine's description of the application's container."""
+        (description,) = json.loads(self.engine.docker('inspect', self.name))
+        return dict(description)
 
 
 @pytest.fixture
 def on_engine(engine: Engine, image: Image, cloud: Cloud, metadata: MetadataService) -> Iterator[EngineMachine]:
-    """Give a machine on a real engine that has been configured; its database is in its container's own memory."""
+    """Give a configured instance on a real engine; its database is in its container's own memory."""
     (ROOT / 'build').mkdir(exist_ok=True)
-    # Within the working copy, because an engine in another container sees only what it shares with the tests.
+    # Within the working copy, because an engine in another container shares only that folder with the tests.
     with tempfile.TemporaryDirectory(dir=ROOT / 'build', prefix='machine-') as folder:
         Path(folder).chmod(0o755)
         machine = machine_in(Path(folder), cloud, metadata)
@@ -110,7 +112,7 @@ def test_the_engine_takes_it_all_and_shows_no_secret(on_engine: EngineMachine) -
 
 
 def engine_says(on_engine: EngineMachine, *command: str) -> str:
-    """Return what a command prints in the application's container."""
+    """Return the output of a command in the application's container."""
     return on_engine.engine.docker('exec', on_engine.name, *command)
 
 

@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 AS_SHIPPED = ('docker-compose.yml',)
 NEVER = '0001-01-01T00:00:00Z'
 SECRETS = ('POSTGRES_PASSWORD', 'VISITOR_KEY')
-# What a person may set for the application; compose passes some of them on and sets the others itself.
+# The settings of the application; compose passes some of them on and sets the others itself.
 SETTING = re.compile(r"values, '([A-Z_]+)'|values.get\('([A-Z_]+)'|values\['([A-Z_]+)'\]")
 
 
@@ -142,7 +142,7 @@ def test_the_working_copy_is_safe_from_the_developers_containers(engine: Engine,
             assert mount['RW'] is False
 
 
-# What the verbs of make call, told how this engine reaches package indexes and where its compose is.
+# A docker command for the verbs of make, with this engine's way to package indexes and its compose.
 DOCKER = """#!/bin/sh
 case "$1" in
     build) shift; exec {docker} build {options} "$@" ;;
@@ -207,7 +207,7 @@ def test_nothing_starts_without_a_secret_and_the_message_says_what_to_do(engine:
         assert not any(usual.leftovers().values())
 
 
-# Docker as it is without a Compose of today: Debian's docker.io has none, Debian 12's own is 1.29.
+# Docker without a current Compose: Debian's docker.io brings no Compose, and Debian 12's own is 1.29.
 @pytest.mark.parametrize(('docker', 'says'), [
     (None, 'no docker command: apt-get install docker.io'),
     ('echo "docker: \\047compose\\047 is not a docker command." >&2; exit 1',

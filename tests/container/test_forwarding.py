@@ -11,14 +11,14 @@ import pytest
 
 from rehearsal.machines.engine import CommandFailed, Engine
 from tests.support.containers.bases import BaseImages
-from tests.support.containers.engine import eventually, PATIENCE
 from tests.support.containers.fixtures import default_of
 from tests.support.containers.forwarding import obstacle
+from tests.support.waiting import eventually, PATIENCE
 
 pytestmark = pytest.mark.container
 
-# An engine that leaves the firewall as it is, in a network of its own, whose firewall a test may change. What it makes
-# in /run and /opt is gone with it.
+# An engine that leaves the firewall as it is, in a network of its own, whose firewall a test may change. Its files in
+# /run and /opt end with it.
 DAEMON = """
 mount -t tmpfs run /run && mount -t tmpfs opt /opt && ip link set lo up
 sysctl --quiet --write net.bridge.bridge-nf-call-iptables=1
@@ -41,8 +41,8 @@ class Walled:
         subprocess.run(['nsenter', f'--target={self._process.pid}', '--net', 'iptables', *arguments], check=True)
 
     def answers(self) -> bool:
-        """Return whether the engine answers; fail if it has ended."""
-        assert self._process.poll() is None, 'dockerd has ended'
+        """Return whether the engine answers; fail if it is not running."""
+        assert self._process.poll() is None, 'dockerd ended'
         try:
             return bool(self.engine.docker('version'))
         except CommandFailed:
@@ -59,7 +59,7 @@ def walled(engine: Engine) -> Iterator[Walled]:
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     walled = Walled(folder, process)
     try:
-        eventually(walled.answers, PATIENCE, 'the engine answers')
+        eventually(walled.answers, 'the engine answers')
         yield walled
     finally:
         print((folder / 'log').read_text(encoding='utf-8')[-2000:])

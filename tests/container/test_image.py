@@ -1,4 +1,4 @@
-"""The image that the Dockerfile makes: what is in it, and how its container starts, lives and ends."""
+"""The image that the Dockerfile makes: its content, and the start, life and end of its container."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.container
 
 MEGABYTES_OVER_BASE = 200
 LABELS = {'version': 'VERSION', 'revision': 'REVISION', 'created': 'CREATED'}
-# What lies in /app besides bytecode; one thing more would be one that .dockerignore should have held back.
+# The content of /app besides bytecode. Anything else is a file that .dockerignore must hold back.
 CODE = {'app.py', 'build.json', 'data', 'gunicorn.conf.py', 'migrations', 'static', 'templates', 'version.txt',
         'visitors'}
 # Takes the database's only write lock as long as a visitor may wait for it, as a long write elsewhere would.

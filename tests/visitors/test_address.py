@@ -1,4 +1,4 @@
-"""Who a request comes from, whatever proxies and forgers write."""
+"""The visitor of a request, with every form of header that proxies and forgers write."""
 
 from ipaddress import ip_address, IPv4Address, IPv6Address
 
@@ -11,7 +11,7 @@ PEER = '192.0.2.254'
 PEER_NETWORK = bytes([192, 0, 2, 254])
 KEY = b'k' * 32
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
-# No comma: what a client writes before the balancer's entry may hold any, but one entry does not.
+# Without a comma: a client may write several before the balancer's entry, but one entry has no comma.
 JUNK = st.text(st.characters(exclude_characters=',', codec='latin-1'), max_size=40)
 
 

@@ -1,4 +1,4 @@
-"""Which requests are visits: what clients say of themselves, one header and one word at a time."""
+"""The requests that are visits, by one header and one word of their clients at a time."""
 
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 from fake_useragent import FakeUserAgent

@@ -1,4 +1,4 @@
-"""What a visitor sees and can do, in a real Chromium on the real server."""
+"""The page as a visitor sees and uses it, in a real Chromium on the real server."""
 
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -19,7 +19,7 @@ from tests.tools.demonstration import chromium, fill
 WIDTHS = (320, 390, 768, 1440)
 SCHEMES = ('light', 'dark')
 NUMBERS = ('usual', 'large', 'first')
-# What must keep apart: every piece of text that stands for itself, those of the drawing included.
+# All texts of the page, also those of the drawing; no two of them may overlap.
 TEXTS = ('.brand, .version, h1, .greeting p, h2, .tiles dt, .tiles dd, .legend li, .best, .hint, .axis text, '
          '.drawing text, summary, .start, .bottom p')
 # How many days there is room for at each width, if each of them is wide enough for a finger.
@@ -89,10 +89,10 @@ def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def visit(browser: Browser, servers: dict[str, Server]) -> Iterator[Visit]:
-    """Give a function that opens a page; whatever the test does there, the browser must find nothing to complain of.
+    """Give a function that opens a page, and fail a test during which the browser has a complaint.
 
-    So each test also proves: nothing on the console, where breaches of the content security policy and requests
-    that fail are told, and no request to another host.
+    So each test also proves that the console stays empty, where a browser reports failed requests and breaches of the
+    content security policy, and that no request goes to another host.
     """
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
@@ -112,9 +112,9 @@ def visit(browser: Browser, servers: dict[str, Server]) -> Iterator[Visit]:
 
 
 def listen(page: Page, address: str, path: str, complaints: list[str]) -> None:
-    """Collect what the browser writes to the console of a page, and whom but its server it asks for something."""
+    """Collect the lines on the console of a page, and its requests to other hosts than its server."""
     def read(message: ConsoleMessage) -> None:
-        # Chromium also tells of a page that says by its status what it is, as the one for 404 does.
+        # Chromium also reports a page whose own status is an error, such as the page for 404.
         if message.location.get('url') != address + path or 'status of 404' not in message.text:
             complaints.append(message.text)
 
@@ -127,13 +127,13 @@ def listen(page: Page, address: str, path: str, complaints: list[str]) -> None:
 
 
 def numbers_of(label: Locator) -> list[int]:
-    """Return the numbers of a day's callout: visitors, new, returning; the date's own is left out."""
+    """Return the numbers of a day's callout: visitors, new, returning, without the number in the date."""
     text = label.locator('.callout').inner_text().replace(',', '')
     return [int(number) for number in re.findall(r'(\d+) (?:visitors?|new|returning)', text)]
 
 
 def day_in_table(page: Page, index: int) -> list[int]:
-    """Return what the table says of a day: visitors, new, returning."""
+    """Return the numbers of a day in the table: visitors, new, returning."""
     new, returning, visitors = page.locator('tbody tr').nth(index).locator('td').all_inner_texts()
     return [int(text.replace(',', '')) for text in (visitors, new, returning)]
 

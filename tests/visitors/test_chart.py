@@ -1,4 +1,4 @@
-"""Where the chart's bars, ticks and dates are, and what its drawing says of them."""
+"""The geometry of the charts' bars, ticks and dates, and their drawings."""
 
 from datetime import date, timedelta
 from pathlib import Path

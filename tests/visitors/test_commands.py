@@ -1,4 +1,4 @@
-"""The commands of the people who run the service: purge and check-counts."""
+"""The commands of operators: purge and check-counts."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -62,7 +62,7 @@ def test_purge_works_batch_by_batch(database: Database) -> None:
 def test_a_purge_leaves_it_to_another_one_that_is_at_work(postgresql_url: str) -> None:
     database = purgeable(postgresql_url)
     with closing(psycopg2.connect(postgresql_url)) as other:
-        # What another purge has in each of its transactions; this one does not wait for its end.
+        # Another purge holds this lock in each of its transactions; a second purge does not wait for it.
         other.cursor().execute(str(PURGE_LOCK))
         done = flask(database.url, 'purge', '--older-than', '30', timeout=20)
         assert (done.returncode, done.stdout) == (

@@ -71,7 +71,7 @@ def test_killed_workers_and_servers_lose_no_answered_visit_and_count_none_twice(
 def clock_before_midnight(seconds: int) -> dict[str, str]:
     """Return an environment in which midnight (UTC) comes in so many seconds.
 
-    Intervals pass as they do, and files keep their times: gunicorn tells by both whether its workers live.
+    Intervals pass as usual, and files keep their times, because gunicorn uses both to check its workers.
     """
     libraries = list(Path('/usr/lib').glob('*/faketime/libfaketime.so.1'))
     if not libraries:

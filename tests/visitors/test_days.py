@@ -1,4 +1,4 @@
-"""The owner's time zone: when its days change, whose clock says so, and that a database keeps to one."""
+"""The owner's time zone: the moments of its midnights, the clock that decides, and one zone for each database."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +23,8 @@ from visitors.counting import Counter
 from visitors.days import Calendar, OtherTimeZone
 from visitors.settings import Settings
 
-# A day of 23 hours, one of 25, offsets of half hours, one that changes by half an hour, the first midnight on earth,
-# and a day that a country left out to change the side of the date line.
+# A day of 23 hours, one of 25, offsets of half hours, an offset that changes by half an hour, the first midnight on
+# earth, and a day that a country skipped to change the side of the date line.
 MIDNIGHTS = [
     ('UTC', '2026-11-25T00:00', '2026-11-24', '2026-11-25'),
     ('Europe/Berlin', '2026-03-28T23:00', '2026-03-28', '2026-03-29'),
@@ -207,6 +207,8 @@ def test_a_zone_that_the_server_does_not_know_is_refused_by_name(postgresql_url:
     bring_up(postgresql_url)
 
     class Unknown(ZoneInfo):
+        """A time zone that no server knows."""
+
         key = 'Mars/Olympus'
 
     with pytest.raises(OtherTimeZone, match='TIME_ZONE=Mars/Olympus: the database server does not know'):

@@ -1,4 +1,4 @@
-"""What the world may do to files, folders and privileges ends a command with one line, and never with a traceback."""
+"""Unexpected files, folders and privileges end a command with one line, and never with a traceback."""
 
 from collections.abc import Iterator
 import os
@@ -22,7 +22,7 @@ COUNTS, PURGE, IMPORT = ('check-counts',), ('purge', '--older-than', '90'), ('im
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with files that are not what they should be."""
+    """Give a folder with files of wrong content."""
     made = tmp_path_factory.mktemp('edges')
     (made / 'no-database').write_bytes(b'no database at all, but long enough for one' * 20)
     (made / 'utf-16').write_bytes('a password'.encode('utf-16-le'))

@@ -1,4 +1,4 @@
-"""What the server keeps apart: one request from the page of all, a slow client from others, a client from the log."""
+"""The separation of requests from the page of all, of slow clients from others, and of clients from the log."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

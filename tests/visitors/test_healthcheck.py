@@ -1,4 +1,4 @@
-"""The container's own health check: what it says of a server that answers well, badly, late or not at all."""
+"""The container's own health check, against a server that answers well, badly, late or not at all."""
 
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -24,7 +24,7 @@ class Failing(BaseHTTPRequestHandler):
 
 
 def check(host: str, port: int | str) -> subprocess.CompletedProcess[str]:
-    """Return what the health check ended with, started as the container does it."""
+    """Return the result of the health check, started as the container starts it."""
     command = [sys.executable, '-m', 'visitors.healthcheck', host, str(port)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
 

@@ -33,7 +33,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 def errors(pages: dict[str, str], folder: Path) -> dict[str, list[str]]:
-    """Return what the checker finds wrong with pages, warnings included, by the page's name."""
+    """Return the errors and warnings of the checker, by the name of the page."""
     files = [folder / f'{number}.html' for number in range(len(pages))]
     for file, page in zip(files, pages.values()):
         file.write_text(page, encoding='utf-8')

@@ -1,4 +1,4 @@
-"""What the server writes: JSON for programs, plain lines for a person at a terminal, and never who came."""
+"""The server's log: JSON for programs, plain lines on a terminal, and never an address."""
 
 import json
 import logging
@@ -17,11 +17,11 @@ MINE = '198.51.100.77'
 
 
 def read_until(terminal: int, text: str) -> str:
-    """Return what has been written to a terminal when a text appears there."""
-    told = ''
-    while text not in told:
-        told += os.read(terminal, 65536).decode()
-    return told
+    """Return the output on a terminal up to the moment at which a text appears in it."""
+    output = ''
+    while text not in output:
+        output += os.read(terminal, 65536).decode()
+    return output
 
 
 def test_at_a_terminal_the_log_is_plain_and_still_shows_no_address(sqlite_url: str) -> None:

@@ -18,8 +18,8 @@ from tests.support.postgresql import execute, free_port, PostgresServer, rows, v
 from tests.support.server import bring_up, flask, json_lines, KEY, Server
 from tests.support.waiting import eventually
 
-# The promise is 3 seconds, of which the database may use 2. On a busy machine the rest takes ten times what it takes
-# here; without the limit an answer would come after 10 seconds and more.
+# The promise is 3 seconds, of which the database may use 2. On a busy machine the rest takes up to ten times as long.
+# Without the limit, an answer would take 10 seconds or more.
 ANSWER_SECONDS = 9.0
 
 
@@ -86,7 +86,7 @@ def test_a_stopped_database_gives_a_503_page_and_service_resumes_by_itself(datab
         assert server.get('/stats.json').status_code == 503
         assert 'error' in server.get('/stats.json').json()
         database.start()
-        # One visit before, the first that was answered again, and the one that tells the number.
+        # One visit before, the first that was answered again, and the one that shows the number.
         assert wait_until_served(server) == 3
 
 
@@ -207,7 +207,7 @@ def test_the_password_file_is_read_at_each_new_connection(database: PostgresServ
         execute(url, "ALTER ROLE app PASSWORD 'third'")
         execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
         time.sleep(1.1)
-        # Whom the database refuses is told by the log alone.
+        # Only the log names the role that the database refuses.
         assert server.get('/readyz').json()['reason'] == 'the database is unavailable: OperationalError'
         assert any('password authentication failed for user "app"' in str(line['message'])
                    for line in json_lines(server.stderr()))
@@ -219,7 +219,7 @@ def test_the_password_file_is_read_at_each_new_connection(database: PostgresServ
 
 
 def test_a_statement_that_waits_too_long_for_a_lock_is_given_up_and_not_counted(database: PostgresServer) -> None:
-    # One worker with one thread: what fails and what succeeds afterwards is the same connection's owner.
+    # One worker with one thread, so the failure and the success after it happen to the owner of one connection.
     with (serving(database, WORKERS='1', THREADS='1') as server,
           closing(psycopg2.connect(str(server.url))) as blocker):
         blocker.cursor().execute('UPDATE visitors SET visits = visits')
@@ -246,7 +246,7 @@ def test_nothing_listens_where_the_database_should_be() -> None:
 
 
 def test_an_address_that_answers_nothing_is_given_up_in_time() -> None:
-    # A listener that never accepts: the kernel completes the connection, and nobody speaks.
+    # A listener that never accepts: the kernel completes the connection, and no program answers.
     with closing(socket.create_server(('127.0.0.1', 0))) as silent:
         with awake(f'postgresql://app@127.0.0.1:{silent.getsockname()[1]}/visitors') as server:
             assert status_in_time(server) == 503

@@ -1,4 +1,4 @@
-"""What is served, what is counted, and what every answer carries; on PostgreSQL and on SQLite."""
+"""The answers, the counted requests, and the headers of every answer; on PostgreSQL and on SQLite."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -24,7 +24,7 @@ PATHS = ['/', '/stats.json', '/badge.svg', '/favicon.ico', '/robots.txt', '/vers
 
 @pytest.fixture(scope='module', params=['postgresql', 'sqlite'])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a server behind one proxy, so that a test is whoever it likes to be."""
+    """Give a server behind one proxy, so that a test can choose its address."""
     if request.param == 'postgresql':
         url = request.getfixturevalue('postgresql').create_database()
     else:
@@ -36,7 +36,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope='module')
 def developers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a server that a developer runs, with a name of its own and an owner whose address is none."""
+    """Give a server that a developer runs, with a name of its own and an owner without a valid URL."""
     url = bring_up(f'sqlite:///{tmp_path_factory.mktemp("developers") / "visitors.sqlite3"}')
     names = {'SITE_NAME': 'Ada & Co', 'USER_NAME': 'Ada', 'USER_URL': 'javascript:alert(1)'}
     with Server(url, FLASK_DEBUG='1', **names) as running:
@@ -185,7 +185,7 @@ def test_several_headers_are_one_list_and_their_last_entry_counts(server: Server
     assert server.visits(X_Forwarded_For=mine) == 1
     answer = raw(server, f'X-Forwarded-For: 203.0.113.5\r\nX-Forwarded-For: {mine}\r\n')
     assert 'You have visited this page 2 times' in answer
-    # A header of nearly the same name is nobody's word: servers that tell WSGI of both would mix them up.
+    # A header of nearly the same name does not count: a server that passes both to WSGI would mix them up.
     answer = raw(server, f'X-Forwarded-For: {mine}\r\nX_Forwarded_For: 203.0.113.5\r\n')
     assert 'You have visited this page 3 times' in answer
 

@@ -1,4 +1,4 @@
-"""Readiness and the start ask for what a visit needs: a database that refuses visits is neither ready nor fit."""
+"""Readiness and the start try the statements of a visit: a database that refuses visits is neither ready nor fit."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Settings are read once, and a bad one ends the start with its name, its value and what would do."""
+"""Settings are read once, and a bad one ends the start with its name, its value and the remedy."""
 
 from pathlib import Path
 import re

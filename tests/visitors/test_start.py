@@ -1,4 +1,4 @@
-"""How the application is started: by make, by Python, by flask; what it tells then, and how Ctrl-C ends it."""
+"""Starts of the application by make, Python and flask: their output, and their end by Ctrl-C."""
 
 from collections.abc import Mapping, Sequence
 import os
@@ -58,8 +58,10 @@ def heed_interrupts() -> None:
 
 
 class Started:
+    """The application, started by a command in a folder."""
+
     def __init__(self, command: Sequence[str], folder: Path, log: Path, settings: Mapping[str, str]) -> None:
-        """Start the application by a command in a folder, and wait until it has told its address."""
+        """Start it, and wait until it prints its address."""
         kept = {name: os.environ[name] for name in ('PATH', 'HOME') if name in os.environ}
         self._log = log
         with log.open('wb') as output:
@@ -74,12 +76,12 @@ class Started:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """End what a failed test has left running."""
+        """End the processes that a failed test leaves running."""
         self._kill()
 
     @property
-    def told(self) -> str:
-        """What it has written so far."""
+    def output(self) -> str:
+        """The output so far."""
         return self._log.read_text(encoding='utf-8')
 
     def get(self, path: str = '/') -> requests.Response:
@@ -96,13 +98,13 @@ class Started:
     def _wait_for_address(self) -> str:
         def address() -> str:
             has_ended = self._process.poll() is not None
-            found = AT.search(self.told)
+            found = AT.search(self.output)
             if has_ended and not found:
-                raise RuntimeError(f'it did not start: {self.told}')
+                raise RuntimeError(f'it did not start: {self.output}')
             return found[1] if found else ''
 
         try:
-            return eventually(address, lambda: f'it says where it serves: {self.told}')
+            return eventually(address, lambda: f'it says where it serves: {self.output}')
         except BaseException:
             self._kill()
             raise
@@ -147,7 +149,7 @@ def test_python_and_make_are_all_that_make_run_needs(engine: Engine, image: Imag
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """Give the name of a file for what a command writes."""
+    """Give the name of a file for the output of a command."""
     return tmp_path / 'log'
 
 
@@ -163,10 +165,10 @@ def test_make_run_serves_on_a_file_and_a_key_of_its_own_until_ctrl_c(clone: Path
             assert visits(started) == expected, 'the second start counts anew'
             number = (clone / 'version.txt').read_text(encoding='utf-8').strip()
             assert started.get('/version').json()['version'] == f'{number}+build.1'
-            # 130 is what a shell shows for Ctrl-C; make says so by ending from the signal itself.
+            # A shell shows 130 for Ctrl-C; make itself ends by the signal.
             assert started.interrupt() in (0, -signal.SIGINT)
-            assert 'Traceback' not in started.told
-            assert '***' not in started.told
+            assert 'Traceback' not in started.output
+            assert '***' not in started.output
     assert {path.name for path in (clone / 'data').iterdir()} >= {'visitors.sqlite3', 'visitor.key'}
     assert (clone / 'data' / 'visitor.key').stat().st_mode & 0o077 == 0, 'others can read the key'
 
@@ -279,7 +281,7 @@ def test_an_interrupted_python_start_leaves_nothing_running(clone: Path, log: Pa
     with Started(PYTHON, clone, log, {'PORT': '0'}) as started:
         assert visits(started) == 1
         started.interrupt()
-        assert 'Traceback' not in started.told
+        assert 'Traceback' not in started.output
 
 
 def test_the_ways_of_starting_share_one_embedded_database(clone: Path, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""The version of a build, as the release tool makes it and the application tells it."""
+"""The version of a build, as the release tool makes it and the application reports it."""
 
 import json
 from pathlib import Path
