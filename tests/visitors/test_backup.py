@@ -40,7 +40,7 @@ def test_a_backup_under_running_visits_restores_to_counts_that_agree(sqlite_url:
         over.set()
         assert (done.returncode, coming.result(20) > 0) == (0, True), done.stderr
         assert server.visits(X_Forwarded_For='198.51.100.7') == 2
-    assert 'keep the key' in done.stdout
+    assert 'back up the key of the hash' in done.stdout
     assert copy.stat().st_mode & 0o077 == 0
     assert {path.name for path in tmp_path.iterdir() if 'copy' in path.name} == {'copy.sqlite3'}
     restored = f'sqlite:///{copy}'

@@ -142,5 +142,5 @@ def test_purge_may_run_while_visitors_come(database: Database) -> None:
 
 
 def test_the_help_of_check_counts_names_its_exit_code(sqlite_url: str) -> None:
-    told = flask(sqlite_url, 'check-counts', '--help').stdout
-    assert 'exit 1 and say where they differ' in ' '.join(told.split())
+    text = flask(sqlite_url, 'check-counts', '--help').stdout
+    assert 'print each difference and exit with 1' in ' '.join(text.split())

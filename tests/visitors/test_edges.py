@@ -76,7 +76,7 @@ def test_a_password_file_in_utf_16_ends_a_command_with_one_line(
         folder: Path, command: tuple[str, ...], code: int) -> None:
     done = flask(f'postgresql://app@127.0.0.1:{free_port()}/visitors', *command,
                  DATABASE_PASSWORD_FILE=str(folder / 'utf-16'))
-    assert_one_line(done, code, 'it holds a NUL, more likely it is UTF-16')
+    assert_one_line(done, code, 'it holds a NUL, so it is probably UTF-16')
 
 
 def test_an_owner_who_may_not_make_tables_gets_one_line_and_no_verdict(postgresql_url: str) -> None:
