@@ -16,6 +16,7 @@ from visitors.settings import Settings
 DEFAULTS = Settings.from_environ({})
 CONNECTIONS = 16
 COUNTED_A_SECOND = 500_000
+LONGEST_SECONDS = 30
 LOAD = ROOT / 'benchmarks' / 'visitors.lua'
 PAGE, HELLO, NAIVE = 'app:create_app()', 'benchmarks.hello:application', 'benchmarks.naive:create_app()'
 
@@ -34,8 +35,14 @@ class Page:
     def run(self, seconds: float) -> Run:
         """Ask for a while."""
         pids = self.http.process.pid, self.server.postmaster()
-        before = [processor_seconds(pid) for pid in pids]
-        number, rate = ask(self.http.address, self.database, max(seconds, self.least_seconds), self.encoding)
+        # A second may pass without an answer on a busy machine. Such a round is no figure; a longer one is.
+        for duration in (max(seconds, self.least_seconds), LONGEST_SECONDS):
+            before = [processor_seconds(pid) for pid in pids]
+            number, rate = ask(self.http.address, self.database, duration, self.encoding)
+            if number:
+                break
+        else:
+            raise RuntimeError(f'{self.name} answered no request in {LONGEST_SECONDS} s')
         wait_until_idle(self.database)
         application, database = (processor_seconds(pid) - spent for pid, spent in zip(pids, before))
         return Run(rate, application / number * 1e6, database / number * 1e6)
@@ -54,15 +61,16 @@ def serving(name: str, application: str, database: Database, server: PostgresSer
 
 
 def ask(address: str, database: Database, seconds: float, encoding: str = 'identity') -> tuple[int, float]:
-    """Return how many answers came, and how many a second; raise RuntimeError where one was none."""
+    """Return the number of answers and their rate per second; raise RuntimeError if one is an error."""
     if urlsplit(address).hostname != '127.0.0.1':
         raise RuntimeError(f'{address} is not on this machine, and this is a load')
     command = ['wrk', '--threads', '1', '--connections', str(CONNECTIONS), '--timeout', '30s',
                '--duration', f'{max(1, round(seconds))}s', '--script', str(LOAD), address + '/',
                '--', str(database.visitors), str(database.stride), encoding]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
-    requests, rate = re.search(r'(\d+) requests in', done.stdout), re.search(r'Requests/sec:\s+([\d.]+)', done.stdout)
-    bad = re.search(r'Non-2xx or 3xx responses: \d+|Socket errors: .*', done.stdout)
-    if bad or not requests or not rate or requests[1] == '0':
-        raise RuntimeError(f'wrk at {address}: {bad[0] if bad else done.stdout + done.stderr}')
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    requests = re.search(r'(\d+) requests in', ended.stdout)
+    rate = re.search(r'Requests/sec:\s+([\d.]+)', ended.stdout)
+    bad = re.search(r'Non-2xx or 3xx responses: \d+|Socket errors: .*', ended.stdout)
+    if bad or not requests or not rate:
+        raise RuntimeError(f'wrk at {address}: {bad[0] if bad else ended.stdout + ended.stderr}')
     return int(requests[1]), float(rate[1])

@@ -203,7 +203,7 @@ def test_the_password_file_is_read_at_each_new_connection(database: PostgresServ
         execute(url, "ALTER ROLE app PASSWORD 'second'")
         file.write_text('second\n', encoding='utf-8')
         execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
-        assert server.visits() == 2
+        assert wait_until_served(server) == 3
         execute(url, "ALTER ROLE app PASSWORD 'third'")
         execute(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
         time.sleep(1.1)
