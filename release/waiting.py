@@ -1,6 +1,7 @@
 """Waits that always end: with a result, at a deadline, or because the caller's poll raises."""
 
 from collections.abc import Callable
+import copy
 import time
 from typing import TypeVar
 
@@ -36,15 +37,17 @@ class Deadline:
         return max(0.0, self._end - self._clock())
 
     def within(self, seconds: float) -> 'Deadline':
-        """Return a deadline of this many seconds from now, or of this one's end if that is sooner."""
-        return Deadline(min(seconds, self.left), self._poll, self._clock, self._sleep)
+        """Return a deadline of this many seconds from now, or this one if it ends sooner."""
+        return Deadline(seconds, self._poll, self._clock, self._sleep) if seconds < self.left else self
 
     def polling(self, act: Callable[[], None]) -> 'Deadline':
         """Return a deadline with the same end whose waits also call `act`."""
         def poll() -> None:
             self._poll()
             act()
-        return Deadline(self.left, poll, self._clock, self._sleep)
+        deadline = copy.copy(self)
+        deadline._poll = poll
+        return deadline
 
     def check(self, what: str) -> None:
         """Poll, and raise TimedOut with the name of the awaited thing if the time is over."""

@@ -1,13 +1,14 @@
-"""A small checkout that can be baked in seconds: the real release tool and Packer, no machine to be reached.
+"""A small checkout that bakes in seconds: the real release tool, the real Packer, and no instance to connect to.
 
-Its template has the variables and tags of packer/ami.pkr.hcl and runs its playbooks on this machine, where they change
-nothing. What Packer, Ansible, EC2's API and the release tool do to each other is as it is with machines.
+Its template is packer/ami.pkr.hcl without the connection to an instance. It runs playbooks of its own on this machine,
+where they change nothing. Packer, Ansible, EC2's API and the release tool work together as they do with instances.
 """
 
 from collections.abc import Mapping
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import signal
 import subprocess
@@ -18,63 +19,21 @@ from tests.support.account import Account
 from tests.support.archives import make_archive
 from tests.support.server import ROOT
 
-TEMPLATE = """
-%(variables)s
-
-locals {
-  tags = {
-    Project   = "visitors"
-    Version   = var.version
-    Commit    = var.commit
-    InputHash = var.input_hash
-    SourceAmi = "{{ .SourceAMI }}"
-    Released  = "false"
-    BuildUrl  = var.build_url
-    CreatedBy = var.created_by
-    Run       = var.run_id
-  }
-  builder = { Project = "visitors", Run = var.run_id }
-}
-%(builds)s
-"""
-BUILD = """
-source "amazon-ebs" "%(stage)s" {
-  region                  = var.region
-  custom_endpoint_ec2     = var.ec2_endpoint
-  skip_region_validation  = true
-  skip_metadata_api_check = true
-  instance_type           = "t3.small"
-  communicator            = "none"
-  temporary_key_pair_name = "packer-${var.run_id}"
-  source_ami              = var.%(source)s
-  ami_name                = "visitors-%(stage)s-${var.input_hash}-${var.run_id}"
-  tags                    = merge(local.tags, { Stage = "%(stage)s" })
-  snapshot_tags           = merge(local.tags, { Stage = "%(stage)s" })
-  run_tags                = local.builder
-  run_volume_tags         = local.builder
-}
-build {
-  name    = "%(stage)s"
-  sources = ["source.amazon-ebs.%(stage)s"]
-  provisioner "shell-local" {
+# The part of the real template that needs an instance, and the part that takes its place.
+CONNECTION = 'source "amazon-ebs" "visitors" {\n'
+NO_CONNECTION = f'{CONNECTION}  communicator = "none"\n'
+PROVISIONER = re.compile(r'^  provisioner "ansible" \{\n.*?^  \}\n', re.MULTILINE | re.DOTALL)
+LOCAL_PROVISIONER = """  provisioner "shell-local" {
     environment_vars = ["ANSIBLE_LOCALHOST_WARNING=False", "ANSIBLE_INVENTORY_UNPARSED_WARNING=False"]
-    inline           = [join(" ", %(provision)s)]
+    inline           = [join(" ", %s)]
   }
-  post-processor "manifest" {
-    output = var.manifest
-  }
-}
 """
-# What provisions the machine: Ansible, which takes many seconds, or only words like its, and no more of them.
+# The provisioner: Ansible, which needs many seconds, or a command that prints a line like Ansible's.
 ANSIBLE = f"""["ansible-playbook --inventory=localhost, --connection=local packer/ansible/%(stage)s.yml",
     "--extra-vars=ansible_python_interpreter={sys.executable}", "--extra-vars=inventory=${{var.inventory_folder}}"]"""
 WORDS = """["echo 'TASK [%(stage)s : The machine is patient] *****'; sleep 1;",
     "echo '{}' > ${var.inventory_folder}/sbom.spdx.json;",
     "printf 'machine\\\\tdocker.io\\\\t26.1.5+dfsg1-9\\\\n' > ${var.inventory_folder}/packages.tsv"]"""
-VARIABLES = ('region', 'source_ami', 'base_ami', 'image_archive', 'image_name', 'image_id', 'version', 'commit',
-             'build_time', 'input_hash', 'run_id', 'build_url', 'created_by', 'manifest', 'inventory_folder',
-             'subnet_id', 'ec2_endpoint', 'ssh_source_cidrs')
-TEXT, TYPES = 'default = ""', {'ssh_source_cidrs': 'type = list(string)'}
 PLAYBOOK = """
 - name: The %(stage)s image
   hosts: all
@@ -235,7 +194,10 @@ def without(program: str, environ: Mapping[str, str], folder: Path) -> str:
 
 
 def _template(provision: str) -> str:
-    variables = '\n'.join(f'variable "{name}" {{\n  {TYPES.get(name, TEXT)}\n}}' for name in VARIABLES)
-    builds = '\n'.join(BUILD % {'stage': stage, 'source': source, 'provision': provision % {'stage': stage}}
-                       for stage, source in (('base', 'source_ami'), ('app', 'base_ami')))
-    return TEMPLATE % {'variables': variables, 'builds': builds}
+    """Return the real template without the connection to an instance: a command on this machine provisions it."""
+    text = (ROOT / 'packer' / 'ami.pkr.hcl').read_text(encoding='utf-8')
+    assert text.count(CONNECTION) == 1, 'the real template has another source'
+    stages = iter(('base', 'app'))
+    text, count = PROVISIONER.subn(lambda _: LOCAL_PROVISIONER % (provision % {'stage': next(stages)}), text)
+    assert count == 2, 'the real template has other provisioners'
+    return text.replace(CONNECTION, NO_CONNECTION)
