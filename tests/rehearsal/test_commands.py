@@ -226,3 +226,22 @@ def test_names_do_not_meet() -> None:
 def test_who_is_down_has_no_endpoint() -> None:
     with pytest.raises(NotUp, match='start it with `rehearsal up`'):
         Rehearsal(Settings('nobody')).endpoint
+
+
+MODULES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / 'rehearsal').rglob('*.py'))
+           if path.name != '__init__.py' and 'files' not in path.parts]
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_each_module_has_a_row_in_the_documents(module: str) -> None:
+    texts = DOCUMENT.read_text(encoding='utf-8'), DOCUMENT.with_name('virtual-machines.md').read_text(encoding='utf-8')
+    assert any(f'| `{module}` |' in text for text in texts)
+
+
+@pytest.mark.parametrize(('imported', 'absent'), [
+    ('rehearsal.client', 'moto'),
+    (', '.join(name.removesuffix('.py').replace('/', '.') for name in MODULES if '/api/' in name),
+     'rehearsal.machines')], ids=['client', 'api'])
+def test_a_client_needs_no_moto_and_the_api_no_machines(imported: str, absent: str) -> None:
+    program = f'import sys\nimport {imported}\nassert {absent!r} not in sys.modules'
+    subprocess.run([sys.executable, '-c', program], cwd=ROOT, check=True)
