@@ -1,1 +1,1 @@
-"""Tests of the AMI and what boots from it."""
+"""Tests of the AMI and of machines that boot from it."""

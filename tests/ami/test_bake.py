@@ -1,6 +1,6 @@
-"""The real image of the application, baked from a clean clone by real Packer and Ansible on a rehearsal's machines.
+"""The real AMI of the application, baked from a clean clone by real Packer and Ansible on a rehearsal's machines.
 
-The tests build on each other, in their order: what one has baked is what the next one finds.
+The tests build on each other, in their order: a test finds the AMIs of the earlier ones.
 """
 
 from pathlib import Path
@@ -27,29 +27,29 @@ def test_the_real_image_is_baked_boots_passes_and_is_released(
 
 def test_the_same_again_starts_no_machine(workshop: Workshop, released: str) -> None:
     machines = workshop.machines()
-    done = workshop.bake()
-    assert (done.code, done.out) == (0, released), done
+    result = workshop.bake()
+    assert (result.code, result.out) == (0, released), result
     assert workshop.report['baked'] == []
     assert workshop.machines() == machines
 
 
 def test_verify_passes_the_released_image_again(workshop: Workshop, released: str) -> None:
-    done = workshop.release('verify', released)
-    assert done.code == 0, done
+    result = workshop.release('verify', released)
+    assert result.code == 0, result
     assert not workshop.leftovers()
 
 
 def test_a_changed_role_of_the_application_bakes_that_stage_only(workshop: Workshop) -> None:
     workshop.touch('application')
-    done = workshop.bake()
-    assert (done.code, workshop.report['baked']) == (0, ['app']), done
-    assert 'changed  packer/ansible/roles/application/tasks/main.yml' in done.err
+    result = workshop.bake()
+    assert (result.code, workshop.report['baked']) == (0, ['app']), result
+    assert 'changed  packer/ansible/roles/application/tasks/main.yml' in result.err
     assert not workshop.leftovers()
 
 
 def test_a_changed_role_of_the_base_bakes_both_stages(workshop: Workshop) -> None:
     workshop.touch('docker')
-    done = workshop.bake()
-    assert (done.code, workshop.report['baked']) == (0, ['base', 'app']), done
+    result = workshop.bake()
+    assert (result.code, workshop.report['baked']) == (0, ['base', 'app']), result
     assert not workshop.leftovers()
     assert workshop.cloud.gaps() == []

@@ -1,4 +1,4 @@
-"""Machines of the released image with normal user data: they migrate, serve and prove it, or say why not and go."""
+"""Machines of the released AMI with normal user data: they migrate and serve, or report why not and turn off."""
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -29,10 +29,10 @@ from tests.support.workshop import BAKE_SECONDS, Workshop
 SERVE_SECONDS, FAIL_SECONDS = 180, 300
 pytestmark = [pytest.mark.ami, pytest.mark.timeout(BAKE_SECONDS + FAIL_SECONDS)]
 HOOK = 'launch'
-# Where an instance of its own is reached by nobody.
+# An address at which no server listens.
 NOWHERE = 'http://169.254.169.250:81'
 FIRST_REVISION = 'e75588bf2531'  # pragma: allowlist secret
-# What a database is like at the application's first revision, and something in the way of the next one.
+# A database at the application's first revision, with a column that makes the next one fail.
 IN_THE_WAY = f"""
 CREATE TABLE visitor (id serial PRIMARY KEY, ip varchar(40), visits integer);
 CREATE UNIQUE INDEX ix_visitor_ip ON visitor (ip);
@@ -64,12 +64,12 @@ class Group:
     @property
     def states(self) -> dict[str, str]:
         """The lifecycle state of each of its instances."""
-        (found,) = self.api.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])['AutoScalingGroups']
-        return {each['InstanceId']: each['LifecycleState'] for each in found['Instances']}
+        (group,) = self.api.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])['AutoScalingGroups']
+        return {each['InstanceId']: each['LifecycleState'] for each in group['Instances']}
 
     @property
     def activities(self) -> list[dict[str, Any]]:
-        """What it has done, the newest first."""
+        """The activities of the group, the newest first."""
         return list(self.api.describe_scaling_activities(AutoScalingGroupName=self.name)['Activities'])
 
     def remove(self) -> None:
@@ -78,33 +78,33 @@ class Group:
 
 
 class Machine(Instance):
-    """A machine of the image, which somebody can look into although nobody can log in."""
+    """A machine of the AMI, in which tests can run commands although it allows no login."""
 
     def root(self, command: str) -> str:
-        """Return what a command of root's prints."""
-        done = subprocess.run([sys.executable, '-m', 'rehearsal', 'shell', f'--name={self.cloud.settings.name}',
-                               self.name, 'sh', '-c', command], cwd=ROOT, capture_output=True, text=True, timeout=120,
-                              check=False)
-        assert done.returncode == 0, f'{command}: {done.stdout}{done.stderr}\n{self.console}'
-        return done.stdout.strip()
+        """Return the output of a command of root."""
+        shell = [sys.executable, '-m', 'rehearsal', 'shell', f'--name={self.cloud.settings.name}', self.name]
+        result = subprocess.run([*shell, 'sh', '-c', command], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                                check=False)
+        assert result.returncode == 0, f'{command}: {result.stdout}{result.stderr}\n{self.console}'
+        return result.stdout.strip()
 
     def get(self, path: str) -> requests.Response:
-        """Return what its application answers to a browser."""
+        """Return the application's answer to a browser."""
         address = f'http://{self.described["PrivateIpAddress"]}:{PORT}'
         return requests.get(address + path, headers={'User-Agent': BROWSER}, timeout=10)
 
 
 def encoded(text: str) -> str:
-    """Return a text as launch templates want it."""
+    """Return a text in the encoding of launch templates."""
     return b64encode(text.encode()).decode()
 
 
 @pytest.fixture(scope='module')
 def installation(database: Database) -> Installation:
     """Give an installation that forgets visitors after thirty days."""
-    made = database.install()
-    made.tell('settings/PURGE_OLDER_THAN', '30')
-    return made
+    site = database.install()
+    site.tell('settings/PURGE_OLDER_THAN', '30')
+    return site
 
 
 @pytest.fixture(scope='module')
@@ -145,12 +145,12 @@ def test_they_count_together(three: list[Machine]) -> None:
 
 
 def test_the_application_reaches_no_metadata_service_and_root_does(three: list[Machine]) -> None:
-    ask = shlex.quote(CONNECT_PROGRAM)
-    asked = ' '.join(METADATA_ADDRESSES)
+    program = shlex.quote(CONNECT_PROGRAM)
+    addresses = ' '.join(METADATA_ADDRESSES)
     user = three[0].root('docker exec visitors python -c "import os; print(os.getuid())"')
     assert user == str(USER)
-    assert three[0].root(f'docker exec visitors python -c {ask} {asked}') == ''
-    assert three[0].root(f'python3 -c {ask} {asked}') == METADATA_ADDRESSES[0]
+    assert three[0].root(f'docker exec visitors python -c {program} {addresses}') == ''
+    assert three[0].root(f'python3 -c {program} {addresses}') == METADATA_ADDRESSES[0]
 
 
 def test_the_engine_adds_neither_a_bridge_nor_rules_of_a_firewall(three: list[Machine]) -> None:
@@ -183,7 +183,7 @@ def test_an_engine_that_is_restarted_or_killed_interrupts_no_visit_and_turns_not
             machine.root('systemctl reset-failed docker.service; for number in 1 2 3 4 5 6; do '
                          'systemctl reset-failed docker.service; systemctl restart docker.service; done')
             machine.root('kill -9 $(pidof dockerd)')
-            # The command fails while the engine is down; what decides is the moment that it prints.
+            # The command fails while the engine is down; the moment that it prints decides.
             eventually(lambda: machine.root(f'{began} || true') == started, 'the engine has its container again')
         finally:
             is_over.set()
@@ -205,23 +205,23 @@ def test_secrets_are_in_their_folders_and_nowhere_else(three: list[Machine], ins
     machine = three[0]
     for name, secret in installation.secrets.items():
         word = shlex.quote(secret)
-        # The search must find itself nowhere, so the word comes by a file that is not searched.
+        # The search must not find itself, so the word comes from a file that is not searched.
         files = machine.root(f'grep --recursive --files-with-matches --fixed-strings {word} /run/visitors /etc /home '
                              '/root /opt /srv /usr/local /var --exclude-dir=overlay2 2> /dev/null || true')
         role = 'migration' if name.startswith('MIGRATION') else 'application'
         assert files.split() == [f'/run/visitors/secrets/{role}/{name}']
         assert machine.root(f'grep --text --files-with-matches --fixed-strings {word} /proc/[0-9]*/environ '
                             '2> /dev/null || true') == ''
-        for said in ('docker inspect visitors', 'journalctl --no-pager', 'docker image history --no-trunc '
-                     '$(docker image ls --quiet)'):
-            assert secret not in machine.root(said)
+        for command in ('docker inspect visitors', 'journalctl --no-pager', 'docker image history --no-trunc '
+                        '$(docker image ls --quiet)'):
+            assert secret not in machine.root(command)
         assert secret not in machine.console
         assert not installation.logged(secret)
 
 
 def test_only_root_and_the_application_can_read_secrets(three: list[Machine]) -> None:
-    told = three[0].root('stat --format="%F %a %u %g" /run/visitors/secrets/*/* /run/visitors/secrets/*')
-    assert set(told.splitlines()) == {'regular file 400 10001 10001', 'directory 710 0 10001'}
+    listing = three[0].root('stat --format="%F %a %u %g" /run/visitors/secrets/*/* /run/visitors/secrets/*')
+    assert set(listing.splitlines()) == {'regular file 400 10001 10001', 'directory 710 0 10001'}
 
 
 def test_one_of_them_forgets_visitors_when_several_are_to(three: list[Machine], installation: Installation) -> None:
@@ -243,17 +243,17 @@ def test_no_unit_has_failed(three: list[Machine]) -> None:
 @pytest.fixture(scope='module')
 def with_token(database: Database, released: str) -> Iterator[tuple[Machine, Installation]]:
     """Give a machine whose application signs in with a token, and its installation."""
-    made = database.install()
+    site = database.install()
     execute(database.server.url('postgres'), 'CREATE ROLE rds_iam')
-    execute(database.server.url('postgres'), f'GRANT rds_iam TO {made.owner} WITH ADMIN OPTION')
-    url = made.database.replace('owner@', 'with_token@')
-    made.tell('settings/DATABASE_URL', url)
-    made.tell('settings/DATABASE_IAM_AUTHENTICATION', '1')
-    made.forget('secrets/DATABASE_PASSWORD')
-    machine = Machine(made.cloud, launch(made.cloud, ImageId=released, UserData=made.user_data(),
+    execute(database.server.url('postgres'), f'GRANT rds_iam TO {site.owner} WITH ADMIN OPTION')
+    url = site.database.replace('owner@', 'with_token@')
+    site.tell('settings/DATABASE_URL', url)
+    site.tell('settings/DATABASE_IAM_AUTHENTICATION', '1')
+    site.forget('secrets/DATABASE_PASSWORD')
+    machine = Machine(site.cloud, launch(site.cloud, ImageId=released, UserData=site.user_data(),
                                          IamInstanceProfile={'Name': PROFILE}).name)
     machine.wait_for_console('visitors ready: ', SERVE_SECONDS)
-    yield machine, made
+    yield machine, site
     machine.terminate()
 
 
@@ -285,23 +285,23 @@ def test_a_machine_that_is_restarted_serves_again(with_token: tuple[Machine, Ins
 
 
 def without_a_parameter(installation: Installation) -> dict[str, str]:
-    """Let a parameter be missing."""
+    """Delete a parameter."""
     installation.forget('settings/DATABASE_URL')
     return {}
 
 
 def with_a_wrong_password(installation: Installation) -> dict[str, str]:
-    """Let the password be another one than the database's."""
+    """Store another password than the database's."""
     installation.keep('MIGRATION_DATABASE_PASSWORD', 'another one')
     return {}
 
 
 def with_no_api(_installation: Installation) -> dict[str, str]:
-    """Let nobody answer where AWS should be."""
+    """Set an endpoint of AWS at which no server listens."""
     return {'AWS_ENDPOINT_URL': NOWHERE}
 
 
-# What is wrong with an installation, and what the last line of a machine's console says of it.
+# Faults of an installation, and the last line of a machine's console for each.
 WRONG: dict[str, tuple[Callable[[Installation], dict[str, str]], str]] = {
     'an absent parameter': (
         without_a_parameter, 'FAILED in config: missing in the Parameter Store: /visitors/.*/settings/DATABASE_URL'),
@@ -313,12 +313,12 @@ WRONG: dict[str, tuple[Callable[[Installation], dict[str, str]], str]] = {
 
 @pytest.fixture(scope='module')
 def hopeless(database: Database, released: str) -> Iterator[dict[str, Machine]]:
-    """Give a machine for each thing that can be wrong; they fail at the same time."""
+    """Give a machine for each fault; they fail at the same time."""
     machines = {}
     for name, (spoil, _) in WRONG.items():
-        made = database.install()
-        user_data = made.user_data(**spoil(made))
-        machines[name] = Machine(made.cloud, launch(made.cloud, ImageId=released, UserData=user_data,
+        site = database.install()
+        user_data = site.user_data(**spoil(site))
+        machines[name] = Machine(site.cloud, launch(site.cloud, ImageId=released, UserData=user_data,
                                                     IamInstanceProfile={'Name': PROFILE}).name)
     yield machines
     for machine in machines.values():
@@ -333,12 +333,12 @@ def test_a_machine_that_cannot_serve_says_why_and_turns_itself_off(hopeless: dic
 
 
 def test_a_migration_that_fails_is_told_to_the_group_and_counted(database: Database, released: str) -> None:
-    made = database.install()
-    database.execute_as_owner(made, IN_THE_WAY)
-    group = Group(made, released, 1)
+    site = database.install()
+    database.execute_as_owner(site, IN_THE_WAY)
+    group = Group(site, released, 1)
     try:
         eventually(lambda: bool(group.states), 'a machine is launched')
-        machine = Machine(made.cloud, next(iter(group.states)))
+        machine = Machine(site.cloud, next(iter(group.states)))
         machine.wait_for_console('turning off', SERVE_SECONDS)
         eventually(lambda: 'ABANDON' in json.dumps(group.activities, default=str), 'the group was told ABANDON')
         group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=0)
@@ -347,12 +347,12 @@ def test_a_migration_that_fails_is_told_to_the_group_and_counted(database: Datab
         group.remove()
     assert re.search('visitors FAILED in migrate: the migration of this deploy has failed: .*"?days"? already exists',
                      machine.console), machine.console
-    assert metrics(made.cloud, 'MigrationFailed') == [[], [{'Name': 'DeployId', 'Value': f'deploy{made.prefix}'}]]
-    assert value(made.database, 'SELECT version_num FROM alembic_version') == FIRST_REVISION
-    assert value(made.database, 'SELECT count(*) FROM days') == 0, 'what was in the way is still what it was'
+    assert metrics(site.cloud, 'MigrationFailed') == [[], [{'Name': 'DeployId', 'Value': f'deploy{site.prefix}'}]]
+    assert value(site.database, 'SELECT version_num FROM alembic_version') == FIRST_REVISION
+    assert value(site.database, 'SELECT count(*) FROM days') == 0, 'what was in the way is still what it was'
 
 
 def metrics(cloud: Rehearsal, name: str) -> list[list[dict[str, str]]]:
-    """Return the dimensions under which something was counted."""
-    found = cloud.client('cloudwatch').list_metrics(Namespace='Visitors', MetricName=name)['Metrics']
-    return sorted((metric['Dimensions'] for metric in found), key=len)
+    """Return the dimensions of a metric."""
+    listing = cloud.client('cloudwatch').list_metrics(Namespace='Visitors', MetricName=name)['Metrics']
+    return sorted((metric['Dimensions'] for metric in listing), key=len)

@@ -1,4 +1,4 @@
-"""What somebody could have broken in a released image: `release verify` names it, and the image is not released."""
+"""Defects of an AMI: `release verify` names each, and the AMI is not released."""
 
 from collections.abc import Iterator
 import re
@@ -13,9 +13,9 @@ pytestmark = [pytest.mark.ami, pytest.mark.timeout(BAKE_SECONDS + 300)]
 
 UNITS = '/etc/systemd/system'
 NOT_VERIFIED = 6
-# A copy of a machine that has run would have its id; this is how the image had it.
+# A copy of a machine that has run would have its id; in the AMI the id is empty.
 NO_MACHINE_ID = 'echo uninitialized > /etc/machine-id'
-# Changes the application, and lets image.json say that this is the image that was baked.
+# Changes the application, and makes image.json name the changed image.
 CHANGED_APPLICATION = f"""
 image=$(python3 -c 'import json; print(json.load(open("/etc/visitors/image.json"))["image"])')
 docker create --name changed "$image"
@@ -30,7 +30,7 @@ docker rm changed
 sed -i "s/sha256:[0-9a-f]*/$(docker image inspect --format='{{{{.Id}}}}' "$image")/" /etc/visitors/image.json
 {NO_MACHINE_ID}
 """
-# What is wrong at once with one copy; that it boots all the same lets every check find its own.
+# Defects of one copy, all at once; it boots all the same, so every check finds its own.
 CARELESS = {
     'a leftover host key': (
         "ssh-keygen -A; echo 'ssh_deletekeys: false' > /etc/cloud/cloud.cfg.d/99-kept.cfg",
@@ -58,7 +58,7 @@ CARELESS = {
         'echo PasswordAuthentication yes > /etc/ssh/sshd_config.d/00-open.conf; systemctl enable ssh.service',
         'ssh: SSH is on with passwordauthentication'),
 }
-# What keeps a machine from serving, each in a copy of its own: how it is made, and what is said of it.
+# Defects that keep a machine from serving, each in a copy of its own, with the message for it.
 FATAL = {
     'a missing image': (
         f'docker image rm --force $(docker image ls --quiet --all); {NO_MACHINE_ID}',
@@ -71,8 +71,8 @@ FATAL = {
         'migrate: image .*: .*Cannot connect to the Docker daemon'),
     'a start before the machine was told anything': (
         f'systemctl enable visitors.target; {NO_MACHINE_ID}',
-        # It is a matter of moments whether all of it ends before its user data come, only the first step does and what
-        # reports the failure reads them, or they come in time for the self-test.
+        # Timing decides whether every step ends before the user data come, only the first one does and the step failed
+        # reads them, or they come in time for the self-test.
         'ended without a word of its self-test|config: /etc/visitors/instance.env: No such file or directory|'
         'enabled-units: visitors.target was enabled in the AMI, by /etc/'),
 }
@@ -80,14 +80,14 @@ FATAL = {
 
 @pytest.fixture(scope='module')
 def careless(workshop: Workshop, released: str) -> Ended:
-    """Give what `release verify` says of a copy with everything wrong that does not keep it from booting."""
-    ami = workshop.edited(released, 'careless', '\n'.join(done for done, _ in CARELESS.values()))
+    """Give the output of `release verify` for a copy with every defect that does not prevent its boot."""
+    ami = workshop.edited(released, 'careless', '\n'.join(result for result, _ in CARELESS.values()))
     return workshop.release('verify', ami)
 
 
 @pytest.fixture(scope='module')
 def changed(workshop: Workshop, released: str) -> Iterator[tuple[str, Ended]]:
-    """Give an image whose application is another one, and what `release verify` says of it."""
+    """Give an AMI with another application, and the output of `release verify` for it."""
     ami = workshop.edited(released, 'changed', CHANGED_APPLICATION)
     yield ami, workshop.release('verify', ami)
 
@@ -103,10 +103,10 @@ def test_verify_names_nothing_else(careless: Ended) -> None:
 
 
 def test_verify_names_a_health_path_that_fails_and_a_wrong_version(changed: tuple[str, Ended]) -> None:
-    _, done = changed
-    assert done.code == NOT_VERIFIED, done.err
-    assert re.search('readyz: .*503', done.err), done.err
-    assert re.search(r'version: /version answers .*\+build.666, image.json has', done.err), done.err
+    _, result = changed
+    assert result.code == NOT_VERIFIED, result.err
+    assert re.search('readyz: .*503', result.err), result.err
+    assert re.search(r'version: /version answers .*\+build.666, image.json has', result.err), result.err
 
 
 def test_an_image_that_has_failed_is_not_released_and_says_why(workshop: Workshop, changed: tuple[str, Ended]) -> None:
@@ -119,9 +119,9 @@ def test_an_image_that_has_failed_is_not_released_and_says_why(workshop: Worksho
 @pytest.mark.parametrize('defect', FATAL)
 def test_verify_says_what_keeps_a_machine_from_serving(workshop: Workshop, released: str, defect: str) -> None:
     commands, words = FATAL[defect]
-    done = workshop.release('verify', workshop.edited(released, defect.replace(' ', '-'), commands))
-    assert done.code == NOT_VERIFIED, done.err
-    assert re.search(words, done.err), done.err
+    result = workshop.release('verify', workshop.edited(released, defect.replace(' ', '-'), commands))
+    assert result.code == NOT_VERIFIED, result.err
+    assert re.search(words, result.err), result.err
 
 
 def test_no_machine_is_left_of_the_copies_and_no_action_was_missing(workshop: Workshop) -> None:

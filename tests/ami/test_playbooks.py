@@ -1,4 +1,4 @@
-"""The playbooks on a machine: a second run changes nothing, and the verification finds what somebody has broken."""
+"""The playbooks on a machine: a second run changes nothing, and the verification finds each defect."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ ANSIBLE = ROOT / 'packer' / 'ansible'
 PLAY_SECONDS = 600
 BEFORE_THE_END = '--skip-tags=sysprep,verification'
 UNITS = '/etc/systemd/system'
-# What somebody could break or forget: how it is done and undone, which role is asked, and what it answers.
+# Defects: the commands that make and undo each, the role that verifies it, and its message.
 DEFECTS = {
     'a unit that is enabled': (
         'systemctl enable visitors.target', 'systemctl disable visitors.target',
-        'application', 'visitors.target would start a unit before it knows what for'),
+        'application', 'visitors.target would start a unit before it is configured'),
     'a unit that systemd does not understand': (
         f'cp -p {UNITS}/visitors-ready.service /root/kept && sed -i s/ExecStart=.*/ExecStart=nowhere/ '
         f'{UNITS}/visitors-ready.service', f'mv /root/kept {UNITS}/visitors-ready.service',
@@ -44,7 +44,8 @@ DEFECTS = {
     'SSH that starts by itself': (
         'systemctl enable ssh.service', 'systemctl disable ssh.service', 'access', "found ['ssh.service'] enabled"),
     'an account with a password': (
-        "usermod --password '$6$x$y' root", 'usermod --lock root', 'hardening', 'these accounts have one: root'),
+        "usermod --password '$6$x$y' root", 'usermod --lock root',
+        'hardening', 'these accounts have a password: root'),
     'a rule that others can change': (
         'chmod o+w /etc/sysctl.d/60-hardening.conf', 'chmod o-w /etc/sysctl.d/60-hardening.conf',
         'hardening', '/etc/sysctl.d/60-hardening.conf is missing'),
@@ -71,58 +72,58 @@ LEFTOVERS = ('host key /etc/ssh/ssh_host_', 'key /home/admin/.ssh/authorized_key
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of a playbook has ended."""
+    """The exit code and the output of a playbook."""
 
     code: int
     output: str
 
     @property
     def changed(self) -> int:
-        """How many tasks have changed something."""
+        """The number of changes."""
         return int(re.findall(r'changed=(\d+)', self.output)[-1])
 
 
 @dataclass(frozen=True)
 class Builder:
-    """A machine that the playbooks are run on as Packer runs them, and what it tells them."""
+    """A machine on which the playbooks run as Packer runs them, and the values for them."""
 
     machine: Instance
-    told: Mapping[str, object]
+    values: Mapping[str, object]
 
-    def play(self, playbook: str, *options: str, **told: object) -> Run:
-        """Return how a run of a playbook ends."""
-        variables = json.dumps({**self.told, **told})
+    def play(self, playbook: str, *options: str, **values: object) -> Run:
+        """Run a playbook."""
+        variables = json.dumps({**self.values, **values})
         command = [str(Path(sys.executable).with_name('ansible-playbook')), str(ANSIBLE / f'{playbook}.yml'),
                    f'--inventory={self.machine.described["PrivateIpAddress"]},', '--user=admin',
                    f'--private-key={self.machine.key}', f'--extra-vars={variables}', *options]
         environment = {**os.environ, 'ANSIBLE_CONFIG': str(ANSIBLE / 'ansible.cfg'), 'ANSIBLE_NOCOLOR': '1'}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PLAY_SECONDS,
-                              check=False)
-        return Run(done.returncode, done.stdout + done.stderr)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PLAY_SECONDS,
+                                check=False)
+        return Run(result.returncode, result.stdout + result.stderr)
 
-    def must(self, playbook: str, *options: str, **told: object) -> Run:
-        """Return how a run of a playbook ends, which is well."""
-        run = self.play(playbook, *options, **told)
+    def must(self, playbook: str, *options: str, **values: object) -> Run:
+        """Run a playbook that must succeed."""
+        run = self.play(playbook, *options, **values)
         assert run.code == 0, run.output[-4000:]
         return run
 
     def verify(self, role: str) -> Run:
-        """Return what the verification of one role says."""
+        """Run the verification of one role."""
         return self.play('verify', verify_roles=[role])
 
     def root(self, command: str) -> str:
-        """Return what a command of root's prints."""
+        """Return the output of a command of root."""
         return self.machine.run(f'sudo sh -c {shlex.quote(command)}')
 
 
 @pytest.fixture(scope='module')
 def builder(stage: Rehearsal, engine: Engine, image: Image,
             tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
-    """Give a machine of Debian's own image, and what a build of the application's image tells the playbooks."""
+    """Give a machine of Debian's own AMI, and the values of a build of the application's AMI."""
     folder = tmp_path_factory.mktemp('builder')
     archive = folder / 'image.tar'
     engine.docker('image', 'save', '--output', str(archive), image.name)
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         'inventory_folder': str(folder / 'inventory'), 'inventory_version': image.build['VERSION'],
         'application_image_archive': str(archive), 'application_image_name': image.name,
         'application_image_id': engine.docker('image', 'inspect', '--format={{.Id}}', image.name),
@@ -130,13 +131,13 @@ def builder(stage: Rehearsal, engine: Engine, image: Image,
         'application_build_time': image.build['CREATED']}
     machine = launch_to_build_on(stage, folder)
     machine.run('true')
-    yield Builder(machine, told)
+    yield Builder(machine, values)
     machine.terminate()
 
 
 @pytest.fixture(scope='module')
 def played(builder: Builder) -> dict[str, tuple[Run, Run]]:
-    """Return how each playbook has ended when it was run, and run again, on one machine, up to its sysprep."""
+    """Return the first and the second run of each playbook on one machine, up to its sysprep."""
     return {name: (builder.must(name, BEFORE_THE_END), builder.must(name, BEFORE_THE_END)) for name in ('base', 'app')}
 
 
@@ -175,8 +176,8 @@ def test_the_verification_finds_what_sysprep_would_have_removed(builder: Builder
     assert leftover in run.output
 
 
-# The template's own way of running Ansible through Packer's proxy, on a machine that is there already: Session Manager
-# only carries the connection below it.
+# The template's settings for Ansible through Packer's proxy, on a machine that runs already: Session Manager only
+# carries the connection below it.
 PROXIED = """
 source "null" "visitors" {
   communicator         = "ssh"
@@ -210,10 +211,10 @@ def test_packer_runs_ansible_whichever_way_it_reaches_the_machine(builder: Build
                '-var=ssh_source_cidrs=["198.51.100.7/32"]', str(tmp_path / 'proxied.pkr.hcl')]
     environment = {**os.environ, 'CHECKPOINT_DISABLE': '1',
                    'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PLAY_SECONDS,
-                          check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    assert 'changed=1' in done.stdout
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True,
+                            timeout=PLAY_SECONDS, check=False)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr
+    assert 'changed=1' in result.stdout
 
 
 @pytest.mark.usefixtures('played')
@@ -221,7 +222,7 @@ def test_an_archive_with_another_image_than_the_one_meant_is_refused(builder: Bu
     other = f'sha256:{"7" * 64}'
     run = builder.play('app', BEFORE_THE_END, application_image_id=other)
     assert run.code != 0
-    assert f'with the id {builder.told["application_image_id"]} and not {other}' in run.output
+    assert f'with the id {builder.values["application_image_id"]} and not {other}' in run.output
 
 
 @pytest.mark.usefixtures('played')
@@ -235,8 +236,8 @@ def test_a_file_that_is_no_archive_is_refused(builder: Builder, tmp_path: Path) 
 
 @pytest.mark.usefixtures('played')
 def test_a_build_that_does_not_say_what_it_is_of_is_refused_by_name(builder: Builder) -> None:
-    told = {name: value for name, value in builder.told.items() if name != 'application_commit'}
-    run = Builder(builder.machine, told).play('app', BEFORE_THE_END)
+    values = {name: value for name, value in builder.values.items() if name != 'application_commit'}
+    run = Builder(builder.machine, values).play('app', BEFORE_THE_END)
     assert run.code != 0
     assert 'missing required arguments: application_commit' in run.output
 
@@ -279,7 +280,7 @@ def test_the_agent_of_session_manager_is_a_way_in_where_it_is_given(builder: Bui
 
 
 def agent_package(folder: Path) -> Path:
-    """Return a package that is called like the agent's and has a unit of that name; AWS's own is not Debian's."""
+    """Return a package with the name and the unit of the agent's, because Debian does not package AWS's own."""
     tree = folder / 'tree'
     (tree / 'DEBIAN').mkdir(parents=True)
     (tree / 'lib/systemd/system').mkdir(parents=True)

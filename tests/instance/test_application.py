@@ -1,4 +1,4 @@
-"""Step application: how the container of the application is started, asked and ended."""
+"""Step application: the application's container is started, awaited, adopted and stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,25 +24,25 @@ from tests.support.server import BROWSER
 from tests.support.waiting import eventually
 from tests.support.warm import WarmProcess
 
-# What a container must be started with, each as an option of its own.
+# Options that every container must be started with.
 HARDENED = ('--read-only', '--network=host', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--pull=never',
             '--log-driver=none', '--pids-limit=512', '--rm', '--no-healthcheck')
 
 
 def prepare(machine: FolderMachine, cloud: Cloud, url: str) -> int:
-    """Bring a machine to where the application can be started, and return the port that it is told."""
+    """Configure a machine for the start of the application, and return its port."""
     port = free_port()
     put_settings(cloud, DATABASE_URL=url, PORT=str(port), WORKERS='2')
     put_secrets(cloud, VISITOR_KEY=KEY)
     for step in ('config', 'migrate'):
-        done = machine.run(step)
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = machine.run(step)
+        assert result.returncode == 0, result.stdout + result.stderr
     return port
 
 
 @contextmanager
 def started(machine: FolderMachine, **environment: str) -> Iterator[WarmProcess]:
-    """Start the application as its unit does; what it writes goes nowhere."""
+    """Start the application as its unit does, without its output."""
     with machine.start('application', 'start', **environment) as process:
         assert process.stdout and process.stderr
         for stream in (process.stdout, process.stderr):
@@ -65,9 +65,9 @@ def run_of(machine: FolderMachine, name: str) -> Sequence[str]:
 def test_it_starts_answers_and_ends(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
     port = prepare(machine, cloud, postgresql_url)
     with started(machine) as process:
-        done = machine.run('application', 'wait')
-        assert done.returncode == 0, done.stdout
-        assert last_line(done.stdout).endswith(f'answers on port {port}')
+        result = machine.run('application', 'wait')
+        assert result.returncode == 0, result.stdout
+        assert last_line(result.stdout).endswith(f'answers on port {port}')
         phase = machine.boot['phases'][-1]
         assert phase['phase'] == 'application'
         assert phase['seconds'] > 0
@@ -90,7 +90,7 @@ def test_an_answer_that_has_begun_is_finished(machine: FolderMachine, cloud: Clo
             try:
                 answers.append(session.get(f'http://127.0.0.1:{port}/', timeout=10))
             except requests.ConnectionError:
-                break  # refused, because nobody listens any more; not cut off half-way
+                break  # refused, because no process listens; not cut off half-way
         stopping.join()
         assert {answer.status_code for answer in answers} == {200}
         assert process.wait(20) == 0
@@ -119,15 +119,15 @@ def test_a_process_list_and_a_container_show_no_secret(machine: FolderMachine, c
         assert machine.run('application', 'wait').returncode == 0
         environments = [environment_of(pid) for pid in processes_of(process.pid)]
         assert len(environments) >= 3, 'the server and its workers are looked at'
-    shown = json.dumps([machine.calls('docker'), environments, machine.boot])
+    text = json.dumps([machine.calls('docker'), environments, machine.boot])
     for value in (KEY, PASSWORD, OWNER_PASSWORD):
-        assert value not in shown
+        assert value not in text
     assert 'MIGRATION_' not in json.dumps([environments, run_of(machine, 'visitors')])
     assert 'secrets/migration' not in json.dumps(run_of(machine, 'visitors'))
 
 
 def docker_clients(process: WarmProcess) -> list[int]:
-    """Return the client that runs a step's container, or is attached to it; not one that only asks."""
+    """Return the client that runs a step's container or is attached to it, not one that only inspects it."""
     return [pid for pid in processes_of(process.pid)[1:] if {b'run', b'attach'} & words_of(pid)]
 
 
@@ -141,7 +141,7 @@ def words_of(pid: int) -> set[bytes]:
 
 
 def answers_during(port: int, act: Callable[[], None]) -> set[int]:
-    """Return the status of every answer while something happens; each request is a connection of its own."""
+    """Return the status of every answer during an event; each request has a connection of its own."""
     statuses: list[int] = []
     is_over = threading.Event()
 
@@ -231,15 +231,15 @@ def test_an_engine_that_does_not_come_back_ends_the_unit_for_good(machine: Folde
 
 
 def processes_of(pid: int) -> list[int]:
-    listed = subprocess.run(['ps', '-e', '-o', 'pid=,ppid='], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(['ps', '-e', '-o', 'pid=,ppid='], capture_output=True, text=True, check=True).stdout
     children: dict[int, list[int]] = {}
-    for line in listed.splitlines():
+    for line in output.splitlines():
         child, parent = map(int, line.split())
         children.setdefault(parent, []).append(child)
-    found = [pid]
-    for each in found:
-        found += children.get(each, [])
-    return found
+    pids = [pid]
+    for each in pids:
+        pids += children.get(each, [])
+    return pids
 
 
 def environment_of(pid: int) -> str:
@@ -251,9 +251,9 @@ def test_another_image_than_the_baked_one_is_not_started(machine: FolderMachine,
                                                          postgresql_url: str) -> None:
     prepare(machine, cloud, postgresql_url)
     machine.write('etc/visitors/image.json', json.dumps({**IMAGE, 'id': f'sha256:{"1" * 64}'}))
-    done = machine.run('application', 'start')
-    assert done.returncode == 1
-    assert f'has the id {IMAGE_ID}, and not sha256:{"1" * 64} as in image.json' in last_line(done.stdout)
+    result = machine.run('application', 'start')
+    assert result.returncode == 1
+    assert f'has the id {IMAGE_ID}, and not sha256:{"1" * 64} as in image.json' in last_line(result.stdout)
     assert machine.boot['failure']['phase'] == 'application'
 
 
@@ -265,9 +265,9 @@ def test_another_image_than_the_baked_one_is_not_started(machine: FolderMachine,
 ])
 def test_a_bad_description_of_the_image_is_told(machine: FolderMachine, text: str, says: str) -> None:
     machine.write('etc/visitors/image.json', text)
-    done = machine.run('application', 'start')
-    assert done.returncode == 1
-    assert says in last_line(done.stdout)
+    result = machine.run('application', 'start')
+    assert result.returncode == 1
+    assert says in last_line(result.stdout)
 
 
 def test_what_an_engine_that_was_killed_has_left_is_removed_first(machine: FolderMachine, cloud: Cloud,
@@ -286,9 +286,9 @@ def test_an_application_that_has_ended_is_not_waited_for(machine: FolderMachine,
     machine.know_units({'visitors.service': {'ActiveState': 'failed'}})
     machine.install('journalctl', 'echo "bad setting: THREADS=many: use a whole number from 1 to 64"')
     begun = time.monotonic()
-    done = machine.run('application', 'wait')
-    assert done.returncode == 1
-    assert 'it ended before it answered: bad setting: THREADS=many' in last_line(done.stdout)
+    result = machine.run('application', 'wait')
+    assert result.returncode == 1
+    assert 'it ended before it answered: bad setting: THREADS=many' in last_line(result.stdout)
     assert time.monotonic() - begun < 59, 'the time for an answer is a minute'
 
 
@@ -303,15 +303,15 @@ def test_a_bad_setting_ends_the_application_with_the_code_that_is_not_tried_agai
 
 
 def test_to_stop_what_does_not_run_is_no_failure(machine: FolderMachine) -> None:
-    done = machine.run('application', 'stop')
-    assert (done.returncode, last_line(done.stdout).endswith(': stopped')) == (0, True)
+    result = machine.run('application', 'stop')
+    assert (result.returncode, last_line(result.stdout).endswith(': stopped')) == (0, True)
 
 
 def test_an_engine_that_does_not_stop_it_is_told(machine: FolderMachine) -> None:
     machine.answer_docker({'stop': {'code': 1, 'stderr': 'Cannot connect to the Docker daemon\n'}})
-    done = machine.run('application', 'stop')
-    assert done.returncode == 1
-    assert last_line(done.stdout).endswith('docker stop visitors: Cannot connect to the Docker daemon')
+    result = machine.run('application', 'stop')
+    assert result.returncode == 1
+    assert last_line(result.stdout).endswith('docker stop visitors: Cannot connect to the Docker daemon')
 
 
 @pytest.mark.parametrize(('processors', 'workers'), [(1, 2), (2, 2), (3, 3), (8, 8), (64, 8)])

@@ -1,4 +1,4 @@
-"""Step config: what a machine learns from the Parameter Store and Secrets Manager, and where it keeps it."""
+"""Step config: settings and secrets come from Parameter Store and Secrets Manager, or a sentence names the bad one."""
 
 from collections.abc import Mapping
 import json
@@ -33,7 +33,7 @@ LEAST_SETTINGS, LEAST_SECRETS = {'DATABASE_URL': URL}, {'VISITOR_KEY': 'arn:key'
 
 @pytest.fixture
 def parameters(cloud: Cloud) -> Cloud:
-    """Give an AWS that holds what a whole installation has."""
+    """Give an AWS with the parameters and secrets of a whole installation."""
     put_settings(cloud, DATABASE_URL=URL, TRUSTED_PROXIES='1', MIGRATION_DATABASE_URL=URL.replace('visitors@', 'own@'))
     put_secrets(cloud, VISITOR_KEY=KEY, DATABASE_PASSWORD=PASSWORD,
                 MIGRATION_DATABASE_PASSWORD=json.dumps({'username': 'own', 'password': OWNER_PASSWORD}))
@@ -42,9 +42,9 @@ def parameters(cloud: Cloud) -> Cloud:
 
 def test_config_ends_in_a_line_and_records_what_was_before_it(machine: FolderMachine, parameters: Cloud) -> None:
     before = time.monotonic()
-    done = machine.run('config')
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    result = machine.run('config')
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
     assert [line.split(':')[0] for line in lines] == ['visitors power-on', 'visitors network', 'visitors config']
     assert lines[0] == 'visitors power-on: 5.00 s: systemd runs'
     assert lines[1] == 'visitors network: 1.50 s: online'
@@ -59,24 +59,24 @@ def test_config_ends_in_a_line_and_records_what_was_before_it(machine: FolderMac
 def test_the_application_gets_its_settings_and_nothing_of_the_migration(machine: FolderMachine,
                                                                         parameters: Cloud) -> None:
     assert machine.run('config').returncode == 0
-    got = machine.variables('application')
-    assert {name: got[name] for name in ('DATABASE_URL', 'TRUSTED_PROXIES', 'DEPLOY_ID', 'INSTANCE_ID')} == {
+    variables = machine.variables('application')
+    assert {name: variables[name] for name in ('DATABASE_URL', 'TRUSTED_PROXIES', 'DEPLOY_ID', 'INSTANCE_ID')} == {
         'DATABASE_URL': URL, 'TRUSTED_PROXIES': '1', 'DEPLOY_ID': DEPLOY, 'INSTANCE_ID': INSTANCE}
-    assert got['DATABASE_PASSWORD_FILE'] == '/run/visitors/secrets/application/DATABASE_PASSWORD'
-    assert 2 <= int(got['WORKERS']) <= 8
-    assert not [name for name in got if name.startswith('MIGRATION_')]
+    assert variables['DATABASE_PASSWORD_FILE'] == '/run/visitors/secrets/application/DATABASE_PASSWORD'
+    assert 2 <= int(variables['WORKERS']) <= 8
+    assert not [name for name in variables if name.startswith('MIGRATION_')]
     more = machine.variables('migration')
     assert more['MIGRATION_DATABASE_PASSWORD_FILE'] == (
         '/run/visitors/secrets/migration/MIGRATION_DATABASE_PASSWORD')  # pragma: allowlist secret
-    assert {name for name in more if name not in got} == {'MIGRATION_DATABASE_URL', 'MIGRATION_DATABASE_PASSWORD_FILE'}
+    assert more.keys() - variables.keys() == {'MIGRATION_DATABASE_URL', 'MIGRATION_DATABASE_PASSWORD_FILE'}
 
 
 def test_only_the_user_of_the_containers_can_read_a_secret(machine: FolderMachine, parameters: Cloud) -> None:
     assert machine.run('config').returncode == 0
     files = {path: path.stat() for path in (machine.root / 'run/visitors/secrets').rglob('*') if path.is_file()}
     assert {path.name for path in files} == {'VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSWORD'}
-    for path, known in files.items():
-        assert (known.st_uid, known.st_gid, stat.S_IMODE(known.st_mode)) == (10001, 10001, 0o400), path
+    for path, status in files.items():
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (10001, 10001, 0o400), path
         for folder in (path.parent, path.parent.parent):
             assert folder.stat().st_uid == 0
             assert not folder.stat().st_mode & 0o067, f'{folder} can be listed or changed by others than root'
@@ -104,15 +104,15 @@ def test_the_user_of_the_containers_reads_its_files_and_nobody_else_does(machine
 
 
 def test_no_secret_is_anywhere_but_in_its_file(machine: FolderMachine, parameters: Cloud) -> None:
-    done = machine.run('config')
-    assert done.returncode == 0
+    result = machine.run('config')
+    assert result.returncode == 0
     secrets = machine.root / 'run/visitors/secrets'
     for path in machine.root.rglob('*'):
         if path.is_file() and secrets not in path.parents:
             for value in (KEY, PASSWORD, OWNER_PASSWORD):
                 assert value not in path.read_text(encoding='utf-8'), path
     for value in (KEY, PASSWORD, OWNER_PASSWORD):
-        assert value not in done.stdout + done.stderr + str(machine.calls('systemctl'))
+        assert value not in result.stdout + result.stderr + str(machine.calls('systemctl'))
 
 
 def test_parameters_come_in_pages(machine: FolderMachine, parameters: Cloud) -> None:
@@ -130,9 +130,9 @@ def test_a_missing_parameter_fails_and_is_named(machine: FolderMachine, cloud: C
                                                 secrets: dict[str, str], missing: str) -> None:
     put_settings(cloud, **settings)
     put_secrets(cloud, **secrets)
-    done = machine.run('config')
-    assert done.returncode == 1
-    assert last_line(done.stdout).endswith(f'FAILED (1): missing in the Parameter Store: {missing}')
+    result = machine.run('config')
+    assert result.returncode == 1
+    assert last_line(result.stdout).endswith(f'FAILED (1): missing in the Parameter Store: {missing}')
     assert machine.boot['failure'] == {'phase': 'config', 'code': 1,
                                        'reason': f'missing in the Parameter Store: {missing}'}
 
@@ -141,28 +141,28 @@ def test_a_secret_that_does_not_exist_is_named(machine: FolderMachine, cloud: Cl
     put_settings(cloud, DATABASE_URL=URL)
     arn = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:nothing'
     cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=arn, Type='String')
-    done = machine.run('config')
-    assert done.returncode == 1
+    result = machine.run('config')
+    assert result.returncode == 1
     assert (f'the secret that parameter {PREFIX}/secrets/VISITOR_KEY names: ResourceNotFoundException' in
-            last_line(done.stdout))
+            last_line(result.stdout))
 
 
 def test_a_secret_in_the_place_of_its_name_is_not_shown(machine: FolderMachine, cloud: Cloud) -> None:
     put_settings(cloud, DATABASE_URL=URL)
     cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=KEY, Type='String')
     cloud.answers['GetSecretValue'] = (400, refused_json('AccessDeniedException', f'no right to read {KEY} for you'))
-    done = machine.run('config')
-    assert done.returncode == 1
+    result = machine.run('config')
+    assert result.returncode == 1
     assert (f'the secret that parameter {PREFIX}/secrets/VISITOR_KEY names: AccessDeniedException: no right to read '
-            'its value for you') in last_line(done.stdout)
-    assert KEY not in done.stdout + done.stderr + json.dumps(machine.boot)
+            'its value for you') in last_line(result.stdout)
+    assert KEY not in result.stdout + result.stderr + json.dumps(machine.boot)
 
 
 def test_an_encrypted_setting_is_refused(machine: FolderMachine, cloud: Cloud) -> None:
     cloud.client('ssm').put_parameter(Name=f'{PREFIX}/settings/DATABASE_URL', Value=URL, Type='SecureString')
-    done = machine.run('config')
-    assert done.returncode == 1
-    assert f'parameter {PREFIX}/settings/DATABASE_URL is a SecureString; use a String' in last_line(done.stdout)
+    result = machine.run('config')
+    assert result.returncode == 1
+    assert f'parameter {PREFIX}/settings/DATABASE_URL is a SecureString; use a String' in last_line(result.stdout)
 
 
 def test_what_is_gone_from_the_parameter_store_is_gone_from_the_machine(machine: FolderMachine,
@@ -190,21 +190,21 @@ def test_an_api_that_is_away_for_a_moment_costs_no_machine(machine: FolderMachin
 ])
 def test_why_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, code: str, says: str) -> None:
     cloud.answers['GetParametersByPath'] = (400, refused_json(code, 'not for you'))
-    done = machine.run('config')
-    assert done.returncode == 1
-    assert f'parameters under {PREFIX}/settings: {code}: not for you' in last_line(done.stdout)
-    assert says in last_line(done.stdout)
+    result = machine.run('config')
+    assert result.returncode == 1
+    assert f'parameters under {PREFIX}/settings: {code}: not for you' in last_line(result.stdout)
+    assert says in last_line(result.stdout)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make what a machine waits for, before it gives up, a moment."""
+    """Shorten the patience of a machine to a moment."""
     monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0.3))
     monkeypatch.setattr('instance.metadata.PATIENCE_SECONDS', 0.3)
 
 
 def reason_without_keys(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
-    """Return why config fails on a machine that has no keys but those of its role."""
+    """Return the failure of config on a machine without keys other than those of its role."""
     entered = machine.enter(monkeypatch)
     for name, value in {'AWS_ACCESS_KEY_ID': '', 'AWS_SECRET_ACCESS_KEY': '', **environment}.items():
         monkeypatch.setenv(name, value)
@@ -237,7 +237,7 @@ def test_a_metadata_service_in_trouble_for_a_moment_costs_no_machine(
         machine: FolderMachine, parameters: Cloud, metadata: MetadataService, trouble: float,
         monkeypatch: pytest.MonkeyPatch) -> None:
     metadata.give_role('visitors')
-    # A slow answer takes its time from this test as well: there, what is asked last is enough.
+    # A slow answer takes its time from this test as well; there the last request is enough.
     paths = ('latest/api/token', 'latest/meta-data/instance-id', ROLE, f'{ROLE}visitors')
     metadata.trouble = {path: [trouble] for path in paths if trouble != 2.1 or path == ROLE}
     entered = machine.enter(monkeypatch)
@@ -255,11 +255,11 @@ def test_an_api_in_trouble_is_asked_again_for_seconds_and_not_for_a_number_of_ti
         machine: FolderMachine, parameters: Cloud, status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('instance.aws.FIRST_PAUSE', 0.01)
     monkeypatch.setattr('instance.aws.LONGEST_PAUSE', 0.01)
-    asked = iter(range(1000))
+    attempts = iter(range(1000))
     parameters.refuse = lambda action, _body: (
-        (status, refused_json(code, 'not now')) if action == 'GetSecretValue' and next(asked) < 40 else None)
+        (status, refused_json(code, 'not now')) if action == 'GetSecretValue' and next(attempts) < 40 else None)
     assert config.run(machine.enter(monkeypatch)).endswith(' variables, 3 secrets')
-    assert next(asked) > 40
+    assert next(attempts) > 40
 
 
 def test_the_time_that_a_call_may_take_has_an_end(machine: FolderMachine, cloud: Cloud, impatient: None,
@@ -288,8 +288,8 @@ def test_a_setting_of_the_sdk_that_leads_nowhere_is_one_line(
 
 def test_the_role_of_the_instance_signs(machine: FolderMachine, parameters: Cloud, metadata: MetadataService) -> None:
     metadata.give_role('visitors')
-    done = machine.run('config', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
-    assert done.returncode == 0, done.stdout
+    result = machine.run('config', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
+    assert result.returncode == 0, result.stdout
     assert metadata.refused == 0
 
 
@@ -302,17 +302,17 @@ def test_a_metadata_service_that_is_away_is_told(machine: FolderMachine, impatie
 
 def test_without_user_data_the_file_that_is_missing_is_named(machine: FolderMachine) -> None:
     (machine.root / 'etc/visitors/instance.env').unlink()
-    done = machine.run('config')
-    assert done.returncode == 1
-    assert 'etc/visitors/instance.env: No such file or directory; the user data writes it' in last_line(done.stdout)
+    result = machine.run('config')
+    assert result.returncode == 1
+    assert 'etc/visitors/instance.env: No such file or directory; the user data writes it' in last_line(result.stdout)
 
 
 def test_a_self_test_needs_no_network_and_no_role(machine: FolderMachine, cloud: Cloud) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     cloud.stop()
-    done = machine.run('config', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9', AWS_ACCESS_KEY_ID='')
-    assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith('self-test: an embedded database and a generated key')
+    result = machine.run('config', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9', AWS_ACCESS_KEY_ID='')
+    assert result.returncode == 0, result.stdout
+    assert last_line(result.stdout).endswith('self-test: an embedded database and a generated key')
     assert machine.variables('application')['DATABASE_URL'] == 'sqlite:////app/data/visitors.sqlite3'
     assert len(machine.secret('application', 'VISITOR_KEY').read_text()) == 64
     data = (machine.root / 'run/visitors/data').stat()
@@ -342,13 +342,13 @@ def test_in_a_container_the_power_came_on_with_systemd(machine: FolderMachine) -
     'sqlite:////var/lib/visitors.sqlite3', 'postgresql://visitors@db/passwords',
 ])
 def test_an_address_of_either_form_is_taken_as_it_is(url: str) -> None:
-    found = plan(PREFIX, {'DATABASE_URL': url}, LEAST_SECRETS, {}, FOLDERS)
-    assert found.variables['application']['DATABASE_URL'] == url
+    result = plan(PREFIX, {'DATABASE_URL': url}, LEAST_SECRETS, {}, FOLDERS)
+    assert result.variables['application']['DATABASE_URL'] == url
 
 
 def test_what_a_human_writes_is_no_control_character() -> None:
-    found = plan(PREFIX, {**LEAST_SETTINGS, 'USER_NAME': 'Zoë O’Néill 李 \u00a0\u200f'}, LEAST_SECRETS, {}, FOLDERS)
-    assert found.variables['application']['USER_NAME'] == 'Zoë O’Néill 李 \u00a0\u200f'
+    result = plan(PREFIX, {**LEAST_SETTINGS, 'USER_NAME': 'Zoë O’Néill 李 \u00a0\u200f'}, LEAST_SECRETS, {}, FOLDERS)
+    assert result.variables['application']['USER_NAME'] == 'Zoë O’Néill 李 \u00a0\u200f'
 
 
 def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECRETS) -> object:
@@ -430,8 +430,8 @@ def test_an_object_without_a_password_is_refused_by_its_name_alone(text: str, la
     ('postgresql+psycopg2://vis%2Fitors@db:6432/visitors', ('db', 6432, 'vis/itors')),
 ])
 def test_the_account_is_what_the_url_says(url: str, where: tuple[str, int, str]) -> None:
-    known = account(url, 'x')
-    assert (known.host, known.port, known.user) == where
+    database = account(url, 'x')
+    assert (database.host, database.port, database.user) == where
 
 
 @pytest.mark.parametrize('url', ['sqlite:////x', 'postgresql:///visitors', 'postgresql://db/visitors'])
@@ -470,8 +470,8 @@ def test_logs_go_to_a_group_of_the_prefix_unless_told_otherwise() -> None:
 
 
 def test_what_can_be_read_of_bad_user_data_is_used_to_say_so() -> None:
-    known = UserData.legible('PARAMETER_PREFIX=/a\nLIFECYLE_HOOK=x\nnonsense\nAWS_REGION=r\nLIFECYCLE_HOOK=launch\n')
-    assert (known.parameter_prefix, known.region, known.lifecycle_hook) == ('/a', 'r', 'launch')
+    legible = UserData.legible('PARAMETER_PREFIX=/a\nLIFECYLE_HOOK=x\nnonsense\nAWS_REGION=r\nLIFECYCLE_HOOK=launch\n')
+    assert (legible.parameter_prefix, legible.region, legible.lifecycle_hook) == ('/a', 'r', 'launch')
 
 
 MEASURE = """
@@ -496,9 +496,9 @@ def test_the_patience_is_a_minute_with_the_sdk_of_the_ami_and_with_this_one(mach
     cloud.answers['GetParametersByPath'] = (503, refused_json('ServiceUnavailable', 'not now'))
     older = SDKS[version]
     path = f'{older}:{ROOT}' if older else str(ROOT)
-    done = subprocess.run([sys.executable, '-c', MEASURE], capture_output=True, text=True, check=True, cwd='/',
-                          env={**machine.environment, 'PYTHONPATH': path, 'AWS_ENDPOINT_URL': cloud.endpoint})
-    used, seconds, reason = json.loads(done.stdout)
+    result = subprocess.run([sys.executable, '-c', MEASURE], capture_output=True, text=True, check=True, cwd='/',
+                            env={**machine.environment, 'PYTHONPATH': path, 'AWS_ENDPOINT_URL': cloud.endpoint})
+    used, seconds, reason = json.loads(result.stdout)
     assert used.startswith(f'{version}.')
     assert (seconds, reason) == (60, 'parameters under /a: ServiceUnavailable: not now')
     assert len(cloud.calls) > 12, 'the SDK itself gives up earlier'

@@ -1,4 +1,4 @@
-"""The database of a machine: a real server that its containers reach as the Parameter Store says."""
+"""The database of a machine: a real server that its containers reach by the settings of the Parameter Store."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,7 +27,7 @@ ADDRESS = '127.0.0.1'
 
 @pytest.fixture(scope='module')
 def authority() -> Authority:
-    """Give the authority that has signed the server's certificate."""
+    """Give the authority of the server's certificate."""
     return Authority('authority of the database')
 
 
@@ -64,8 +64,8 @@ def test_every_container_verifies_the_database_by_the_authorities_of_the_bake(
     put_settings(cloud, DATABASE_URL=f'{url}{AUTHORITIES}', PORT=str(free_port()), PURGE_OLDER_THAN='30', WORKERS='1')
     put_secrets(cloud, VISITOR_KEY=KEY)
     for step in ('config', 'migrate', 'purge'):
-        done = machine.run(step)
-        assert done.returncode == 0, done.stdout
+        result = machine.run(step)
+        assert result.returncode == 0, result.stdout
     with machine.start('application', 'start') as process:
         waited = machine.run('application', 'wait')
         ready = machine.run('ready')
@@ -81,10 +81,10 @@ def test_every_container_verifies_the_database_by_the_authorities_of_the_bake(
 def test_an_ami_without_authorities_refuses_to_verify_at_once(machine: FolderMachine, cloud: Cloud) -> None:
     put_settings(cloud, DATABASE_URL=f'postgresql://of@db/visitors?sslmode=verify-full&sslrootcert={AUTHORITIES}')
     put_secrets(cloud, VISITOR_KEY=KEY)
-    done = machine.run('config')
-    assert done.returncode == 1
-    assert last_line(done.stdout).endswith(f'sslrootcert={AUTHORITIES} is not on this instance; bake the AMI with '
-                                           'database_ca_file=FILE')
+    result = machine.run('config')
+    assert result.returncode == 1
+    assert last_line(result.stdout).endswith(f'sslrootcert={AUTHORITIES} is not on this instance; bake the AMI with '
+                                             'database_ca_file=FILE')
 
 
 class Rotated:
@@ -98,17 +98,17 @@ class Rotated:
                      PORT=str(self.port), WORKERS='1', THREADS='1')
         put_secrets(cloud, VISITOR_KEY=KEY, DATABASE_PASSWORD=json.dumps({'username': role, 'password': 'first'}))
         for step in ('config', 'migrate'):
-            done = machine.run(step)
-            assert done.returncode == 0, done.stdout
+            result = machine.run(step)
+            assert result.returncode == 0, result.stdout
 
     def keep(self, user: str, password: str) -> None:
-        """Let Secrets Manager say from now on who may sign in, and how."""
+        """Change the user and password in Secrets Manager."""
         self._cloud.client('secretsmanager').put_secret_value(
             SecretId='database_password', SecretString=json.dumps({'username': user, 'password': password}))
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Serve meanwhile."""
+        """Serve during the block."""
         with self.machine.start('application', 'start') as process:
             try:
                 waited = self.machine.run('application', 'wait')
@@ -119,7 +119,7 @@ class Rotated:
                 process.communicate(timeout=30)
 
     def visit(self) -> int:
-        """Return the status that a visit is answered with."""
+        """Return the status of the answer to a visit."""
         return probe.get(self.port, '/', probe.BROWSER)[0]
 
     def disconnect(self, role: str) -> None:
@@ -134,12 +134,12 @@ def test_a_rotation_by_alternating_users_changes_the_name_with_the_password(
         assert rotated.visit() == 200
         execute(rotated.url, "CREATE ROLE alternating_clone LOGIN PASSWORD 'second' IN ROLE alternating")
         rotated.keep('alternating_clone', 'second')
-        done = machine.run('token')
-        assert done.returncode == 0, done.stdout
+        result = machine.run('token')
+        assert result.returncode == 0, result.stdout
         rotated.disconnect('alternating')
         assert rotated.visit() == 200
         assert value(rotated.url, "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'alternating_clone'")
-    # A machine that boots now knows nothing of the name before.
+    # A machine that boots now does not know the earlier name.
     for step in ('config', 'migrate'):
         assert machine.run(step).returncode == 0
     with rotated.serving():
@@ -155,13 +155,13 @@ def near(cloud: Cloud, metadata: MetadataService) -> Iterator[FolderMachine]:
 
 @contextmanager
 def renewing(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    """Run the step token whenever it is asked for, as the unit of the socket does."""
+    """Run the step token on each request, as the unit of the socket does."""
     entered = machine.enter(monkeypatch)
-    asked: list[bytes] = []
+    requests: list[bytes] = []
 
     def listen(listener: socket.socket) -> None:
         while request := listener.recv(100):
-            asked.append(request)
+            requests.append(request)
             password_renewal.run(entered)
 
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
@@ -169,7 +169,7 @@ def renewing(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> Iterato
         thread = threading.Thread(target=listen, args=(listener,))
         thread.start()
         try:
-            yield asked
+            yield requests
         finally:
             listener.sendto(b'', str(entered.requests / 'password'))
             thread.join()
@@ -178,14 +178,14 @@ def renewing(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_a_rotated_password_is_asked_for_when_it_is_refused_and_no_visit_is_lost(
         near: FolderMachine, cloud: Cloud, encrypted: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     rotated = Rotated(near, cloud, encrypted, 'single')
-    with rotated.serving(), renewing(near, monkeypatch) as asked:
+    with rotated.serving(), renewing(near, monkeypatch) as requests:
         assert rotated.visit() == 200
         execute(rotated.url, "ALTER ROLE single PASSWORD 'second'")
         assert rotated.visit() == 200, 'an open connection goes on'
         rotated.keep('single', 'second')
-        assert not asked
+        assert not requests
         rotated.disconnect('single')
         assert rotated.visit() == 200
-        assert asked
+        assert requests
         renewed = json.loads(near.secret('application', 'DATABASE_PASSWORD').read_text())
         assert renewed['password'] == 'second'  # pragma: allowlist secret

@@ -1,4 +1,4 @@
-"""Step failed: a machine that cannot serve says why, frees its place, and turns itself off, whatever else fails."""
+"""Step failed: a machine that cannot serve reports why, abandons its hook and turns itself off, whatever fails."""
 
 from collections.abc import Callable
 import json
@@ -19,7 +19,7 @@ from tests.support.groups import GROUP, HOOK, Launched
 from tests.support.machine_folder import DEPLOY, FolderMachine, last_line, PREFIX
 from tests.support.parameters import KEY, put_secrets, put_settings
 
-# In systemd's hands for this long at most; see TimeoutStartSec of its unit.
+# systemd ends the step after this time: TimeoutStartSec of its unit.
 SECONDS = 60
 
 
@@ -30,16 +30,16 @@ def fail(machine: FolderMachine, phase: str = 'config', code: int = 1, reason: s
 
 def failed(machine: FolderMachine, **environment: str) -> subprocess.CompletedProcess[str]:
     begun = time.monotonic()
-    done = machine.run('failed', **environment)
+    result = machine.run('failed', **environment)
     assert time.monotonic() - begun < SECONDS, 'systemd would have killed it'
     assert machine.was_turned_off
-    return done
+    return result
 
 
 @pytest.fixture
 def hurried(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
             capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
-    """Give the same step in this process, where what it waits for is a moment, and what it has written."""
+    """Give the same step in this process with a patience of a moment, and its output."""
     def run(**environment: str) -> tuple[str, str]:
         monkeypatch.setattr('instance.failed.HURRY', Patience(connect=0.3, answer=0.3, seconds=0.3))
         entered = machine.enter(monkeypatch)
@@ -53,11 +53,11 @@ def hurried(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
 
 
 def counted(cloud: Cloud) -> list[tuple[str, dict[str, str]]]:
-    """Return what CloudWatch has been told, as it tells others."""
+    """Return the metrics as CloudWatch reports them."""
     metrics = cloud.client('cloudwatch').list_metrics(Namespace='Visitors')['Metrics']
-    known = [(metric['MetricName'], {each['Name']: each['Value'] for each in metric['Dimensions']})
+    pairs = [(metric['MetricName'], {each['Name']: each['Value'] for each in metric['Dimensions']})
              for metric in metrics]
-    return sorted(known, key=str, reverse=True)
+    return sorted(pairs, key=str, reverse=True)
 
 
 def abandoned(cloud: Cloud) -> list[dict[str, str]]:
@@ -71,13 +71,13 @@ def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, cloud: 
     assert machine.run('config').returncode == 0
     machine.answer_migration(20, 'x y ERROR schema: deploy 7 failed: DataError\n')
     assert machine.run('migrate').returncode == 20
-    done = failed(machine)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == ('visitors FAILED in migrate: the migration of this deploy has failed: '
-                                           'deploy 7 failed: DataError; turning off')
+    result = failed(machine)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == ('visitors FAILED in migrate: the migration of this deploy has failed: '
+                                             'deploy 7 failed: DataError; turning off')
     assert counted(cloud) == [('MigrationFailed', {}), ('MigrationFailed', {'DeployId': DEPLOY})]
-    (told,) = abandoned(cloud)
-    assert {name: told[name] for name in ('LifecycleActionResult', 'InstanceId', 'AutoScalingGroupName',
+    (call,) = abandoned(cloud)
+    assert {name: call[name] for name in ('LifecycleActionResult', 'InstanceId', 'AutoScalingGroupName',
                                           'LifecycleHookName')} == {
         'LifecycleActionResult': 'ABANDON', 'InstanceId': launched.instance, 'AutoScalingGroupName': GROUP,
         'LifecycleHookName': HOOK}
@@ -86,8 +86,8 @@ def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, cloud: 
 def test_what_fails_before_anything_is_known_is_told_as_well(machine: FolderMachine, cloud: Cloud) -> None:
     launched = Launched(cloud, machine)
     assert machine.run('config').returncode == 1, 'nothing is in the Parameter Store'
-    done = failed(machine)
-    assert 'visitors FAILED in config: missing in the Parameter Store' in done.stdout
+    result = failed(machine)
+    assert 'visitors FAILED in config: missing in the Parameter Store' in result.stdout
     assert counted(cloud) == [('BootFailed', {}), ('BootFailed', {'DeployId': DEPLOY})]
     assert abandoned(cloud)[0]['InstanceId'] == launched.instance
 
@@ -118,9 +118,9 @@ def test_a_hook_that_waits_no_more_is_no_reason_to_stay_on(machine: FolderMachin
     launched = Launched(cloud, machine)
     launched.state.lifecycle_state = 'InService'
     fail(machine)
-    done = failed(machine)
-    assert done.returncode == 0
-    assert 'lifecycle hook: done' in done.stderr
+    result = failed(machine)
+    assert result.returncode == 0
+    assert 'lifecycle hook: done' in result.stderr
 
 
 def test_an_api_that_is_away_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
@@ -150,8 +150,8 @@ def test_one_act_that_fails_does_not_keep_the_other(machine: FolderMachine, clou
     for refused_action in ('PutMetricData', 'CompleteLifecycleAction'):
         cloud.answers = {refused_action: (403, refused('AccessDenied', 'not for you'))}
         cloud.calls.clear()
-        done = failed(machine)
-        assert 'AccessDenied' in done.stderr
+        result = failed(machine)
+        assert 'AccessDenied' in result.stderr
         assert {'PutMetricData', 'CompleteLifecycleAction'} <= set(cloud.actions())
 
 
@@ -160,8 +160,8 @@ def test_a_clock_that_is_wrong_is_told_and_keeps_no_machine_on(machine: FolderMa
     fail(machine)
     for action in ('PutMetricData', 'CompleteLifecycleAction'):
         cloud.answers[action] = (403, refused('SignatureDoesNotMatch', 'Signature expired'))
-    done = failed(machine)
-    assert 'the clock of this instance shows 20' in done.stderr
+    result = failed(machine)
+    assert 'the clock of this instance shows 20' in result.stderr
 
 
 def test_a_metadata_service_that_is_away_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
@@ -190,8 +190,8 @@ def test_bad_user_data_is_used_as_far_as_it_can_be_read(machine: FolderMachine, 
     launched = Launched(cloud, machine)
     machine.tell(**{**launched.user_data, 'PARAMETER_PREFX': PREFIX})
     assert machine.run('config').returncode == 1
-    done = failed(machine)
-    assert 'PARAMETER_PREFX is not known' in done.stdout
+    result = failed(machine)
+    assert 'unknown name PARAMETER_PREFX' in result.stdout
     assert abandoned(cloud), 'the group would wait for five minutes'
     assert counted(cloud)
 
@@ -200,10 +200,10 @@ def test_a_broken_record_and_a_broken_systemd_hide_nothing_but_the_reason(machin
                                                                           cloud: Cloud) -> None:
     machine.write('run/visitors/boot.json', '{"phases": ')
     machine.know_units({'broken': True})
-    done = machine.run('failed')
+    result = machine.run('failed')
     assert machine.was_turned_off
-    assert done.returncode == 1, 'systemd then turns the machine off: FailureAction of the unit'
-    assert 'not ready within 1200 s' in done.stdout
+    assert result.returncode == 1, 'systemd then turns the machine off: FailureAction of the unit'
+    assert 'not ready within 1200 s' in result.stdout
     assert counted(cloud)
 
 
@@ -212,17 +212,17 @@ def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachin
                         'visitors-migrate.service': {'Result': 'success', 'ExecMainStatus': '0'},
                         'visitors.service': {'Result': 'exit-code', 'ExecMainStatus': '137'}})
     machine.install('journalctl', 'echo "MemoryError"')
-    done = failed(machine)
-    assert done.stdout.splitlines()[0] == ('visitors FAILED in application: visitors.service ended with exit-code, '
-                                           'exit code 137: MemoryError; turning off')
+    result = failed(machine)
+    assert result.stdout.splitlines()[0] == ('visitors FAILED in application: visitors.service ended with exit-code, '
+                                             'exit code 137: MemoryError; turning off')
 
 
 def test_user_data_that_fail_are_named(machine: FolderMachine, cloud: Cloud) -> None:
     machine.know_units({'cloud-final.service': {'Result': 'exit-code', 'ExecMainStatus': '1'}})
     machine.install('journalctl', 'echo "Failed to run module scripts_user"')
-    done = failed(machine)
-    assert done.stdout.splitlines()[0] == ('visitors FAILED in user data: cloud-final.service ended with exit-code, '
-                                           'exit code 1: Failed to run module scripts_user; turning off')
+    result = failed(machine)
+    assert result.stdout.splitlines()[0] == ('visitors FAILED in user data: cloud-final.service ended with exit-code, '
+                                             'exit code 1: Failed to run module scripts_user; turning off')
 
 
 def test_the_first_unit_that_has_failed_is_the_one() -> None:
@@ -236,8 +236,8 @@ def test_the_first_unit_that_has_failed_is_the_one() -> None:
 def test_in_a_self_test_the_console_says_which_step_has_failed(machine: FolderMachine, cloud: Cloud) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     fail(machine, 'migrate', 22, 'UNVERSIONED')
-    done = failed(machine)
-    assert 'SELFTEST FAILED migrate: UNVERSIONED' in done.stdout.splitlines()
+    result = failed(machine)
+    assert 'SELFTEST FAILED migrate: UNVERSIONED' in result.stdout.splitlines()
     assert not cloud.calls
 
 

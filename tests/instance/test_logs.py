@@ -1,4 +1,4 @@
-"""Step logs: the journal reaches CloudWatch Logs whole, in its limits, and also when that is away for a while."""
+"""Step logs: the whole journal reaches CloudWatch Logs, within its limits, also after it was unavailable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,23 +31,23 @@ def journal(machine: FolderMachine) -> Iterator[WrittenJournal]:
 
 @pytest.fixture
 def group(cloud: Cloud) -> str:
-    """Give the log group that machines of the test send to."""
+    """Give the log group of the test's machines."""
     cloud.client('logs').create_log_group(logGroupName=PREFIX)
     return PREFIX
 
 
 def sent(cloud: Cloud) -> list[str]:
-    """Return the messages that have arrived, in the order of their times."""
+    """Return the messages in the log group, by time."""
     logs = cloud.client('logs')
     if not logs.describe_log_streams(logGroupName=PREFIX)['logStreams']:
         return []
-    found = logs.get_log_events(logGroupName=PREFIX, logStreamName=INSTANCE, startFromHead=True, limit=10000)
-    return [str(json.loads(event['message'])['message']) for event in found['events']]
+    answer = logs.get_log_events(logGroupName=PREFIX, logStreamName=INSTANCE, startFromHead=True, limit=10000)
+    return [str(json.loads(event['message'])['message']) for event in answer['events']]
 
 
 @contextmanager
 def sending(machine: FolderMachine) -> Iterator[WarmProcess]:
-    """Send as the unit does; ended as systemd would end it."""
+    """Run the step as its unit does, and end it as systemd does."""
     with machine.start('logs') as process:
         try:
             yield process
@@ -63,7 +63,7 @@ def end(process: WarmProcess) -> tuple[str, str]:
 
 
 def first_words(process: WarmProcess) -> str:
-    """Return the next line that the step writes to stderr, when it comes."""
+    """Return the next line of the step's stderr when it comes."""
     assert process.stderr
     return process.stderr.readline()
 
@@ -103,18 +103,18 @@ def test_nothing_is_lost_while_the_api_is_away(machine: FolderMachine, cloud: Cl
         journal.write('before')
         wait_until_sent(cloud, 'before')
         cloud.stop()
-        written = [f'while it is away {number}' for number in range(300)]
-        journal.write(*written[:100])
-        told = [first_words(process)]
-        journal.write(*written[100:])
+        messages = [f'while it is away {number}' for number in range(300)]
+        journal.write(*messages[:100])
+        lines = [first_words(process)]
+        journal.write(*messages[100:])
         cloud.start()
-        wait_until_sent(cloud, written[-1])
+        wait_until_sent(cloud, messages[-1])
         _, stderr = end(process)
-    assert sent(cloud) == ['before', *written]
-    told += stderr.strip().splitlines()
-    assert len(told) == 2, 'told once when it goes and once when it comes back, not at each try'
-    assert told[0].startswith(f'cannot send, the journal keeps the entries: log stream {PREFIX}/{INSTANCE}: ')
-    assert told[1].startswith('sending again after ')
+    assert sent(cloud) == ['before', *messages]
+    lines += stderr.strip().splitlines()
+    assert len(lines) == 2, 'told once when it goes and once when it comes back, not at each try'
+    assert lines[0].startswith(f'cannot send, the journal keeps the entries: log stream {PREFIX}/{INSTANCE}: ')
+    assert lines[1].startswith('sending again after ')
 
 
 def test_nothing_is_lost_when_it_is_killed_while_the_api_is_away(machine: FolderMachine, cloud: Cloud,
@@ -137,7 +137,7 @@ def test_at_its_end_it_sends_what_the_others_say_at_theirs(machine: FolderMachin
     with sending(machine) as process:
         journal.write('before')
         wait_until_sent(cloud, 'before')
-        # Frozen until the entry is there: it would wait for one second only.
+        # Frozen until the entry is in the journal, because it would wait for one second only.
         process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)
         journal.write('the application has stopped')
@@ -270,9 +270,9 @@ def test_a_cursor_that_leads_nowhere_is_forgotten(machine: FolderMachine, cloud:
                                                   group: str) -> None:
     machine.write('var/lib/visitors/logs.cursor', 'nonsense')
     journal.write('one')
-    done = machine.run('logs')
-    assert done.returncode == 1, 'its unit starts it again'
-    assert 'Failed to seek to cursor' in last_line(done.stdout)
+    result = machine.run('logs')
+    assert result.returncode == 1, 'its unit starts it again'
+    assert 'Failed to seek to cursor' in last_line(result.stdout)
     with sending(machine) as process:
         wait_until_sent(cloud, 'one')
         end(process)
@@ -290,8 +290,8 @@ def test_many_entries_are_sent_in_few_calls(machine: FolderMachine, cloud: Cloud
 
 def test_in_a_self_test_nothing_is_sent(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
-    done = machine.run('logs')
-    assert (done.returncode, last_line(done.stdout).endswith('self-test: nothing is sent')) == (0, True)
+    result = machine.run('logs')
+    assert (result.returncode, last_line(result.stdout).endswith('self-test: nothing is sent')) == (0, True)
     assert not cloud.calls
 
 

@@ -1,4 +1,4 @@
-"""Only root reaches the metadata service: the image's packet filter, loaded into the kernel of a host of its own."""
+"""Only root reaches the metadata service: the AMI's packet filter, loaded into the kernel of a host of its own."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ CONNECT = 'import socket, sys; socket.create_connection((sys.argv[1], 80), 20)'
 
 @pytest.fixture(scope='module')
 def host() -> Iterator[Host]:
-    """Give a host that has all these addresses, with a server at each, and the image's rules."""
+    """Give a host that has all these addresses, with a server at each, and the AMI's rules."""
     with ExitStack() as stack:
         host = stack.enter_context(another_host())
         run(host, 'ip', 'link', 'set', 'lo', 'up')
@@ -43,12 +43,12 @@ def run(host: Host, *command: str) -> str:
 
 
 def reached(host: Host, user: int) -> set[str]:
-    """Return which addresses a user's process reaches, by the program that the self-test runs in the container."""
+    """Return the addresses that a user's process reaches, by the program of the self-test."""
     return set(run(host, *as_user(user), '-c', CONNECT_PROGRAM, *METADATA_ADDRESSES, *OTHERS).split())
 
 
 def as_user(user: int) -> list[str]:
-    """Return what runs Python as a user; Debian's, because the tests' own may lie where only root can read."""
+    """Return the command of Debian's Python as a user; the tests' own Python may be readable by root only."""
     return ['setpriv', f'--reuid={user}', f'--regid={user}', '--clear-groups', '--bounding-set=-all',
             '/usr/bin/python3']
 
@@ -64,6 +64,6 @@ def test_root_reaches_the_metadata_service_by_both_addresses(host: Host) -> None
 
 @pytest.mark.parametrize('address', METADATA_ADDRESSES)
 def test_a_user_is_refused_at_once_instead_of_waiting(host: Host, address: str) -> None:
-    done = subprocess.run([*host.prefix, *as_user(USER), '-c', CONNECT, address], check=False,
-                          capture_output=True, text=True, timeout=60)
-    assert re.search('(No route to host|Permission denied)$', done.stderr.strip()), done.stderr
+    result = subprocess.run([*host.prefix, *as_user(USER), '-c', CONNECT, address], check=False,
+                            capture_output=True, text=True, timeout=60)
+    assert re.search('(No route to host|Permission denied)$', result.stderr.strip()), result.stderr

@@ -1,4 +1,4 @@
-"""Step migrate: the application's own command decides, and the machine ends as its exit code says."""
+"""Step migrate: the application's own command decides, and the step ends with its exit code."""
 
 from pathlib import Path
 import re
@@ -25,13 +25,13 @@ HEARTBEAT = 'RecordLifecycleActionHeartbeat'
 def configure(machine: FolderMachine, cloud: Cloud, url: str, **secrets: str) -> None:
     put_settings(cloud, DATABASE_URL=url)
     put_secrets(cloud, VISITOR_KEY=KEY, **secrets)
-    done = machine.run('config')
-    assert done.returncode == 0, done.stdout
+    result = machine.run('config')
+    assert result.returncode == 0, result.stdout
 
 
 def migrate_until_beats(machine: FolderMachine, cloud: Cloud, file: Path, number: int,
                         answer: Answer | None = None) -> None:
-    """Let the migration go on until this many heartbeats have arrived, however long they take."""
+    """Let the migration run until this many heartbeats have arrived."""
     machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'until': str(file)}})
 
     def watch(action: str, _body: str) -> Answer | None:
@@ -42,14 +42,14 @@ def migrate_until_beats(machine: FolderMachine, cloud: Cloud, file: Path, number
     cloud.refuse = watch
 
 
-def ended(machine: FolderMachine) -> tuple[int, str]:
-    done = machine.run('migrate')
-    return done.returncode, last_line(done.stdout)
+def result(machine: FolderMachine) -> tuple[int, str]:
+    result = machine.run('migrate')
+    return result.returncode, last_line(result.stdout)
 
 
 def test_an_empty_database_gets_its_schema(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
-    code, line = ended(machine)
+    code, line = result(machine)
     assert code == 0
     assert re.fullmatch(r'visitors migrate: [0-9.]+ s: the schema fits', line)
     assert value(postgresql_url, 'SELECT count(*) FROM alembic_version') == 1
@@ -65,7 +65,7 @@ def test_the_owner_migrates_and_the_application_never_has_its_password(machine: 
     put_settings(cloud, MIGRATION_DATABASE_URL=url)
     configure(machine, cloud, postgresql.url(database, 'reader'), DATABASE_PASSWORD=PASSWORD,
               MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
-    assert ended(machine)[0] == 0
+    assert result(machine)[0] == 0
     assert value(url, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'reader'") is True
     (migration,) = [call for call in machine.calls('docker') if call[0] == 'run']
     assert [option.partition('target=')[2] for option in migration if option.startswith('--mount=')] == [
@@ -77,7 +77,7 @@ def test_it_runs_the_image_that_was_baked_and_no_other(machine: FolderMachine, c
                                                        postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
     machine.answer_docker({'image inspect': {'stdout': f'sha256:{"0" * 64}\n'}})
-    code, line = ended(machine)
+    code, line = result(machine)
     assert code == 1
     assert f'has the id sha256:{"0" * 64}, and not {IMAGE_ID} as in image.json' in line
     assert not [call for call in machine.calls('docker') if call[0] == 'run']
@@ -86,7 +86,7 @@ def test_it_runs_the_image_that_was_baked_and_no_other(machine: FolderMachine, c
 def test_an_image_that_is_missing_is_named(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
     machine.answer_docker({'image inspect': {'stderr': 'Error: No such image: visitors:1.0.2-build.41', 'code': 1}})
-    code, line = ended(machine)
+    code, line = result(machine)
     assert (code, line.partition('FAILED (1): ')[2]) == (
         1, 'image visitors:1.0.2-build.41: Error: No such image: visitors:1.0.2-build.41')
 
@@ -94,17 +94,17 @@ def test_an_image_that_is_missing_is_named(machine: FolderMachine, cloud: Cloud,
 def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine, cloud: Cloud,
                                                           postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
-    # A table that the first revision wants to make: the revision fails each time, and is tried once.
+    # A table that the first revision creates as well: the revision fails each time, and is tried once.
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
     execute(postgresql_url, "INSERT INTO alembic_version VALUES ('e75588bf2531')")  # pragma: allowlist secret
     execute(postgresql_url, 'CREATE TABLE visitors (id integer)')
-    code, line = ended(machine)
+    code, line = result(machine)
     assert code == 20
     assert 'FAILED (20): the migration of this deploy has failed: ' in line
     assert 'visitors' in line
     assert 'Traceback' not in line
     assert machine.boot['failure']['code'] == 20
-    again, repeated = ended(machine)
+    again, repeated = result(machine)
     assert again == 20
     assert f'deploy 7/ami-0123456789abcdef0 failed on {INSTANCE}' in repeated
 
@@ -113,16 +113,16 @@ def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, c
                                                        postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
     execute(postgresql_url, 'CREATE TABLE of_another_application (id integer)')
-    code, line = ended(machine)
+    code, line = result(machine)
     assert code == 22
     assert 'FAILED (22): this image does not fit the schema: the database has tables, but no record of' in line
 
 
 def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
     url = f'postgresql://visitors:secret-word@127.0.0.1:{free_port()}/visitors'  # pragma: allowlist secret
-    done = flask(url, 'schema', 'ready', '--timeout', '1')
-    assert done.returncode == 21
-    words = last_messages(done.stderr.splitlines())
+    result = flask(url, 'schema', 'ready', '--timeout', '1')
+    assert result.returncode == 21
+    words = last_messages(result.stderr.splitlines())
     assert re.search('waiting for the database: OperationalError: .*; timed out after 1 s', words)
     assert 'secret-word' not in words
 
@@ -135,7 +135,7 @@ def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
 def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud: Cloud, code: int, says: str) -> None:
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
     machine.answer_migration(code, 'its last words\n')
-    ended_with, line = ended(machine)
+    ended_with, line = result(machine)
     assert ended_with == code
     assert says in line
     assert line.endswith('its last words')
@@ -145,7 +145,7 @@ def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud
 def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine, cloud: Cloud) -> None:
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
     machine.answer_migration(0)
-    assert ended(machine)[0] == 0
+    assert result(machine)[0] == 0
     calls = machine.calls('docker')
     assert [call[0] for call in calls[:4]] == ['image', 'stop', 'rm', 'run']
     assert calls[2] == ['rm', '--force', 'visitors-migrate']
@@ -171,7 +171,7 @@ def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, c
                                                        postgresql_url: str) -> None:
     configure(machine, cloud, postgresql_url)
     machine.age_boot(1000)
-    code, line = ended(machine)
+    code, line = result(machine)
     assert code == 1
     assert 'no time is left of the 1200 s of a boot' in line
     assert not machine.calls('docker')
@@ -241,7 +241,7 @@ def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, cloud: C
     launched = Launched(cloud, machine)
     configure(machine, cloud, 'postgresql://visitors@database/visitors')
     machine.tell(**launched.user_data)
-    # At the second one the first was reported.
+    # The first failure was printed before the second heartbeat.
     migrate_until_beats(machine, cloud, tmp_path / 'enough', 2, (400, refused('AccessDenied', 'not for you')))
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
     assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'

@@ -1,4 +1,4 @@
-"""Step purge: visitors are forgotten where the installation says so, by one machine at a time."""
+"""Step purge: an installation with a retention forgets old visitors, by one machine at a time."""
 
 from contextlib import closing
 
@@ -14,20 +14,20 @@ from visitors.counting import PURGE_LOCK
 
 @pytest.fixture
 def serving(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> FolderMachine:
-    """Give a machine whose database has a visitor of long ago, and that forgets after 60 days."""
+    """Give a machine whose database has an old visitor, with a retention of 60 days."""
     put_settings(cloud, DATABASE_URL=postgresql_url, PURGE_OLDER_THAN='60')
     put_secrets(cloud, VISITOR_KEY=KEY)
     for step in ('config', 'migrate'):
-        done = machine.run(step)
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = machine.run(step)
+        assert result.returncode == 0, result.stdout + result.stderr
     execute(postgresql_url, "INSERT INTO visitors (id, last_day) VALUES (md5('a')::uuid, '2020-01-01')")
     return machine
 
 
 def test_who_has_not_come_for_long_is_forgotten(serving: FolderMachine, postgresql_url: str) -> None:
-    done = serving.run('purge')
-    assert done.returncode == 0, done.stdout
-    assert 'forgot 1 visitors who had not come since ' in last_line(done.stdout)
+    result = serving.run('purge')
+    assert result.returncode == 0, result.stdout
+    assert 'forgot 1 visitors who had not come since ' in last_line(result.stdout)
     assert value(postgresql_url, 'SELECT count(*) FROM visitors') == 0
     assert 'PURGE_OLDER_THAN' not in serving.variables('application'), 'it is no setting of the application'
 
@@ -35,9 +35,9 @@ def test_who_has_not_come_for_long_is_forgotten(serving: FolderMachine, postgres
 def test_another_machine_that_forgets_is_left_alone(serving: FolderMachine, postgresql_url: str) -> None:
     with closing(psycopg2.connect(postgresql_url)) as other:
         other.cursor().execute(str(PURGE_LOCK))
-        done = serving.run('purge')
-    assert done.returncode == 0
-    assert last_line(done.stdout).endswith('another purge is running and forgets the rest')
+        result = serving.run('purge')
+    assert result.returncode == 0
+    assert last_line(result.stdout).endswith('another purge is running and forgets the rest')
     assert value(postgresql_url, 'SELECT count(*) FROM visitors') == 1
 
 
@@ -45,9 +45,9 @@ def test_where_nobody_is_forgotten_nothing_is_started(machine: FolderMachine, cl
     put_settings(cloud, DATABASE_URL='postgresql://visitors@database/visitors')
     put_secrets(cloud, VISITOR_KEY=KEY)
     assert machine.run('config').returncode == 0
-    done = machine.run('purge')
-    assert (done.returncode, machine.calls('docker')) == (0, [])
-    assert last_line(done.stdout).endswith('visitors are kept: PURGE_OLDER_THAN is not set')
+    result = machine.run('purge')
+    assert (result.returncode, machine.calls('docker')) == (0, [])
+    assert last_line(result.stdout).endswith('visitors are kept: PURGE_OLDER_THAN is not set')
 
 
 def test_it_runs_beside_the_application_with_its_own_memory(serving: FolderMachine) -> None:
@@ -61,7 +61,8 @@ def test_it_runs_beside_the_application_with_its_own_memory(serving: FolderMachi
 def test_a_database_that_is_away_fails_with_its_words(serving: FolderMachine) -> None:
     serving.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'},
                            'run': {'code': 3, 'stderr': 'the database failed: OperationalError: refused\n'}})
-    done = serving.run('purge')
-    assert done.returncode == 1
-    assert last_line(done.stdout).endswith('flask purge ended with 3: the database failed: OperationalError: refused')
+    result = serving.run('purge')
+    assert result.returncode == 1
+    reason = 'the database failed: OperationalError: refused'
+    assert last_line(result.stdout).endswith(f'flask purge ended with 3: {reason}')
     assert not serving.was_turned_off, 'it serves on'

@@ -1,4 +1,4 @@
-"""Step ready: what a machine proves before its group sends it visitors."""
+"""Step ready: a machine is checked before its group sends it visitors."""
 
 from collections.abc import Iterator
 import re
@@ -30,15 +30,15 @@ def application() -> Iterator[Application]:
 
 @pytest.fixture
 def configured(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
-    """Give a machine that has come as far as this step, without a group."""
+    """Give a machine that is configured up to this step, without a group."""
     return configure(machine, cloud, application)
 
 
 def configure(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
     put_settings(cloud, DATABASE_URL=URL, PORT=str(application.port))
     put_secrets(cloud, VISITOR_KEY=KEY)
-    done = machine.run('config')
-    assert done.returncode == 0, done.stdout
+    result = machine.run('config')
+    assert result.returncode == 0, result.stdout
     return machine
 
 
@@ -48,9 +48,9 @@ def completed(cloud: Cloud) -> list[str]:
 
 def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine, cloud: Cloud) -> None:
     before = len(cloud.calls)
-    done = configured.run('ready')
-    assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith(f'{version()} serves; no lifecycle hook to complete')
+    result = configured.run('ready')
+    assert result.returncode == 0, result.stdout
+    assert last_line(result.stdout).endswith(f'{version()} serves; no lifecycle hook to complete')
     assert len(cloud.calls) == before
     assert (configured.root / 'run/visitors/ready').exists()
     assert [phase['phase'] for phase in configured.boot['phases']] == ['power-on', 'network', 'config', 'ready']
@@ -59,26 +59,26 @@ def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine
 def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachine, cloud: Cloud,
                                                            application: Application) -> None:
     launched = Launched(cloud, machine)
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith(f'{GROUP}: hook completed, healthy in 1 target group')
-    (told,) = completed(cloud)
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 0, result.stdout
+    assert last_line(result.stdout).endswith(f'{GROUP}: hook completed, healthy in 1 target group')
+    (call,) = completed(cloud)
     for part in (f'InstanceId={launched.instance}', f'LifecycleHookName={HOOK}', f'AutoScalingGroupName={GROUP}',
                  'LifecycleActionResult=CONTINUE'):
-        assert part in told
-    asked = cloud.actions()
-    through = asked.index('CompleteLifecycleAction')
-    assert 'DescribeTargetHealth' in asked[:through], 'it has to know before that it may ask afterwards'
-    assert 'DescribeTargetHealth' in asked[through:], 'a group registers its machine only when the hook is through'
+        assert part in call
+    actions = cloud.actions()
+    through = actions.index('CompleteLifecycleAction')
+    assert 'DescribeTargetHealth' in actions[:through], 'it has to know before that it may ask afterwards'
+    assert 'DescribeTargetHealth' in actions[through:], 'a group registers its machine only when the hook is through'
     assert application.agents == {'visitors-instance'}, 'its own questions are no visits'
 
 
 def test_a_group_without_target_groups_asks_for_no_health(machine: FolderMachine, cloud: Cloud,
                                                           application: Application) -> None:
     Launched(cloud, machine, balanced=False)
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith('hook completed, healthy in 0 target groups')
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 0, result.stdout
+    assert last_line(result.stdout).endswith('hook completed, healthy in 0 target groups')
 
 
 def test_it_waits_until_the_hook_waits(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
@@ -99,9 +99,9 @@ def test_a_hook_that_was_told_before_is_not_waited_for(machine: FolderMachine, c
     launched = Launched(cloud, machine)
     launched.state.lifecycle_state = state
     launched.register(launched.instance)
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 0, done.stdout
-    assert f'{GROUP}: hook was completed before' in last_line(done.stdout)
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 0, result.stdout
+    assert f'{GROUP}: hook was completed before' in last_line(result.stdout)
 
 
 @pytest.mark.parametrize('state', ['Terminating:Wait', 'Terminated'])
@@ -109,9 +109,9 @@ def test_a_machine_that_its_group_gives_up_fails(machine: FolderMachine, cloud: 
                                                  application: Application) -> None:
     launched = Launched(cloud, machine)
     launched.state.lifecycle_state = state
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 1
-    assert f'{GROUP} removes this instance (state {state})' in last_line(done.stdout)
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 1
+    assert f'{GROUP} removes this instance (state {state})' in last_line(result.stdout)
 
 
 @pytest.mark.parametrize('state', ['Standby', 'Warmed:Running'])
@@ -119,9 +119,9 @@ def test_a_machine_that_its_group_has_set_aside_goes_on(machine: FolderMachine, 
                                                         application: Application) -> None:
     launched = Launched(cloud, machine)
     launched.state.lifecycle_state = state
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith(f'serves; {GROUP} has set this instance aside (state {state})')
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 0, result.stdout
+    assert last_line(result.stdout).endswith(f'serves; {GROUP} has set this instance aside (state {state})')
     assert not completed(cloud)
 
 
@@ -132,18 +132,18 @@ def test_a_machine_that_was_detached_goes_on_after_a_restart(machine: FolderMach
     cloud.client('autoscaling').detach_instances(
         InstanceIds=[launched.instance], AutoScalingGroupName=GROUP, ShouldDecrementDesiredCapacity=True)
     assert machine.run('config').returncode == 0
-    done = machine.run('ready')
-    assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith('serves; this instance left its group')
+    result = machine.run('ready')
+    assert result.returncode == 0, result.stdout
+    assert last_line(result.stdout).endswith('serves; this instance left its group')
 
 
 def test_a_machine_that_is_set_aside_while_it_waits_for_its_balancer_goes_on(
         machine: FolderMachine, cloud: Cloud, application: Application) -> None:
     launched = Launched(cloud, machine)
     cloud.on_continue = lambda _instance: setattr(launched.state, 'lifecycle_state', 'Warmed:Pending:Proceed')
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 0, done.stdout
-    assert 'hook completed, set aside meanwhile (state Warmed:Pending:Proceed)' in last_line(done.stdout)
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 0, result.stdout
+    assert 'hook completed, set aside meanwhile (state Warmed:Pending:Proceed)' in last_line(result.stdout)
 
 
 def test_every_state_of_the_api_is_of_one_kind() -> None:
@@ -162,9 +162,9 @@ def test_what_is_denied_is_denied_before_the_group_goes_on(machine: FolderMachin
     Launched(cloud, machine)
     configure(machine, cloud, application)
     cloud.answers[action] = (403, refused('AccessDenied', 'not for this role'))
-    done = machine.run('ready')
-    assert done.returncode == 1
-    assert 'AccessDenied: not for this role' in last_line(done.stdout)
+    result = machine.run('ready')
+    assert result.returncode == 1
+    assert 'AccessDenied: not for this role' in last_line(result.stdout)
     assert not completed(cloud), 'it would be in service, and turn itself off'
 
 
@@ -207,19 +207,19 @@ def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachin
 def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, cloud: Cloud,
                                                        application: Application) -> None:
     machine.tell(PARAMETER_PREFIX='/visitors/test', AWS_REGION='eu-central-1', DEPLOY_ID='7', LIFECYCLE_HOOK=HOOK)
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 1
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 1
     assert re.search('LIFECYCLE_HOOK=launch, but i-[0-9a-f]+ is in no Auto Scaling group; leave LIFECYCLE_HOOK empty',
-                     last_line(done.stdout))
+                     last_line(result.stdout))
 
 
 def test_the_wrong_version_is_never_put_into_service(machine: FolderMachine, cloud: Cloud,
                                                      application: Application) -> None:
     Launched(cloud, machine)
     application.answers['/version'] = (200, {'version': '9.9.9'})
-    done = configure(machine, cloud, application).run('ready')
-    assert done.returncode == 1
-    assert f'/version answers 9.9.9, image.json has {version()}' in last_line(done.stdout)
+    result = configure(machine, cloud, application).run('ready')
+    assert result.returncode == 1
+    assert f'/version answers 9.9.9, image.json has {version()}' in last_line(result.stdout)
     assert not completed(cloud)
     assert not (machine.root / 'run/visitors/ready').exists()
 
@@ -242,7 +242,7 @@ def test_what_never_gets_ready_fails_with_what_it_has_answered(configured: Folde
 
 
 def reason_of_a_late_boot(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return why step ready fails when a second is left of the boot as it begins, however slow this machine is."""
+    """Return the failure of the step when one second of the boot is left at its start."""
     entered = machine.enter(monkeypatch)
     machine.age_boot(boot_record.BOOT_SECONDS - 1)
     with pytest.raises(StepFailed) as failed:
@@ -272,9 +272,9 @@ def test_what_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, applicat
     Launched(cloud, machine)
     configure(machine, cloud, application)
     cloud.answers['CompleteLifecycleAction'] = (403, refused('AccessDenied', 'not for this role'))
-    done = machine.run('ready')
-    assert done.returncode == 1
-    assert f'lifecycle hook {HOOK} of {GROUP}: AccessDenied: not for this role' in last_line(done.stdout)
+    result = machine.run('ready')
+    assert result.returncode == 1
+    assert f'lifecycle hook {HOOK} of {GROUP}: AccessDenied: not for this role' in last_line(result.stdout)
 
 
 def test_the_hook_is_kept_waiting_while_the_application_gets_ready(
@@ -290,5 +290,5 @@ def test_the_hook_is_kept_waiting_while_the_application_gets_ready(
 
     cloud.refuse = get_ready
     ready.run(machine.enter(monkeypatch))
-    asked = cloud.actions()
-    assert asked.index('RecordLifecycleActionHeartbeat') < asked.index('CompleteLifecycleAction')
+    actions = cloud.actions()
+    assert actions.index('RecordLifecycleActionHeartbeat') < actions.index('CompleteLifecycleAction')

@@ -1,4 +1,4 @@
-"""The self-test: a machine that is right passes, and each thing that is wrong is found under its own name."""
+"""The self-test: a correct machine passes, and each problem is found by the check of its name."""
 
 from collections.abc import Iterator
 import json
@@ -26,7 +26,7 @@ KEY_TEXT = '-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n'  # pragma: allowlist sec
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give the application as the self-test has it, on an embedded database."""
+    """Give the application of the self-test, on an embedded database."""
     url = bring_up(f'sqlite:///{tmp_path_factory.mktemp("selftest")}/visitors.sqlite3')
     with Server(url) as server:
         yield server
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def booted(machine: FolderMachine, server: Server, monkeypatch: pytest.MonkeyPatch) -> FolderMachine:
-    """Give a machine that has booted in self-test mode and on which everything is right."""
+    """Give a machine that has booted in self-test mode without a problem."""
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     machine.know_units(RIGHT_UNITS)
     machine.answer_docker(RIGHT_ENGINE)
@@ -60,12 +60,12 @@ def listen_at(machine: FolderMachine, port: int) -> None:
 
 
 def verdicts(machine: FolderMachine) -> list[str]:
-    """Return the lines that the console shows of the self-test."""
-    done = machine.run('ready')
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Return the lines of the self-test on the console."""
+    result = machine.run('ready')
+    assert result.returncode == 0, result.stdout + result.stderr
     assert machine.was_turned_off, 'a copy that stays on costs money'
-    assert 'Traceback' not in done.stderr
-    return [line for line in done.stdout.splitlines() if line.startswith('SELFTEST ')]
+    assert 'Traceback' not in result.stderr
+    return [line for line in result.stdout.splitlines() if line.startswith('SELFTEST ')]
 
 
 def age(path: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_machine_that_is_right_passes_with_its_version(booted: FolderMachine) 
 
 
 def test_alone_it_says_the_same(booted: FolderMachine) -> None:
-    done = booted.run('selftest')
-    assert f'SELFTEST PASSED {version()}' in done.stdout.splitlines()
-    assert last_line(done.stdout).endswith(f'self-test passed, {len(CHECKS)} checks')
+    result = booted.run('selftest')
+    assert f'SELFTEST PASSED {version()}' in result.stdout.splitlines()
+    assert last_line(result.stdout).endswith(f'self-test passed, {len(CHECKS)} checks')
     assert booted.was_turned_off
 
 
@@ -88,7 +88,7 @@ def wrong_of(machine: FolderMachine) -> list[tuple[str, str]]:
 
 
 def only(machine: FolderMachine, check: str, says: str) -> None:
-    """Check that exactly one thing is found wrong, under this name and with these words."""
+    """Check that exactly one problem is found, by this check and with this message."""
     ((name, why),) = wrong_of(machine)
     assert name == check
     assert says in why
@@ -291,8 +291,8 @@ def test_what_cannot_be_checked_is_not_right(booted: FolderMachine) -> None:
 
 def test_a_self_test_that_cannot_turn_off_fails_so_that_systemd_does(booted: FolderMachine) -> None:
     booted.know_units({'broken': True})
-    done = booted.run('ready')
-    assert done.returncode == 1
+    result = booted.run('ready')
+    assert result.returncode == 1
     assert booted.was_turned_off, 'it was tried'
 
 

@@ -1,4 +1,4 @@
-"""Step token: the application's password of the database is the one that the database takes now."""
+"""Step token: the application's database password is the one that the database accepts now."""
 
 import json
 import os
@@ -22,8 +22,8 @@ HOST, USER = 'database.internal', 'visitors'
 def with_token(machine: FolderMachine, cloud: Cloud, **settings: str) -> None:
     put_settings(cloud, DATABASE_URL=URL, DATABASE_IAM_AUTHENTICATION='1', **settings)
     put_secrets(cloud, VISITOR_KEY='k' * 32)
-    done = machine.run('config')
-    assert done.returncode == 0, done.stdout
+    result = machine.run('config')
+    assert result.returncode == 0, result.stdout
 
 
 def parts_of(token: str) -> tuple[str, dict[str, str]]:
@@ -41,7 +41,7 @@ def test_a_token_is_what_the_sdk_itself_would_make(machine: FolderMachine, cloud
     assert signed['Action'] == 'connect'
     assert signed['DBUser'] == USER
     assert signed['X-Amz-Expires'] == '900'
-    # What is signed at the same moment is the same.
+    # Tokens of the same moment are equal.
     assert {name: value for name, value in signed.items() if name not in ('X-Amz-Date', 'X-Amz-Signature')} == {
         name: value for name, value in own.items() if name not in ('X-Amz-Date', 'X-Amz-Signature')}
     assert signed['X-Amz-Credential'].split('/')[2:] == [REGION, 'rds-db', 'aws4_request']
@@ -51,17 +51,17 @@ def test_a_token_is_made_without_any_network(machine: FolderMachine, cloud: Clou
     with_token(machine, cloud)
     cloud.stop()
     before = len(cloud.calls)
-    done = machine.run('token', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
-    assert done.returncode == 0, done.stdout
-    assert last_line(done.stdout).endswith('a new token for visitors')
+    result = machine.run('token', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
+    assert result.returncode == 0, result.stdout
+    assert last_line(result.stdout).endswith('a new token for visitors')
     assert len(cloud.calls) == before
 
 
 def test_the_application_gets_a_file_and_not_the_switch(machine: FolderMachine, cloud: Cloud) -> None:
     with_token(machine, cloud)
-    got = machine.variables('application')
-    assert got['DATABASE_PASSWORD_FILE'] == '/run/visitors/secrets/application/DATABASE_PASSWORD'
-    assert 'DATABASE_IAM_AUTHENTICATION' not in got
+    variables = machine.variables('application')
+    assert variables['DATABASE_PASSWORD_FILE'] == '/run/visitors/secrets/application/DATABASE_PASSWORD'
+    assert 'DATABASE_IAM_AUTHENTICATION' not in variables
 
 
 def test_a_renewed_token_takes_the_place_of_the_one_before_at_once(machine: FolderMachine, cloud: Cloud) -> None:
@@ -70,7 +70,7 @@ def test_a_renewed_token_takes_the_place_of_the_one_before_at_once(machine: Fold
     with path.open(encoding='utf-8') as reader:
         path_before = os.fstat(reader.fileno()).st_ino
         assert machine.run('token', AWS_ACCESS_KEY_ID='another').returncode == 0
-        # Who was reading goes on with a whole token; it is never half of each.
+        # An open reader keeps reading the old token, never half of each.
         assert 'X-Amz-Credential=testing' in reader.read()
     assert path.stat().st_ino != path_before
     assert 'X-Amz-Credential=another' in path.read_text()
@@ -107,11 +107,11 @@ def test_a_rotated_password_is_fetched(machine: FolderMachine, cloud: Cloud) -> 
     assert machine.run('config').returncode == 0
     cloud.client('secretsmanager').put_secret_value(
         SecretId='database_password', SecretString=json.dumps({'username': USER, 'password': 'rotated'}))
-    done = machine.run('token')
-    assert done.returncode == 0, done.stdout
+    result = machine.run('token')
+    assert result.returncode == 0, result.stdout
     assert json.loads(machine.secret('application', 'DATABASE_PASSWORD').read_text()) == {
         'username': USER, 'password': 'rotated'}  # pragma: allowlist secret
-    assert 'rotated' not in done.stdout + done.stderr
+    assert 'rotated' not in result.stdout + result.stderr
 
 
 def test_a_database_without_a_password_has_nothing_to_renew(machine: FolderMachine, cloud: Cloud) -> None:
@@ -119,6 +119,6 @@ def test_a_database_without_a_password_has_nothing_to_renew(machine: FolderMachi
     put_secrets(cloud, VISITOR_KEY='k' * 32)
     assert machine.run('config').returncode == 0
     assert not (machine.root / 'run/visitors/password.json').exists(), 'the timer would run for nothing'
-    done = machine.run('token')
-    assert (done.returncode, last_line(done.stdout).partition(' s: ')[2]) == (
+    result = machine.run('token')
+    assert (result.returncode, last_line(result.stdout).partition(' s: ')[2]) == (
         0, 'nothing to renew: the application needs no password')
