@@ -44,7 +44,9 @@ class SchemaCopies:
 
 
 def is_empty(url: str) -> bool:
-    """Return whether nothing is in a database yet."""
+    """Return whether a database is empty and a copy may go there: a parameter of its URL may name another schema."""
+    if '?' in url:
+        return False
     if url.startswith(SQLITE):
         return not Path(url.removeprefix(SQLITE)).exists()
     return url.startswith(POSTGRESQL) and bool(value(url, EMPTY))
