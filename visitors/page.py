@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Flask, render_template
 from werkzeug.exceptions import ServiceUnavailable
@@ -33,13 +33,6 @@ class InAdvance(ServiceUnavailable):
     """A browser requests the page before its user opens it; a refused browser repeats the request at the click."""
 
     description = 'This page counts its visits, so it is not served in advance. Opening it counts the visit.'
-
-
-class Client(NamedTuple):
-    """The visitor that a request counts for, or None and the reason why the request is not counted."""
-
-    visitor: bytes | None
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,32 +88,29 @@ class Page:
 
     def answer(self, environ: Environ) -> Answer:
         """Count the visit of a request, if it is one, and return the page; raise DatabaseUnavailable or InAdvance."""
-        client = self._client(environ)
-        if client.reason == IN_ADVANCE:
+        visitor, reason = self._client(environ)
+        if reason == IN_ADVANCE:
             raise InAdvance
 
-        visit, statistics = self._numbers(client.visitor)
+        visit, statistics = None, self._counter.fresh_statistics()
+        if visitor or not statistics:
+            visit, statistics = self._breaker.call(lambda: self._numbers(visitor, statistics))
         rendered = self._rendered
         if not rendered or rendered.statistics is not statistics:
             rendered = self._rendered = self._render(statistics)
-        return rendered.answer(visit, client.reason, environ.get('HTTP_ACCEPT_ENCODING', ''))
+        return rendered.answer(visit, reason, environ.get('HTTP_ACCEPT_ENCODING', ''))
 
-    def _client(self, environ: Environ) -> Client:
+    def _client(self, environ: Environ) -> tuple[bytes | None, str | None]:
+        """Return the visitor that a request counts for, or None and the reason why the request is not counted."""
         reason = reason_not_to_count(environ)
         if reason:
-            return Client(None, reason)
+            return None, reason
 
         forwarded_for = environ.get('HTTP_X_FORWARDED_FOR', '')
         network = client_network(environ.get('REMOTE_ADDR', ''), forwarded_for, self._trusted_proxies)
-        return Client(visitor_id(self._key, network)) if network else Client(None, NO_ADDRESS)
+        return (visitor_id(self._key, network), None) if network else (None, NO_ADDRESS)
 
-    def _numbers(self, visitor: bytes | None) -> tuple[Visit | None, Statistics]:
-        fresh = self._counter.fresh_statistics()
-        if fresh and not visitor:
-            return None, fresh
-        return self._breaker.call(lambda: self._counted(visitor, fresh))
-
-    def _counted(self, visitor: bytes | None, fresh: Statistics | None) -> tuple[Visit | None, Statistics]:
+    def _numbers(self, visitor: bytes | None, fresh: Statistics | None) -> tuple[Visit | None, Statistics]:
         # The visit comes first, because statistics that are loaded for it must include it.
         visit = self._counter.visit(visitor) if visitor else None
         return visit, fresh or self._counter.statistics()
