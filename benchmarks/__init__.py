@@ -1,1 +1,1 @@
-"""How fast the application is, told by ratios to programs that do less or do it naively; nothing here is asserted."""
+"""The speed of the application, as ratios to programs that do less or do it naively; nothing here is asserted."""

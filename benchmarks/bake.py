@@ -30,26 +30,28 @@ HEAD = '| ratio | median | least to most | goal |\n|---|--:|--:|--:|'
 TIMES_HEAD = '| case | seconds, median | least to most | where the time goes |\n|---|--:|--:|---|'
 BOOTED = 'the system has booted'
 BOOT_SECONDS = 180
-# What a boot says of its steps.
+# The lines of a boot about its steps.
 PHASE = re.compile(r'visitors ([a-z-]+): ([\d.]+) s: ')
-# What each ratio compares, and what it should be at most.
+# The two cases of each ratio, and its goal: the most that it should be.
 RATIOS = (('no-op bake', 'full bake', None), ('app-only bake', 'full bake', 0.35),
           ('boot to the first 200', 'boot of the bare system', 1.5))
 NO_OP_SECONDS = 5
 
 
 class Case:
+    """Something that takes seconds: a function that gets the number of the round and returns where they went."""
+
     def __init__(self, name: str, act: Callable[[int], str]) -> None:
-        """Describe something that takes seconds; it is told the number of the round, and tells where they went."""
+        """Store the name and the function."""
         self.name = name
         self.seconds: list[float] = []
-        self.told = ''
+        self.summary = ''
         self._act = act
 
     def run(self, number: int) -> None:
         """Do it once."""
         began = time.monotonic()
-        self.told = self._act(number)
+        self.summary = self._act(number)
         self.seconds.append(time.monotonic() - began)
 
 
@@ -86,7 +88,7 @@ def measure(rounds: int, tell: Progress) -> str:
 
 
 def baked(workshop: Workshop, *arguments: str) -> str:
-    """Bake, and return what took how long."""
+    """Bake, and return the longest phases with their seconds."""
     done = workshop.bake(*arguments)
     if done.code:
         raise RuntimeError(f'the bake has failed: {done}')
@@ -97,10 +99,10 @@ def baked(workshop: Workshop, *arguments: str) -> str:
 def baked_again(workshop: Workshop, number: int) -> str:
     """Bake after a change of the application's role."""
     workshop.touch('application')
-    told = baked(workshop)
+    summary = baked(workshop)
     if workshop.report['baked'] != ['app']:
         raise RuntimeError(f'round {number}: {workshop.report["baked"]} was baked instead of the application alone')
-    return told
+    return summary
 
 
 def booted(workshop: Workshop) -> str:
@@ -114,7 +116,7 @@ def booted(workshop: Workshop) -> str:
 
 
 def served(stack: ExitStack, workshop: Workshop) -> Callable[[int], str]:
-    """Return what boots a machine of the released image until it serves; the first has migrated the schema."""
+    """Return a function that boots the released AMI until it serves; the first boot migrates the schema."""
     database = stack.enter_context(opened_database(workshop.cloud))
     installation = database.install()
 
@@ -123,10 +125,10 @@ def served(stack: ExitStack, workshop: Workshop) -> Callable[[int], str]:
                          IamInstanceProfile={'Name': PROFILE})
         try:
             wait_until_served(machine)
-            told = machine.wait_for_console('visitors ready: ')
+            console = machine.wait_for_console('visitors ready: ')
         finally:
             machine.cloud.client('ec2').terminate_instances(InstanceIds=[machine.name])
-        return ', '.join(f'{name} {seconds}' for name, seconds in PHASE.findall(told))
+        return ', '.join(f'{name} {seconds}' for name, seconds in PHASE.findall(console))
     return serve
 
 
@@ -153,7 +155,7 @@ def tables(cases: Sequence[Case]) -> str:
         wanted = f'≤ {goal:.2f}' if goal else f'{NO_OP_SECONDS} s at most'
         lines.append(f'| {over} over {under} | {median(ratios):.2f} | {spread(ratios, 2)} | {wanted} |')
     lines += ['', TIMES_HEAD]
-    lines += [f'| {case.name} | {median(case.seconds):.1f} | {spread(case.seconds, 1)} | {case.told} |'
+    lines += [f'| {case.name} | {median(case.seconds):.1f} | {spread(case.seconds, 1)} | {case.summary} |'
               for case in cases]
     return '\n'.join(lines)
 

@@ -1,4 +1,4 @@
-"""The least that a WSGI application can do: what gunicorn itself costs."""
+"""The smallest WSGI application: the cost of gunicorn itself."""
 
 from collections.abc import Callable
 from typing import Any

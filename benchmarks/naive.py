@@ -40,7 +40,7 @@ def create_app() -> Flask:
 
 
 def index() -> str:
-    """Show the page and count the visit, as long as nobody else comes at the same moment."""
+    """Show the page and count the visit, as long as no other visitor comes at the same moment."""
     address = request.headers.get('X-Forwarded-For', request.remote_addr or '')
     visitor = db.session.scalar(select(Visitor).where(Visitor.ip == address))
     if visitor:

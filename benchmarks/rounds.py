@@ -13,7 +13,7 @@ CORES = psutil.cpu_count() or 1
 
 @dataclass(frozen=True)
 class Run:
-    """What a case has done in one round: answers a second, and the processor time that one of them took in µs."""
+    """The figures of a case in one round: answers a second, and the processor time of one answer in µs."""
 
     rate: float
     application: float
@@ -28,12 +28,12 @@ class Case(Protocol):
         """How the case is called in progress and tables."""
 
     def run(self, seconds: float) -> Run:
-        """Keep it busy and return what it has done."""
+        """Keep it busy and return its figures."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What each case has done, and the share of the processors that others took meanwhile."""
+    """The figures of each case, and the share of the processors that other programs took meanwhile."""
 
     runs: dict[str, Run]
     strangers: float
@@ -66,7 +66,7 @@ def ratio(rounds: Sequence[Round], over: str, under: str, figure: Callable[[Run]
           ) -> Ratio:
     """Return how much better one case was than another, by a figure of theirs.
 
-    What else the machine had to do changes from minute to minute; within a round it was much the same for both.
+    The load of other programs changes from minute to minute; within a round it is much the same for both.
     """
     ratios = [figure(each.runs[over]) / figure(each.runs[under]) for each in rounds]
     return Ratio(median(ratios), min(ratios), max(ratios))
@@ -78,14 +78,14 @@ def per_processor_second(run: Run) -> float:
 
 
 def typical(rounds: Sequence[Round], name: str) -> Run:
-    """Return the medians of what a case has done."""
+    """Return the medians of a case."""
     runs = [each.runs[name] for each in rounds]
     return Run(median(run.rate for run in runs), median(run.application for run in runs),
                median(run.database for run in runs))
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process and its children have taken so far, those that have ended included."""
+    """Return the processor time that a process and its children have taken so far, also of ended ones."""
     first = psutil.Process(pid)
     own = first.cpu_times()
     return own.user + own.system + own.children_user + own.children_system + sum(map(_seconds, first.children(True)))
@@ -100,13 +100,15 @@ def _seconds(process: psutil.Process) -> float:
 
 
 class Strangers:
+    """The share of the processors that processes other than these and their children take."""
+
     def __init__(self, *pids: int) -> None:
-        """Watch how much of the processors is taken by others than these processes and their children."""
+        """Begin to watch."""
         self._pids = pids
         self._read()
 
     def __call__(self) -> float:
-        """Return the share that others have taken since the last call."""
+        """Return the share that others took since the last call."""
         at, busy, own = self._at, self._busy, self._own
         self._read()
         return max(0.0, (self._busy - busy - self._own + own) / (self._at - at) / CORES)

@@ -14,6 +14,16 @@ from tests.support.server import ROOT
 from visitors.settings import Settings
 
 REFERENCE = 'docs/reference.md'
+PACKAGES = ('benchmarks', 'instance', 'migrations', 'rehearsal', 'release', 'visitors')
+# Packages and revisions that need no row: empty ones, and one row stands for all revisions.
+NO_MODULES = ('__init__.py', 'migrations/versions/', 'rehearsal/machines/files/')
+# Every module, each role of the playbooks and each module of the stack.
+MAPPED = sorted({*(str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob('*.py')),
+                 *(f'{path.relative_to(ROOT)}/' for folder in ('packer/ansible/roles', 'terraform/modules')
+                   for path in (ROOT / folder).iterdir()), 'app.py', 'gunicorn.conf.py', 'migrations/versions/'})
+# The first cell of each row of a map, where it is code; docs/mutants.md lists modules for another reason.
+ROWS = [cell for document in DOCUMENTS if document.name != 'mutants.md'
+        for cell in re.findall(r'^\| `([^`|]+)` \|', document.read_text(encoding='utf-8'), re.MULTILINE)]
 MODULES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'visitors').rglob('*.py')
                  if path.name != '__init__.py')
 TEST = re.compile(r'`(test_[a-z0-9_]+)`')
@@ -106,13 +116,16 @@ def code_map() -> str:
     return text_of('docs/architecture.md').partition('## Code map')[2] + section('docs/schema.md', 'Modules')
 
 
-@pytest.mark.parametrize('module', MODULES)
-def test_every_module_is_in_the_code_map(module: str) -> None:
-    assert f'| `{module}` |' in code_map()
+@pytest.mark.parametrize('module', MAPPED)
+def test_every_module_has_one_row_in_a_map(module: str) -> None:
+    needs_a_row = module.endswith('versions/') or not any(name in module for name in NO_MODULES)
+    number = ROWS.count(module)
+    assert number == 1 or not needs_a_row, f'the maps have {number} rows of it'
 
 
-def test_every_name_in_the_code_map_exists() -> None:
-    named = [name for row in rows(code_map()) for name in re.findall('`([^`]+)`', row[0])]
+def test_every_name_in_a_map_exists() -> None:
+    named = [name for name in ROWS if name.split('/')[0] in (*PACKAGES, 'packer', 'terraform') and '/' in name]
+    assert len(named) > 100, 'this test looks in the wrong place'
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
