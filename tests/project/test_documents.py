@@ -149,9 +149,10 @@ def test_every_document_that_a_file_names_exists() -> None:
             if document not in placeholders and not (ROOT / document.decode()).exists()] == []
 
 
-def test_the_table_of_changes_names_only_files_that_exist() -> None:
-    places = [place for _, where in rows(section('docs/architecture.md', 'Where to change something'))
-              for place in re.findall('`([^`]+)`', where)]
+@pytest.mark.parametrize('title', ['Entry points', 'Where to change something'])
+def test_the_architecture_leads_to_files_that_exist(title: str) -> None:
+    places = [place for row in rows(section('docs/architecture.md', title)) for cell in row[1:]
+              for place in re.findall(r'`([\w.-]+/[\w./-]*|[\w.-]+\.(?:py|yml|txt|in))`', cell)]
     assert len(places) > 10, 'this test looks in the wrong place'
     assert [place for place in places if not (ROOT / place).exists()] == []
 
