@@ -1,4 +1,4 @@
-"""AWS's refusals, silence and our own mistakes, each as one sentence that says what to do."""
+"""The failures of calls to AWS: each is one sentence with advice."""
 
 from datetime import datetime, timezone
 
@@ -13,7 +13,7 @@ from tests.support.postgresql import free_port
 
 @pytest.fixture
 def settings(account: Account, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Give the environment, which leads to the account of the test."""
+    """Give the environment, which names the account of the test."""
     for name in ('AWS_PROFILE', 'AWS_DEFAULT_REGION', 'AWS_REGION'):
         monkeypatch.delenv(name, raising=False)
     files = {'AWS_CONFIG_FILE': 'none', 'AWS_SHARED_CREDENTIALS_FILE': 'none'}
@@ -23,7 +23,7 @@ def settings(account: Account, monkeypatch: pytest.MonkeyPatch) -> pytest.Monkey
 
 
 def identity(region: str = REGION) -> object:
-    """Return who AWS says that we are."""
+    """Return the account of the credentials, according to AWS."""
     return Aws({'AWS_REGION': region}).call('sts', 'get_caller_identity')['Account']
 
 
@@ -34,20 +34,20 @@ def test_aws_region_counts_and_an_option_counts_more(settings: pytest.MonkeyPatc
     assert Aws({}).region == 'eu-west-2'
 
 
-def test_credentials_that_are_missing_are_asked_for(settings: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_asked_for(settings: pytest.MonkeyPatch) -> None:
     settings.delenv('AWS_ACCESS_KEY_ID')
     settings.delenv('AWS_SECRET_ACCESS_KEY')
     with pytest.raises(NotReady, match='no AWS credentials .*set AWS_PROFILE, or AWS_ACCESS_KEY_ID'):
         identity()
 
 
-def test_a_profile_that_is_not_there_is_named(settings: pytest.MonkeyPatch) -> None:
+def test_a_missing_profile_is_named(settings: pytest.MonkeyPatch) -> None:
     settings.setenv('AWS_PROFILE', 'nobody')
     with pytest.raises(NotReady, match='nobody'):
         identity()
 
 
-def test_a_token_file_that_is_not_there_is_named(settings: pytest.MonkeyPatch) -> None:
+def test_a_missing_token_file_is_named(settings: pytest.MonkeyPatch) -> None:
     settings.delenv('AWS_ACCESS_KEY_ID')
     settings.delenv('AWS_SECRET_ACCESS_KEY')
     settings.setenv('AWS_ROLE_ARN', 'arn:aws:iam::123456789012:role/bake')
@@ -57,13 +57,13 @@ def test_a_token_file_that_is_not_there_is_named(settings: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize('region', ['Frankfurt', 'eu central 1'])
-def test_a_region_that_cannot_be_one_is_refused(settings: pytest.MonkeyPatch, region: str) -> None:
+def test_an_impossible_region_is_refused(settings: pytest.MonkeyPatch, region: str) -> None:
     settings.delenv('AWS_ENDPOINT_URL')
     with pytest.raises((NotReady, AwsFailed), match=region):
         identity(region)
 
 
-def test_an_aws_that_does_not_answer_is_told_with_the_region(settings: pytest.MonkeyPatch) -> None:
+def test_an_aws_that_does_not_answer_is_reported_with_the_region(settings: pytest.MonkeyPatch) -> None:
     settings.setenv('AWS_ENDPOINT_URL', f'http://localhost:{free_port()}')
     with pytest.raises(AwsFailed, match=r'sts in the region eu-nowhere-1 does not answer.*eu-nowhere-1. is no region'):
         identity('eu-nowhere-1')
@@ -80,23 +80,25 @@ def test_an_aws_that_does_not_answer_is_told_with_the_region(settings: pytest.Mo
 ])
 def test_a_refusal_becomes_a_sentence(code: str, kind: type[Exception], says: str) -> None:
     error = ClientError({'Error': {'Code': code, 'Message': 'why'}}, 'RunInstances')
-    told = translated(error, 'ec2', 'run_instances', REGION)
-    assert isinstance(told, kind)
-    assert says in str(told)
-    assert 'why' in str(told) or code in str(told)
+    failure = translated(error, 'ec2', 'run_instances', REGION)
+    assert isinstance(failure, kind)
+    assert says in str(failure)
+    assert 'why' in str(failure) or code in str(failure)
 
 
-def test_a_mistake_of_ours_stays_what_it_is(settings: pytest.MonkeyPatch) -> None:
+def test_a_programming_error_is_raised_unchanged(settings: pytest.MonkeyPatch) -> None:
     with pytest.raises(ParamValidationError):
         Aws({'AWS_REGION': REGION}).call('ec2', 'run_instances', ImageId=7)
 
 
-def test_a_reason_is_kept_for_who_has_an_answer_to_it(settings: pytest.MonkeyPatch) -> None:
+def test_a_failure_keeps_the_code_and_the_message_of_aws(settings: pytest.MonkeyPatch) -> None:
     with pytest.raises(AwsFailed) as caught:
         Aws({'AWS_REGION': REGION}).call('ec2', 'describe_images', ImageIds=['ami-12345678'])
-    assert caught.value.code == 'InvalidAMIID.NotFound'
+    failure = caught.value
+    assert (failure.code, '[ami-12345678]' in failure.message) == ('InvalidAMIID.NotFound', True), failure
+    assert str(failure) == f'DescribeImages: {failure.code}: {failure.message}'
 
 
-def test_the_moment_of_an_answer_is_that_of_aws(settings: pytest.MonkeyPatch) -> None:
+def test_the_time_of_an_answer_is_by_the_clock_of_aws(settings: pytest.MonkeyPatch) -> None:
     moment = moment_of(Aws({'AWS_REGION': REGION}).call('sts', 'get_caller_identity'))
     assert abs((datetime.now(timezone.utc) - moment).total_seconds()) < 60

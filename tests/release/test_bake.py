@@ -1,4 +1,4 @@
-"""Bakes by the real release tool and the real Packer, without machines: what is baked, and what is not."""
+"""Bakes by the real release tool and the real Packer, without instances: the stages that are baked, and the result."""
 
 import json
 from pathlib import Path
@@ -13,28 +13,28 @@ pytestmark = pytest.mark.packer
 
 @pytest.fixture
 def checkout(account: Account, tmp_path: Path) -> Checkout:
-    """Give a checkout that can be baked in seconds."""
+    """Give a checkout that bakes in seconds."""
     return Checkout(tmp_path, account)
 
 
-def test_a_bake_makes_a_released_image_once_and_takes_it_from_then_on(checkout: Checkout, account: Account) -> None:
+def test_a_bake_makes_a_released_ami_once_and_then_finds_it(checkout: Checkout, account: Account) -> None:
     first = checkout.bake()
     assert first.code == 0, first
     report = checkout.report
     assert (report['baked'], report['verified'], report['released']) == (['base', 'app'], True, True)
     assert [phase['name'] for phase in report['phases']][-1] == 'verify: terminate it'
     assert not account.leftovers()
-    machines = len(account.instances())
+    instances = len(account.instances())
 
     again = checkout.bake()
     assert (again.code, again.out) == (0, first.out), again
     assert checkout.report['baked'] == []
-    assert len(account.instances()) == machines, 'a machine was started although nothing has changed'
-    (image,) = account.images(Stage='app')
-    assert image['ImageId'] == first.out
+    assert len(account.instances()) == instances, 'an instance was started although nothing changed'
+    (ami,) = account.images(Stage='app')
+    assert ami['ImageId'] == first.out
 
 
-def test_an_image_tells_what_it_was_made_of(checkout: Checkout, account: Account) -> None:
+def test_the_tags_of_an_ami_name_its_inputs(checkout: Checkout, account: Account) -> None:
     assert checkout.bake(CI_JOB_URL='https://gitlab.example.org/job/7').code == 0
     (base,), (app,) = account.images(Stage='base'), account.images(Stage='app')
     tags = {tag['Key']: tag['Value'] for tag in app['Tags']}
@@ -63,7 +63,7 @@ def test_a_changed_role_of_the_base_bakes_both(checkout: Checkout) -> None:
     assert (again.code, checkout.report['baked']) == (0, ['base', 'app']), again
 
 
-def test_a_forced_bake_bakes_both_although_nothing_has_changed(checkout: Checkout, account: Account) -> None:
+def test_a_forced_bake_bakes_both_even_if_nothing_changed(checkout: Checkout, account: Account) -> None:
     first = checkout.bake()
     forced = checkout.bake('--force')
     assert (forced.code, checkout.report['baked']) == (0, ['base', 'app']), forced
@@ -72,42 +72,43 @@ def test_a_forced_bake_bakes_both_although_nothing_has_changed(checkout: Checkou
     assert not account.leftovers()
 
 
-def test_an_explanation_names_what_has_changed_and_begins_nothing(checkout: Checkout, account: Account) -> None:
+def test_an_explanation_names_the_changes_and_starts_nothing(checkout: Checkout, account: Account) -> None:
     assert 'there is no AMI to compare with' in checkout.bake('--explain').out
     assert checkout.bake().code == 0
-    machines = len(account.instances())
+    instances = len(account.instances())
     checkout.add_task('application', "\n- name: More\n  ansible.builtin.command: 'true'\n")
     checkout.write('instance/new.py', '')
-    told = checkout.bake('--explain')
-    assert told.code == 0
-    assert 'new      instance/new.py' in told.out
-    assert 'changed  packer/ansible/roles/application/tasks/main.yml' in told.out
-    assert 'role:engine' not in told.out
-    assert len(account.instances()) == machines
+    explanation = checkout.bake('--explain')
+    assert explanation.code == 0
+    assert 'new      instance/new.py' in explanation.out
+    assert 'changed  packer/ansible/roles/application/tasks/main.yml' in explanation.out
+    assert 'role:engine' not in explanation.out
+    assert len(account.instances()) == instances
 
 
-def test_an_explanation_works_on_a_machine_that_has_nothing_but_a_clone(checkout: Checkout, tmp_path: Path) -> None:
+def test_an_explanation_needs_nothing_but_a_clone(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.bake().code == 0
     (tmp_path / 'other').mkdir()
     other = checkout.clone(tmp_path / 'other')
     other.add_task('application', "\n- name: More\n  ansible.builtin.command: 'true'\n")
-    told = json.loads(other.bake('--explain', '--json').out)
-    assert told['base']['changes'] == []
-    assert told['app']['changes'] == [{'name': 'role:application', 'kind': 'changed'}]
+    explanation = json.loads(other.bake('--explain', '--json').out)
+    assert explanation['base']['changes'] == []
+    assert explanation['app']['changes'] == [{'name': 'role:application', 'kind': 'changed'}]
 
 
-def test_an_explanation_compares_with_what_runs_rather_than_the_newest(checkout: Checkout, account: Account) -> None:
+def test_an_explanation_compares_with_the_running_ami_rather_than_the_newest(
+        checkout: Checkout, account: Account) -> None:
     running = checkout.bake().out
     account.run_in_a_group(running)
     checkout.write('instance/new.py', '')
     newest = checkout.bake().out
-    told = checkout.bake('--explain').out
-    assert f'against {running} (1.0.2+build.41, running, docker.io 26.1.5+dfsg1-9)' in told, told
-    assert newest not in told
-    assert 'new      instance/new.py' in told
+    explanation = checkout.bake('--explain').out
+    assert f'against {running} (1.0.2+build.41, running, docker.io 26.1.5+dfsg1-9)' in explanation, explanation
+    assert newest not in explanation
+    assert 'new      instance/new.py' in explanation
 
 
-def test_what_a_bake_leaves_beside_an_image_is_found_by_its_id(checkout: Checkout, tmp_path: Path) -> None:
+def test_the_artefacts_of_an_ami_are_fetched_by_its_id(checkout: Checkout, tmp_path: Path) -> None:
     ami = checkout.bake().out
     fetched = checkout.release('artefacts', ami, '--to', str(tmp_path / 'fetched'))
     assert fetched.code == 0, fetched
@@ -117,7 +118,7 @@ def test_what_a_bake_leaves_beside_an_image_is_found_by_its_id(checkout: Checkou
     assert inputs['image'] == checkout.image_id
 
 
-def test_artefacts_may_be_kept_in_a_bucket(checkout: Checkout, account: Account, tmp_path: Path) -> None:
+def test_artefacts_may_be_stored_in_a_bucket(checkout: Checkout, account: Account, tmp_path: Path) -> None:
     account.client('s3').create_bucket(Bucket='artefacts')
     place = {'VISITORS_ARTEFACTS': 's3://artefacts/of/visitors'}
     ami = checkout.bake(**place).out
@@ -132,14 +133,15 @@ def test_artefacts_may_be_kept_in_a_bucket(checkout: Checkout, account: Account,
     assert not [key for key in left if ami in key]
 
 
-def test_an_image_that_was_baked_but_not_verified_is_verified_only(checkout: Checkout, account: Account) -> None:
+def test_an_ami_that_failed_its_self_test_is_verified_again_and_not_baked_again(
+        checkout: Checkout, account: Account) -> None:
     account.say('console', 'SELFTEST FAILED docker: it is off\n')
     failed = checkout.bake()
     assert failed.code == 6
     assert 'docker: it is off' in failed.err
-    (image,) = account.images(Stage='app')
+    (ami,) = account.images(Stage='app')
 
     account.say('console', 'SELFTEST PASSED {version}\n')
     again = checkout.bake()
-    assert (again.code, again.out) == (0, image['ImageId']), again
+    assert (again.code, again.out) == (0, ami['ImageId']), again
     assert (checkout.report['baked'], checkout.report['verified']) == ([], True)

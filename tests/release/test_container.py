@@ -1,4 +1,4 @@
-"""A container image in a file: told by its content, and refused where anything in it is not what its digest says."""
+"""A container image in an archive: described by its content, and refused if a part does not match its digest."""
 
 from collections.abc import Callable
 import json
@@ -16,7 +16,7 @@ from tests.support.archives import LABELS, layer_of, make_archive, tar_of
 from tests.support.containers.fixtures import Image
 
 
-def test_an_archive_tells_which_build_it_is(tmp_path: Path) -> None:
+def test_an_archive_names_its_build(tmp_path: Path) -> None:
     path = tmp_path / 'image.tar'
     image_id = make_archive(path)
     image = FromArchive(path).describe()
@@ -75,8 +75,8 @@ def drop_manifest(files: dict[str, bytes]) -> None:
     (forget_layer, 'has 1 layers, its configuration names 2'),
     (add_image, 'holds 2 images; save one'), (drop_manifest, 'is no archive of an image'),
 ])
-def test_an_archive_that_is_not_whole_is_refused(tmp_path: Path, change: Callable[[dict[str, bytes]], None],
-                                                 says: str) -> None:
+def test_an_incomplete_archive_is_refused(tmp_path: Path, change: Callable[[dict[str, bytes]], None],
+                                          says: str) -> None:
     path = tmp_path / 'image.tar'
     make_archive(path)
     changed(path, change)
@@ -84,7 +84,7 @@ def test_an_archive_that_is_not_whole_is_refused(tmp_path: Path, change: Callabl
         read(path)
 
 
-def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / 'image.tar'
     make_archive(path, layers=[b'x' * 40_000])
     path.write_bytes(path.read_bytes()[:20_000])
@@ -103,8 +103,8 @@ def test_a_name_that_is_a_digest_must_be_that_of_the_image(tmp_path: Path) -> No
 
 @pytest.mark.parametrize('label', LABELS)
 @pytest.mark.parametrize('value', [None, 'unknown'])
-def test_an_image_that_does_not_say_which_build_it_is_is_refused(tmp_path: Path, label: str,
-                                                                 value: str | None) -> None:
+def test_an_image_without_a_label_of_its_build_is_refused(tmp_path: Path, label: str,
+                                                          value: str | None) -> None:
     labels = {**LABELS, label: value} if value else {name: text for name, text in LABELS.items() if name != label}
     make_archive(tmp_path / 'image.tar', labels={name: str(text) for name, text in labels.items()})
     with pytest.raises(NotReady, match=f'has no label {label}.*build it by `make image`'):
@@ -112,14 +112,14 @@ def test_an_image_that_does_not_say_which_build_it_is_is_refused(tmp_path: Path,
 
 
 @pytest.mark.parametrize(('path', 'says'), [('nowhere.tar', 'No such file or directory'), ('.', 'Is a directory')])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, path: str, says: str) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, path: str, says: str) -> None:
     with pytest.raises(NotReady, match=f'{says}; use a file that `docker save` wrote'):
         read(tmp_path / path)
 
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Give a maker of docker commands that behave badly."""
+    """Give a maker of docker commands that fail."""
     def make(script: str) -> None:
         program = tmp_path / 'docker'
         program.write_text(f'#!/bin/sh\n{script}\n', encoding='utf-8')
@@ -134,24 +134,24 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     ('echo "Cannot connect to the Docker daemon" >&2; exit 1', ToolFailed,
      'docker image inspect: Cannot connect to the Docker daemon'),
 ])
-def test_an_engine_that_does_not_give_the_image_says_why(docker: Callable[[str], None], tmp_path: Path, script: str,
-                                                         kind: type[Exception], says: str) -> None:
+def test_the_reason_of_a_failing_engine_is_reported(docker: Callable[[str], None], tmp_path: Path, script: str,
+                                                    kind: type[Exception], says: str) -> None:
     docker(script)
     with pytest.raises(kind, match=says):
         FromEngine('visitors:1', tmp_path).describe()
 
 
-def test_a_missing_docker_is_told_with_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_docker_is_reported_with_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(ToolFailed, match='docker is not installed; install it, or use a saved image by --archive'):
         FromEngine('visitors:1', tmp_path).describe()
 
 
-def test_an_engine_whose_ids_are_another_thing_is_asked_for_the_file(docker: Callable[[str], None],
-                                                                     tmp_path: Path) -> None:
+def test_an_engine_that_uses_manifest_digests_as_ids_saves_the_image_first(docker: Callable[[str], None],
+                                                                           tmp_path: Path) -> None:
     image_id = make_archive(tmp_path / 'image.tar')
-    told = json.dumps([{'Id': f'sha256:{"b" * 64}', 'Descriptor': {'digest': f'sha256:{"b" * 64}'}}])
-    docker(f"case $2 in inspect) echo '{told}';; save) cp {tmp_path / 'image.tar'} $4;; esac")
+    details = json.dumps([{'Id': f'sha256:{"b" * 64}', 'Descriptor': {'digest': f'sha256:{"b" * 64}'}}])
+    docker(f"case $2 in inspect) echo '{details}';; save) cp {tmp_path / 'image.tar'} $4;; esac")
     source = FromEngine('visitors:1', tmp_path / 'images')
     assert source.describe().image_id == image_id
     assert source.archive().stem == image_id.removeprefix('sha256:')
@@ -159,8 +159,8 @@ def test_an_engine_whose_ids_are_another_thing_is_asked_for_the_file(docker: Cal
 
 def test_a_save_that_fails_leaves_no_file(docker: Callable[[str], None], tmp_path: Path) -> None:
     labels = json.dumps(LABELS)
-    told = f'[{{"Id": "sha256:{"b" * 64}", "Config": {{"Labels": {labels}}}}}]'
-    docker(f"case $2 in inspect) echo '{told}';; save) echo half > $4; echo no space >&2; exit 1;; esac")
+    details = f'[{{"Id": "sha256:{"b" * 64}", "Config": {{"Labels": {labels}}}}}]'
+    docker(f"case $2 in inspect) echo '{details}';; save) echo half > $4; echo no space >&2; exit 1;; esac")
     with pytest.raises(ToolFailed, match='docker image save: no space'):
         FromEngine('visitors:1', tmp_path / 'images').archive()
     assert not list((tmp_path / 'images').iterdir())
@@ -172,7 +172,7 @@ def test_the_real_image_is_saved_and_checked(engine: Engine, image: Image, tmp_p
     for name, value in engine.environment.items():
         monkeypatch.setenv(name, value)
     source = FromEngine(image.name, tmp_path)
-    path, told = source.archive(), source.describe()
-    assert path.name == f'{told.image_id.removeprefix("sha256:")}.tar'
-    assert FromArchive(path).describe() == told
-    assert (told.version, told.commit) == (image.build['VERSION'], image.build['REVISION'])
+    path, details = source.archive(), source.describe()
+    assert path.name == f'{details.image_id.removeprefix("sha256:")}.tar'
+    assert FromArchive(path).describe() == details
+    assert (details.version, details.commit) == (image.build['VERSION'], image.build['REVISION'])

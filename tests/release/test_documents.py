@@ -37,10 +37,10 @@ def test_the_documents_list_the_exit_codes_with_their_meanings(document: str, ti
 
 @pytest.mark.parametrize('verb', verbs())
 def test_the_help_of_each_verb_lists_the_exit_codes(verb: str) -> None:
-    done = subprocess.run([sys.executable, '-m', 'release', verb, '--help'], cwd=ROOT, capture_output=True, text=True,
-                          check=True)
+    process = subprocess.run([sys.executable, '-m', 'release', verb, '--help'], cwd=ROOT, text=True,
+                             capture_output=True, check=True)
     for code in Exit:
-        assert re.search(rf'^  {code.value} +{re.escape(code.meaning)}$', done.stdout, re.MULTILINE)
+        assert re.search(rf'^  {code.value} +{re.escape(code.meaning)}$', process.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize('verb', verbs())
@@ -51,8 +51,8 @@ def test_every_option_has_help(verb: str) -> None:
 def test_the_commands_in_the_operations_are_verbs_with_options_that_exist() -> None:
     text = (ROOT / 'docs' / 'operations.md').read_text(encoding='utf-8')
     for verb, options in re.findall(r'bin/release ([a-z]+)(.*?)(?:#|`|\n)', text):
-        known = {option for action in verbs()[verb]._actions for option in action.option_strings}
-        assert set(re.findall(r'--[a-z-]+', options)) <= known, verb
+        existing = {option for action in verbs()[verb]._actions for option in action.option_strings}
+        assert set(re.findall(r'--[a-z-]+', options)) <= existing, verb
 
 
 @pytest.mark.parametrize('arguments', [
@@ -61,26 +61,26 @@ def test_the_commands_in_the_operations_are_verbs_with_options_that_exist() -> N
     ['verify', 'ami'], ['remove', ''], ['artefacts', '0123456789abcdef'],
 ])
 def test_wrong_usage_ends_with_its_code(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
-    assert done.returncode == Exit.USAGE
-    assert 'usage: release' in done.stderr
+    process = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=ROOT, text=True,
+                             capture_output=True, check=False)
+    assert process.returncode == Exit.USAGE
+    assert 'usage: release' in process.stderr
 
 
 def test_the_version_is_printed_where_nothing_is_installed() -> None:
     program = ('import sys; sys.modules.update(boto3=None, rich=None, yaml=None)\n'
                'from release.__main__ import main; main()')
-    done = subprocess.run([sys.executable, '-S', '-c', program, 'version'], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
-    assert (done.returncode, '+build.' in done.stdout) == (0, True), done.stderr
+    process = subprocess.run([sys.executable, '-S', '-c', program, 'version'], cwd=ROOT, text=True,
+                             capture_output=True, check=False)
+    assert (process.returncode, '+build.' in process.stdout) == (0, True), process.stderr
 
 
 def test_a_former_verb_names_its_successor_and_does_nothing() -> None:
     for command in ([sys.executable, '-m', 'release', 'purge', 'ami-0123456789abcdef0', '--yes'], ['make', 'purge']):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == Exit.USAGE, done
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert process.returncode == Exit.USAGE, process
         assert re.search('this verb is now called `(release remove|make remove-ami AMI=ID)`; nothing was done',
-                         done.stderr), done
+                         process.stderr), process
 
 
 @pytest.mark.parametrize('arguments', [
@@ -88,10 +88,10 @@ def test_a_former_verb_names_its_successor_and_does_nothing() -> None:
 def test_a_reader_that_closes_stdout_causes_no_traceback(arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)  # as `head` does once it has enough
-    done = subprocess.run([ROOT / 'bin' / 'release', *arguments], stdout=writing, stderr=subprocess.PIPE, text=True,
-                          check=False)
+    process = subprocess.run([ROOT / 'bin' / 'release', *arguments], stdout=writing, stderr=subprocess.PIPE, text=True,
+                             check=False)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (0, '')
+    assert (process.returncode, process.stderr) == (0, '')
 
 
 def test_every_module_has_a_row_in_the_page_of_the_release_tool() -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong in a bake: each with its exit code, a line that says what to do, and nothing left behind."""
+"""The failures of a bake: each has its exit code and a line with advice, and leaves nothing behind."""
 
 from collections.abc import Callable
 import os
@@ -28,192 +28,193 @@ PHASES = ['read the inputs', 'app: take the lock', 'base: launch', 'base: provis
 
 @pytest.fixture
 def checkout(account: Account, tmp_path: Path) -> Checkout:
-    """Give a checkout that can be baked in seconds."""
+    """Give a checkout that bakes in seconds."""
     return Checkout(tmp_path, account)
 
 
 def at(process: 'subprocess.Popen[str]', text: str, act: Callable[[], None], timeout: float = 120) -> Ended:
-    """Do something when a process has written a text, and return what it has ended with."""
+    """Act as soon as a process prints a text, and return its end."""
     assert process.stderr
-    heard = ''
+    output = ''
     for line in process.stderr:
-        heard += line
+        output += line
         if text in line:
             act()
             break
-    done = ended(process, timeout)
-    return Ended(done.code, done.out, heard + done.err)
+    result = ended(process, timeout)
+    return Ended(result.code, result.out, output + result.err)
 
 
-def test_without_credentials_nothing_begins(checkout: Checkout, account: Account) -> None:
+def test_without_credentials_nothing_starts(checkout: Checkout, account: Account) -> None:
     settings = {'AWS_ACCESS_KEY_ID': '', 'AWS_SECRET_ACCESS_KEY': '', 'AWS_CONFIG_FILE': 'none',
                 'AWS_SHARED_CREDENTIALS_FILE': 'none'}
-    done = checkout.bake(**settings)
-    assert done.code == 3, done
-    assert 'no AWS credentials' in done.err
-    assert 'AWS_PROFILE' in done.err
+    result = checkout.bake(**settings)
+    assert result.code == 3, result
+    assert 'no AWS credentials' in result.err
+    assert 'AWS_PROFILE' in result.err
     assert not account.instances()
 
 
-def test_without_a_region_nothing_begins(checkout: Checkout) -> None:
-    done = checkout.bake(AWS_REGION='', AWS_CONFIG_FILE='none')
-    assert (done.code, 'no region: set AWS_REGION' in done.err) == (3, True), done
+def test_without_a_region_nothing_starts(checkout: Checkout) -> None:
+    result = checkout.bake(AWS_REGION='', AWS_CONFIG_FILE='none')
+    assert (result.code, 'no region: set AWS_REGION' in result.err) == (3, True), result
 
 
-def test_a_region_in_which_debian_has_no_image_is_named(checkout: Checkout, account: Account) -> None:
+def test_a_region_without_an_ami_of_debian_is_named(checkout: Checkout, account: Account) -> None:
     for image in account.sources('eu-central-1'):
         account.client('ec2', 'eu-central-1').deregister_image(ImageId=image)
-    done = checkout.bake('--region', 'eu-central-1')
-    assert done.code == 3, done
-    assert 'the region eu-central-1 has no AMI debian-13-amd64-* of Debian (account 136693071363)' in done.err
+    result = checkout.bake('--region', 'eu-central-1')
+    assert result.code == 3, result
+    assert 'the region eu-central-1 has no AMI debian-13-amd64-* of Debian (account 136693071363)' in result.err
 
 
-def test_a_missing_packer_is_told_with_what_to_install(checkout: Checkout, tmp_path: Path, account: Account) -> None:
-    done = checkout.bake(PATH=without('packer', checkout.environment(), tmp_path / 'programs'))
-    assert done.code == 5, done
-    assert "Packer is not installed; install Debian's package `packer`" in done.err
+def test_a_missing_packer_is_reported_with_the_package_to_install(
+        checkout: Checkout, tmp_path: Path, account: Account) -> None:
+    result = checkout.bake(PATH=without('packer', checkout.environment(), tmp_path / 'programs'))
+    assert result.code == 5, result
+    assert "Packer is not installed; install Debian's package `packer`" in result.err
     assert not account.leftovers()
 
 
-def test_a_failing_playbook_is_told_by_its_task_and_message(account: Account, tmp_path: Path) -> None:
+def test_a_failing_playbook_is_reported_with_its_task_and_message(account: Account, tmp_path: Path) -> None:
     checkout = Checkout(tmp_path, account, ANSIBLE)
     checkout.add_task('engine', "\n- name: The package is there\n  ansible.builtin.shell: 'echo no such package >&2; "
                                 "exit 3'\n")
-    done = checkout.bake()
-    assert done.code == 5, done
-    assert 'the task "engine : The package is there" failed: non-zero return code: no such package' in done.err
+    result = checkout.bake()
+    assert result.code == 5, result
+    assert 'the task "engine : The package is there" failed: non-zero return code: no such package' in result.err
     assert not account.leftovers()
     assert not account.images()
-    log = done.err.rpartition('its whole output: ')[2].strip()
+    log = result.err.rpartition('its whole output: ')[2].strip()
     assert 'PLAY RECAP' in Path(log).read_text(encoding='utf-8')
 
 
-def test_a_packer_that_dies_half_way_leaves_nothing(checkout: Checkout, account: Account) -> None:
+def test_a_packer_that_is_killed_leaves_nothing(checkout: Checkout, account: Account) -> None:
     process = checkout.start('bake', '--archive', str(checkout.archive))
-    done = at(process, 'The machine is patient', lambda: kill_packer_of(process))
-    assert (done.code, 'Packer ended with -9' in done.err) == (5, True), done
+    result = at(process, 'The machine is patient', lambda: kill_packer_of(process))
+    assert (result.code, 'Packer ended with -9' in result.err) == (5, True), result
     assert not account.leftovers()
     assert not account.images()
 
 
 def kill_packer_of(process: 'subprocess.Popen[str]') -> None:
-    """Kill Packer with everything that it has started, so that it cannot clean up."""
+    """Kill Packer and its children, so that it cannot clean up."""
     children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text(encoding='ascii').split()
     for child in children:
         os.killpg(int(child), signal.SIGKILL)
 
 
-def test_a_template_that_packer_refuses_is_told(checkout: Checkout, account: Account) -> None:
+def test_a_template_that_packer_refuses_is_reported(checkout: Checkout, account: Account) -> None:
     checkout.write('packer/wrong.pkr.hcl', 'variable "no" { default = ')
-    done = checkout.bake()
-    assert done.code == 5, done
-    assert 'wrong.pkr.hcl' in done.err
+    result = checkout.bake()
+    assert result.code == 5, result
+    assert 'wrong.pkr.hcl' in result.err
     assert not account.leftovers()
 
 
-def test_an_archive_that_is_not_what_its_name_says_begins_nothing(checkout: Checkout, account: Account,
+def test_an_archive_with_the_name_of_another_image_starts_nothing(checkout: Checkout, account: Account,
                                                                   tmp_path: Path) -> None:
     wrong = tmp_path / ('0' * 64 + '.tar')
     make_archive(wrong)
-    done = checkout.release('bake', '--archive', str(wrong))
-    assert done.code == 3, done
-    assert f'the image in it has the digest {checkout.image_id} instead of sha256:{"0" * 64}' in done.err
+    result = checkout.release('bake', '--archive', str(wrong))
+    assert result.code == 3, result
+    assert f'the image in it has the digest {checkout.image_id} instead of sha256:{"0" * 64}' in result.err
     assert not account.instances()
 
 
-def test_an_image_that_never_becomes_available_is_given_up_and_removed(checkout: Checkout, account: Account) -> None:
+def test_an_ami_that_never_becomes_available_is_removed(checkout: Checkout, account: Account) -> None:
     account.say('image-state', 'pending')
-    done = checkout.bake(AWS_MAX_ATTEMPTS='3')
-    assert done.code == 5, done
-    assert 'exceeded wait attempts' in done.err
+    result = checkout.bake(AWS_MAX_ATTEMPTS='3')
+    assert result.code == 5, result
+    assert 'exceeded wait attempts' in result.err
     assert not account.leftovers()
     assert not account.images()
 
 
-def test_what_takes_longer_than_allowed_ends_and_leaves_nothing(checkout: Checkout, account: Account) -> None:
+def test_a_bake_ends_at_its_time_limit_and_leaves_nothing(checkout: Checkout, account: Account) -> None:
     account.say('image-state', 'pending')
-    done = checkout.bake('--timeout', '12')
-    assert done.code == 7, done
-    assert 'timed out after 12 s waiting for ' in done.err
+    result = checkout.bake('--timeout', '12')
+    assert result.code == 7, result
+    assert 'timed out after 12 s waiting for ' in result.err
     assert not account.leftovers()
 
 
-def test_files_that_change_during_a_bake_spoil_it(checkout: Checkout, account: Account) -> None:
+def test_an_ami_whose_files_changed_during_its_bake_is_removed(checkout: Checkout, account: Account) -> None:
     process = checkout.start('bake', '--archive', str(checkout.archive))
-    done = at(process, 'The machine is patient', lambda: checkout.write('packer/ansible/late.yml', '- hosts: all\n'))
-    assert done.code == 3, done
-    assert 'input files changed during the bake of ami-' in done.err
+    result = at(process, 'The machine is patient', lambda: checkout.write('packer/ansible/late.yml', '- hosts: all\n'))
+    assert result.code == 3, result
+    assert 'input files changed during the bake of ami-' in result.err
     assert not account.leftovers()
     assert not account.images()
 
 
-def test_a_file_that_git_does_not_know_begins_nothing(checkout: Checkout, account: Account) -> None:
+def test_an_untracked_file_starts_nothing(checkout: Checkout, account: Account) -> None:
     (checkout.root / 'packer' / 'ansible' / 'roles' / 'engine' / 'forgotten.yml').touch()
-    done = checkout.bake()
-    assert done.code == 3, done
-    assert 'untracked: packer/ansible/roles/engine/forgotten.yml;' in done.err
+    result = checkout.bake()
+    assert result.code == 3, result
+    assert 'untracked: packer/ansible/roles/engine/forgotten.yml;' in result.err
     assert not account.instances()
 
 
-def test_a_self_test_that_never_answers_is_given_up(checkout: Checkout, account: Account) -> None:
+def test_a_self_test_without_a_verdict_times_out(checkout: Checkout, account: Account) -> None:
     ami = checkout.bake().out
     account.say('console', 'booting\nstill booting\n')
-    done = checkout.release('verify', ami, '--timeout', '2')
-    assert done.code == 7, done
-    assert 'timed out after 2 s waiting for the verdict of the self-test' in done.err
-    assert '| still booting' in done.err
+    result = checkout.release('verify', ami, '--timeout', '2')
+    assert result.code == 7, result
+    assert 'timed out after 2 s waiting for the verdict of the self-test' in result.err
+    assert '| still booting' in result.err
     assert not account.leftovers()
     assert {tag['Key']: tag['Value'] for tag in account.images(Stage='app')[0]['Tags']}['Released'] == 'true'
 
 
-def test_an_aws_that_is_unavailable_during_the_self_test_does_not_throw_a_bake_away(checkout: Checkout,
-                                                                                    account: Account) -> None:
+def test_an_outage_of_aws_during_the_self_test_does_not_cost_the_bake(checkout: Checkout,
+                                                                      account: Account) -> None:
     process = checkout.start('bake', '--archive', str(checkout.archive))
-    done = at(process, ' s  verify: start a copy\n', lambda: account.refuse(8))
+    result = at(process, ' s  verify: start a copy\n', lambda: account.refuse(8))
     account.refuse(0)
-    assert (done.code, checkout.report['released']) == (0, True), done
+    assert (result.code, checkout.report['released']) == (0, True), result
     assert {'RunInstances', 'DescribeInstances', 'CreateTags', 'TerminateInstances', 'DeleteParameter'} <= set(
         account.refused)
     assert not account.leftovers()
 
 
-def test_a_clean_up_that_failed_leaves_the_lock_so_that_the_next_bake_removes_the_rest(checkout: Checkout,
-                                                                                       account: Account) -> None:
+def test_a_failed_clean_up_keeps_the_lock_so_that_the_next_bake_removes_the_rest(checkout: Checkout,
+                                                                                 account: Account) -> None:
     process = checkout.start('bake', '--archive', str(checkout.archive))
     refused = at(process, ' s  verify: terminate it\n',
                  lambda: account.refuse(1, 'TerminateInstances', status=400, code='UnsupportedOperation'))
     assert refused.code == 0, refused
     assert 'left behind, and costing money: instance' in refused.err
-    assert account.leftovers()['locks'], 'what is left would not be found'
+    assert account.leftovers()['locks'], 'the leftovers would not be found'
     account.refuse(0)
-    done = checkout.bake('--force')
-    assert 'died while it baked the same inputs; removing its leftovers' in done.err, done
+    result = checkout.bake('--force')
+    assert 'died while it baked the same inputs; removing its leftovers' in result.err, result
     assert not account.leftovers()
 
 
 @pytest.fixture(scope='module')
 def many_times(account_server: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Give a checkout and an account that many tests share: what one leaves is nothing, or a whole image."""
+    """Give a checkout and an account that many tests share: each leaves nothing, or a committed AMI."""
     account_server.reset()
     return Checkout(tmp_path_factory.mktemp('many-times'), account_server)
 
 
 @pytest.mark.parametrize(('phase', 'force', 'number', 'code'), [
-    # A copy that has passed already may release the image before it is told, so who comes after asks for a new one.
+    # A copy that passed may release the AMI before the signal counts, so the tests after it force a new bake.
     *((phase, ['--force'] if phase.startswith('verify') else [], signal.SIGINT, 130) for phase in PHASES),
     *((phase, ['--force'], signal.SIGTERM, 143) for phase in ('app: provision', 'verify: self-test')),
 ])
 def test_a_signal_in_any_phase_ends_it_and_leaves_nothing(many_times: Checkout, phase: str, force: list[str],
                                                           number: signal.Signals, code: int) -> None:
     process = many_times.start('bake', '--archive', str(many_times.archive), *force)
-    done = at(process, f' s  {phase}\n', lambda: process.send_signal(number))
-    assert done.code == code, done
-    assert not many_times.account.leftovers(), done
-    assert f'ended by {number.name}' in done.err
+    result = at(process, f' s  {phase}\n', lambda: process.send_signal(number))
+    assert result.code == code, result
+    assert not many_times.account.leftovers(), result
+    assert f'ended by {number.name}' in result.err
     assert many_times.report['exit_code'] == code
 
 
-def test_an_impatient_user_does_not_keep_it_from_cleaning_up(many_times: Checkout) -> None:
+def test_repeated_interrupts_do_not_stop_the_clean_up(many_times: Checkout) -> None:
     process = many_times.start('bake', '--archive', str(many_times.archive), '--force')
 
     def insist() -> None:
@@ -221,18 +222,18 @@ def test_an_impatient_user_does_not_keep_it_from_cleaning_up(many_times: Checkou
             process.send_signal(signal.SIGINT)
             time.sleep(0.3)
 
-    done = at(process, 'The machine is patient', insist)
-    assert done.code == 130, done
-    assert 'still cleaning up' in done.err
-    assert not many_times.account.leftovers(), done
+    result = at(process, 'The machine is patient', insist)
+    assert result.code == 130, result
+    assert 'still cleaning up' in result.err
+    assert not many_times.account.leftovers(), result
 
 
 def test_ctrl_c_on_a_terminal_reaches_packer_once_only(many_times: Checkout) -> None:
     process = many_times.start('bake', '--archive', str(many_times.archive), '--force')
-    done = at(process, 'The machine is patient', lambda: os.killpg(process.pid, signal.SIGINT))
-    assert done.code == 130, done
-    assert 'Deleting temporary keypair' in done.err, 'Packer was not left the time to clean up'
-    assert not many_times.account.leftovers(), done
+    result = at(process, 'The machine is patient', lambda: os.killpg(process.pid, signal.SIGINT))
+    assert result.code == 130, result
+    assert 'Deleting temporary keypair' in result.err, 'Packer had no time to clean up'
+    assert not many_times.account.leftovers(), result
 
 
 def test_a_packer_that_ignores_the_interrupt_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +255,6 @@ def test_a_packer_that_ignores_the_interrupt_is_killed(tmp_path: Path, monkeypat
 
 
 def later(act: Callable[[], None], calls: int = 2) -> Callable[[], None]:
-    """Return something that acts when it is called for the second time."""
+    """Return a function that acts at its call number `calls` + 1."""
     counted = iter(range(calls))
     return lambda: None if next(counted, None) is not None else act()

@@ -1,4 +1,4 @@
-"""What goes into an image: which file counts for which stage, what changes a key, and how a difference is told."""
+"""The inputs of an AMI: the stages that a file counts for, the changes of an input hash, and the differences."""
 
 from pathlib import Path
 import re
@@ -43,8 +43,10 @@ FILES = {
 
 
 class Tree:
+    """A checkout of FILES."""
+
     def __init__(self, root: Path) -> None:
-        """Make a checkout of these files."""
+        """Write and track the files."""
         self.root = root
         subprocess.run([*GIT, 'init', '--quiet', str(root)], check=True)
         for path, text in FILES.items():
@@ -57,17 +59,17 @@ class Tree:
         (self.root / path).write_text(text, encoding='utf-8')
 
     def add(self) -> None:
-        """Let git know all files."""
+        """Track all files."""
         subprocess.run([*GIT, '-C', str(self.root), 'add', '--all'], check=True)
 
-    def keys(self, source: str = 'ami-1', image: str = 'sha256:1', **environ: str) -> tuple[str, str]:
-        """Return the keys of both stages."""
+    def hashes(self, source: str = 'ami-1', image: str = 'sha256:1', **environ: str) -> tuple[str, str]:
+        """Return the input hashes of both stages."""
         base = hash_of('base', base_inputs(self.root, source, environ))
         return base, hash_of('app', app_inputs(self.root, base, image))
 
-    def changed(self, before: tuple[str, str], **given: str) -> list[str]:
-        """Return the stages whose key is another one now."""
-        after = self.keys(**given)
+    def changed(self, before: tuple[str, str], **others: str) -> list[str]:
+        """Return the stages whose input hash differs from an earlier one."""
+        after = self.hashes(**others)
         return [stage for stage, old, new in zip(('base', 'app'), before, after) if old != new]
 
 
@@ -91,40 +93,40 @@ def tree(tmp_path: Path) -> Tree:
     ('visitors/page.py', []),
 ])
 def test_a_file_changes_the_stages_that_read_it(tree: Tree, path: str, stages: list[str]) -> None:
-    before = tree.keys()
+    before = tree.hashes()
     tree.write(path, FILES[path] + '# changed\n')
     assert tree.changed(before) == stages
 
 
 def test_a_new_file_that_no_playbook_names_counts_for_both(tree: Tree) -> None:
-    before = tree.keys()
+    before = tree.hashes()
     tree.write('packer/ansible/files/key.pem', '')
     tree.add()
     assert tree.changed(before) == ['base', 'app']
 
 
-@pytest.mark.parametrize(('given', 'stages'), [
+@pytest.mark.parametrize(('others', 'stages'), [
     ({'source': 'ami-2'}, ['base', 'app']), ({'image': 'sha256:2'}, ['app']),
     ({'PKR_VAR_ssh_enabled': 'true'}, ['base', 'app']), ({'PKR_VAR_subnet_id': 'subnet-1'}, []),
     ({'PKR_VAR_ssh_enabled': ''}, []), ({'HOME': '/root'}, []),
 ])
-def test_what_is_no_file_counts_as_well(tree: Tree, given: dict[str, str], stages: list[str]) -> None:
-    assert tree.changed(tree.keys(), **given) == stages
+def test_inputs_that_are_no_files_count_too(tree: Tree, others: dict[str, str], stages: list[str]) -> None:
+    assert tree.changed(tree.hashes(), **others) == stages
 
 
-def test_of_a_file_that_a_variable_names_the_content_counts(tree: Tree, tmp_path: Path) -> None:
+def test_a_variable_that_names_a_file_counts_by_the_content_of_the_file(tree: Tree, tmp_path: Path) -> None:
     agent = tmp_path / 'agent.deb'
     agent.write_bytes(b'one')
-    given = {'PKR_VAR_ssm_agent_file': str(agent)}
-    before = tree.keys(**given)
+    variables = {'PKR_VAR_ssm_agent_file': str(agent)}
+    before = tree.hashes(**variables)
     agent.touch()
-    assert tree.changed(before, **given) == []
+    assert tree.changed(before, **variables) == []
     agent.write_bytes(b'two')
-    assert tree.changed(before, **given) == ['base', 'app']
+    assert tree.changed(before, **variables) == ['base', 'app']
 
 
 def test_the_mode_of_a_file_counts_and_its_age_does_not(tree: Tree) -> None:
-    before = tree.keys()
+    before = tree.hashes()
     path = tree.root / 'instance' / 'boot.py'
     path.touch()
     assert tree.changed(before) == []
@@ -132,18 +134,18 @@ def test_the_mode_of_a_file_counts_and_its_age_does_not(tree: Tree) -> None:
     assert tree.changed(before) == ['app']
 
 
-def test_a_link_counts_by_where_it_leads(tree: Tree) -> None:
+def test_a_link_counts_by_its_target(tree: Tree) -> None:
     link = tree.root / 'instance' / 'link'
     link.symlink_to('boot.py')
     tree.add()
-    before = tree.keys()
+    before = tree.hashes()
     link.unlink()
     link.symlink_to('nowhere')
     assert tree.changed(before) == ['app']
 
 
 def test_a_deleted_file_counts(tree: Tree) -> None:
-    before = tree.keys()
+    before = tree.hashes()
     (tree.root / 'instance' / 'boot.py').unlink()
     assert tree.changed(before) == ['app']
 
@@ -151,15 +153,15 @@ def test_a_deleted_file_counts(tree: Tree) -> None:
 def test_an_ignored_file_does_not_count(tree: Tree) -> None:
     tree.write('.gitignore', '*.pyc\n')
     tree.add()
-    before = tree.keys()
+    before = tree.hashes()
     tree.write('instance/boot.pyc', 'x')
     assert tree.changed(before) == []
 
 
-def test_a_file_that_git_does_not_know_is_refused(tree: Tree) -> None:
+def test_an_untracked_file_is_refused(tree: Tree) -> None:
     tree.write('instance/new.py', '')
     with pytest.raises(NotReady, match='untracked: instance/new.py;'):
-        tree.keys()
+        tree.hashes()
 
 
 def test_a_folder_without_git_is_refused(tmp_path: Path) -> None:
@@ -171,22 +173,22 @@ def test_a_folder_without_git_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('text', [None, '- hosts: [\n'])
-def test_a_playbook_that_cannot_be_read_is_named(tree: Tree, text: str | None) -> None:
+def test_an_unreadable_playbook_is_named(tree: Tree, text: str | None) -> None:
     path = tree.root / 'packer' / 'ansible' / 'base.yml'
     path.unlink()
     if text:
         path.write_text(text, encoding='utf-8')
     with pytest.raises(NotReady, match='base.yml is unreadable'):
-        tree.keys()
+        tree.hashes()
 
 
-def test_roles_are_found_with_those_that_they_depend_on(tree: Tree) -> None:
+def test_the_roles_of_a_playbook_include_their_dependencies(tree: Tree) -> None:
     assert roles_of(tree.root, 'packer/ansible/app.yml') == {'common', 'application', 'units'}
 
 
-def test_a_difference_names_what_is_new_gone_and_changed() -> None:
-    found = changes({'a': '1', 'b': '1', 'c': '1'}, {'a': '1', 'b': '2', 'd': '1'})
-    assert [str(change) for change in found] == ['changed  b', 'gone     c', 'new      d']
+def test_a_difference_names_new_missing_and_changed_inputs() -> None:
+    differences = changes({'a': '1', 'b': '1', 'c': '1'}, {'a': '1', 'b': '2', 'd': '1'})
+    assert [str(change) for change in differences] == ['changed  b', 'gone     c', 'new      d']
 
 
 names = st.from_regex(r'[a-z]{1,20}(/[a-z._-]{1,30}){0,5}', fullmatch=True)
@@ -206,7 +208,7 @@ def test_hashes_are_equal_exactly_if_the_inputs_are(first: dict[str, str], secon
     assert INPUT_HASH.fullmatch(hash_of('base', first)), 'the command line would refuse it'
 
 
-def test_the_variables_that_a_bake_knows_are_those_of_the_template() -> None:
+def test_the_neutral_variables_exist_in_the_template() -> None:
     template = (ROOT / 'packer' / 'ami.pkr.hcl').read_text(encoding='utf-8')
     declared = set(re.findall(r'^variable "([a-z0-9_]+)"', template, re.MULTILINE))
     assert set(inputs_module.NEUTRAL) <= declared

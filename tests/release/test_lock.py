@@ -21,7 +21,7 @@ from tests.support.account import Account, REGION
 from tests.support.checkout import Checkout, ended, processes_with
 from tests.support.waiting import eventually
 
-KEY = '0123456789abcdef'
+INPUT_HASH = '0123456789abcdef'
 
 
 class Clock:
@@ -42,7 +42,7 @@ class Clock:
 
 @pytest.fixture
 def aws(account: Account, monkeypatch: pytest.MonkeyPatch) -> Aws:
-    """Give the seam to the account of the test."""
+    """Give the calls to the account of the test."""
     for name, value in account.environment.items():
         monkeypatch.setenv(name, value)
     return Aws({'AWS_REGION': REGION})
@@ -50,24 +50,24 @@ def aws(account: Account, monkeypatch: pytest.MonkeyPatch) -> Aws:
 
 @pytest.fixture
 def make(aws: Aws) -> Callable[..., Lock]:
-    """Give a maker of locks on one key, each of a run of its own."""
+    """Give a maker of locks on one input hash, each for a run of its own."""
     def made(run: str, clock: Callable[[], float] = time.monotonic) -> Lock:
-        return Lock(aws, KEY, run, f'user of {run}', clock)
+        return Lock(aws, INPUT_HASH, run, f'user of {run}', clock)
     return made
 
 
 def age(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every lease be too old."""
+    """Make every lease too old."""
     monkeypatch.setattr(lock_module, 'LEASE_SECONDS', -1.0)
 
 
-def test_the_second_one_is_told_who_is_the_first(make: Callable[..., Lock]) -> None:
+def test_a_second_run_gets_the_name_of_the_owner(make: Callable[..., Lock]) -> None:
     assert make('a').take() is None
     holder = make('b').take()
     assert holder and (holder.run_id, holder.owner) == ('a', 'user of a')
 
 
-def test_what_was_given_back_can_be_taken(make: Callable[..., Lock], account: Account) -> None:
+def test_a_released_lock_can_be_taken(make: Callable[..., Lock], account: Account) -> None:
     first, second = make('a'), make('b')
     first.take()
     first.release()
@@ -77,8 +77,8 @@ def test_what_was_given_back_can_be_taken(make: Callable[..., Lock], account: Ac
     assert not account.leftovers()
 
 
-def test_whoever_takes_over_knows_who_has_died(make: Callable[..., Lock], account: Account,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_owner_knows_the_dead_one(make: Callable[..., Lock], account: Account,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
     make('a').take()
     heir = make('b')
     with monkeypatch.context() as later:
@@ -87,11 +87,11 @@ def test_whoever_takes_over_knows_who_has_died(make: Callable[..., Lock], accoun
     assert heir.dead and heir.dead.run_id == 'a'
     assert make('c').take(), 'the heir holds it now'
     heir.release()
-    assert not account.leftovers(), 'the lease of the dead one went with that of the heir'
+    assert not account.leftovers(), 'the release of the heir deletes the lease of the dead owner too'
 
 
-def test_an_owner_that_was_taken_for_dead_is_told_when_it_renews(make: Callable[..., Lock],
-                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owner_that_lost_its_lease_notices_at_its_next_renewal(make: Callable[..., Lock],
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     owner = make('a', clock)
     owner.take()
@@ -104,7 +104,7 @@ def test_an_owner_that_was_taken_for_dead_is_told_when_it_renews(make: Callable[
     with pytest.raises(LeaseLost, match='user of b may have taken over'):
         owner.renew()
     owner.release()
-    assert make('c').take(), 'what the heir holds is not for the former owner to give back'
+    assert make('c').take(), 'the former owner must not release the lease of its successor'
 
 
 def test_an_owner_that_renews_in_time_stays_the_owner(make: Callable[..., Lock],
@@ -116,12 +116,12 @@ def test_an_owner_that_renews_in_time_stays_the_owner(make: Callable[..., Lock],
     until = time.monotonic() + 4.5
     while time.monotonic() < until:
         owner.renew()
-        assert other.take(), 'taken from an owner that lives'
+        assert other.take(), 'taken from a living owner'
         time.sleep(0.3)
 
 
-def test_of_many_that_succeed_a_dead_owner_one_does(make: Callable[..., Lock],
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exactly_one_of_many_succeeds_a_dead_owner(make: Callable[..., Lock],
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     make('dead').take()
     read = lock_module.read
 
@@ -136,23 +136,23 @@ def test_of_many_that_succeed_a_dead_owner_one_does(make: Callable[..., Lock],
     assert holders.count(None) == 1, holders
 
 
-def test_of_many_that_come_first_one_does(make: Callable[..., Lock]) -> None:
+def test_exactly_one_of_many_becomes_the_first_owner(make: Callable[..., Lock]) -> None:
     locks = [make(f'run-{number}') for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         holders = list(pool.map(lambda each: each.take(), locks))
     assert holders.count(None) == 1, holders
 
 
-def test_a_moment_without_aws_does_not_cost_the_lease(make: Callable[..., Lock],
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_outage_of_aws_does_not_cost_the_lease(make: Callable[..., Lock],
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     owner = make('a', clock)
     owner.take()
 
-    def away(*arguments: object, **named: object) -> None:
-        raise AwsFailed('away')
+    def unavailable(*arguments: object, **named: object) -> None:
+        raise AwsFailed('unavailable')
 
-    monkeypatch.setattr(Aws, 'call', away)
+    monkeypatch.setattr(Aws, 'call', unavailable)
     clock.now = lock_module.RENEWAL_SECONDS + 1
     owner.renew()
     clock.now = lock_module.LEASE_SECONDS
@@ -160,8 +160,8 @@ def test_a_moment_without_aws_does_not_cost_the_lease(make: Callable[..., Lock],
         owner.renew()
 
 
-def test_a_waiter_takes_it_when_the_owner_gives_it_back(make: Callable[..., Lock],
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_takes_the_lock_when_its_owner_releases_it(make: Callable[..., Lock],
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, 'POLL_SECONDS', 0.1)
     owner, waiter = make('a'), make('b')
     owner.take()
@@ -174,7 +174,7 @@ def test_a_waiter_takes_it_when_the_owner_gives_it_back(make: Callable[..., Lock
 
 
 def held_once(lock: Lock) -> str:
-    """Return when the lock was held once."""
+    """Hold the lock once."""
     with lock.held(Deadline(100), Progress(View())):
         return 'held'
 
@@ -217,7 +217,7 @@ def test_a_bake_renews_its_leases_while_it_waits(account: Account, tmp_path: Pat
 
 
 @pytest.mark.packer
-def test_two_bakes_of_the_same_at_once_bake_it_once(account: Account, tmp_path: Path) -> None:
+def test_two_bakes_of_the_same_inputs_at_once_bake_them_once(account: Account, tmp_path: Path) -> None:
     one = Checkout(tmp_path, account)
     (tmp_path / 'other').mkdir()
     other = one.clone(tmp_path / 'other')
@@ -232,7 +232,7 @@ def test_two_bakes_of_the_same_at_once_bake_it_once(account: Account, tmp_path: 
 
 
 @pytest.mark.packer
-def test_who_waits_goes_on_when_the_one_that_bakes_is_killed(account: Account, tmp_path: Path) -> None:
+def test_a_waiter_bakes_when_the_owner_is_killed(account: Account, tmp_path: Path) -> None:
     one = Checkout(tmp_path, account)
     (tmp_path / 'other').mkdir()
     other = one.clone(tmp_path / 'other')
@@ -244,26 +244,26 @@ def test_who_waits_goes_on_when_the_one_that_bakes_is_killed(account: Account, t
     owner.send_signal(signal.SIGKILL)
     ended(owner)
     account.say('image-state', 'available')
-    done = ended(waiter)
-    assert done.code == 0, done
-    assert 'died while it baked the same inputs; removing its leftovers' in done.err
+    result = ended(waiter)
+    assert result.code == 0, result
+    assert 'died while it baked the same inputs; removing its leftovers' in result.err
     assert other.report['baked'] == ['base', 'app']
     assert (len(account.images(Stage='base')), len(account.images(Stage='app'))) == (1, 1)
     assert not account.leftovers()
-    assert not processes_with(str(one.root)), 'the Packer of who was killed still works'
+    assert not processes_with(str(one.root)), 'the Packer of the killed bake still runs'
 
 
 def wait_for(process: object, text: str) -> None:
-    """Return when a process has written a text."""
+    """Return as soon as a process prints a text."""
     lines = getattr(process, 'stderr')
-    assert any(text in line for line in lines), f'never written: {text}'
+    assert any(text in line for line in lines), f'never printed: {text}'
 
 
-def test_a_lock_whose_creation_was_answered_to_none_is_taken_again_by_its_run(make: Callable[..., Lock],
-                                                                              account: Account) -> None:
-    assert make('a').take() is None  # as when the answer is lost: the lease is there, its owner does not know
+def test_a_run_takes_its_own_lease_again_when_the_answer_was_lost(make: Callable[..., Lock],
+                                                                  account: Account) -> None:
+    assert make('a').take() is None  # as if the answer were lost: the lease exists, and its owner does not know
     again = make('a')
     assert again.take() is None
-    assert again.dead is None, 'a run would remove its own machines'
+    assert again.dead is None, 'a run would remove its own instances'
     again.release()
     assert not account.leftovers()

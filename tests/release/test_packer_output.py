@@ -1,4 +1,4 @@
-"""What Packer and Ansible print is understood; the lines are those of Packer 1.6.6 and ansible-core 2.19."""
+"""The parser of Packer's and Ansible's output, with lines of Packer 1.6.6 and ansible-core 2.19."""
 
 from release.packer_output import PackerOutput
 
@@ -39,39 +39,39 @@ def parsed(*texts: str) -> PackerOutput:
     return output
 
 
-def test_a_failed_task_is_told_with_its_message_and_the_end_of_its_errors() -> None:
+def test_a_failed_task_is_reported_with_its_message_and_the_end_of_its_stderr() -> None:
     assert parsed(LAUNCH, IGNORED, FAILED).failure == (
         'the task "docker : The engine is installed" failed: non-zero return code: a\nE: no')
 
 
-def test_a_failure_that_ansible_ignores_is_none() -> None:
+def test_a_failure_that_ansible_ignores_does_not_count() -> None:
     assert 'It may fail' not in parsed(LAUNCH, IGNORED).failure
 
 
 def test_an_item_of_a_loop_is_named() -> None:
     line = '    app.amazon-ebs.app: failed: [default] (item=b) => {"item": "b", "msg": "wrong"}\n'
-    told = parsed('    app.amazon-ebs.app: TASK [units : Units are enabled] ***\n', line).failure
-    assert told == 'the task "units : Units are enabled (item=b)" failed: wrong'
+    failure = parsed('    app.amazon-ebs.app: TASK [units : Units are enabled] ***\n', line).failure
+    assert failure == 'the task "units : Units are enabled (item=b)" failed: wrong'
 
 
-def test_a_machine_that_is_not_reached_is_told() -> None:
+def test_an_unreachable_instance_is_reported() -> None:
     line = '    app.amazon-ebs.app: fatal: [default]: UNREACHABLE! => {"changed": false, "msg": "timed out"}\n'
     assert parsed('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure == 'the task "Wait" failed: timed out'
 
 
-def test_a_message_that_is_no_json_is_told_as_it_is() -> None:
+def test_a_message_that_is_not_json_is_reported_unchanged() -> None:
     line = '    app.amazon-ebs.app: fatal: [default]: FAILED! => something else\n'
     assert parsed('    app.amazon-ebs.app: TASK [Wait] ***\n', line).failure.endswith('failed: something else')
 
 
-def test_what_packer_says_itself_is_told_where_no_task_has_failed() -> None:
+def test_without_a_failed_task_the_error_of_packer_is_the_reason() -> None:
     output = parsed(LAUNCH, "Build 'base.amazon-ebs.base' errored after 2 seconds: Error waiting for AMI: NotReady\n"
                             'original error: exceeded wait attempts\n\n==> Wait completed after 2 seconds\n'
                             '--> base.amazon-ebs.base: again\n')
     assert output.failure == 'Error waiting for AMI: NotReady\noriginal error: exceeded wait attempts'
 
 
-def test_a_refused_template_is_told() -> None:
+def test_a_refused_template_is_reported() -> None:
     output = parsed('Error: Invalid expression\n\n  on packer/a.pkr.hcl line 1:\n  (source code not available)\n')
     assert output.failure == 'Invalid expression\n  on packer/a.pkr.hcl line 1:\n  (source code not available)'
 
@@ -88,14 +88,14 @@ def test_the_parts_of_a_bake_follow_each_other() -> None:
     assert parts == ['launch', 'boot', 'provision', 'stop', 'image', 'clean up']
 
 
-def test_what_is_done_is_a_task_or_a_step_and_no_noise() -> None:
+def test_the_step_is_a_task_or_a_line_of_packer_without_noise() -> None:
     assert parsed(LAUNCH).step == 'Provisioning with Ansible...'
     assert parsed(LAUNCH, IGNORED).step == 'docker : It may fail'
 
 
-def test_what_packer_makes_for_itself_is_remembered_by_name() -> None:
+def test_the_untagged_resources_of_packer_are_remembered_by_name() -> None:
     assert parsed(LAUNCH).untagged == ['packer-run', 'packer_6b05441f']
 
 
-def test_silence_is_told_as_such() -> None:
+def test_packer_without_output_is_reported_as_giving_no_reason() -> None:
     assert parsed('').failure == 'Packer gives no reason'

@@ -1,4 +1,4 @@
-"""Patience with AWS is a number of seconds, whatever the version of its SDK; a mistake is no outage."""
+"""Retries of calls to AWS: for a number of seconds, with every version of the SDK, and not after a mistake."""
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,7 +36,7 @@ except AwsFailed as error:
 
 
 class Service:
-    """An EC2 that answers as a test says, and counts its calls."""
+    """An EC2 with the answers of a test, which counts its calls."""
 
     def __init__(self) -> None:
         """Listen."""
@@ -55,7 +55,7 @@ class Service:
                     self.end_headers()
                     self.wfile.write(body.encode())
                 else:
-                    self.close_connection = True  # no answer at all
+                    self.close_connection = True  # no answer
 
             def log_message(self, *arguments: Any) -> None:
                 """Write no log."""
@@ -65,14 +65,14 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that lead an SDK here."""
+        """The variables that make an SDK call it."""
         return {'AWS_ENDPOINT_URL': f'http://127.0.0.1:{self.server.server_port}', 'AWS_ACCESS_KEY_ID': 'testing',
                 'AWS_SECRET_ACCESS_KEY': 'testing',  # pragma: allowlist secret
                 'AWS_EC2_METADATA_DISABLED': 'true', 'AWS_CONFIG_FILE': 'none', 'AWS_SHARED_CREDENTIALS_FILE': 'none'}
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """A clock that only a sleep moves."""
 
     def __init__(self) -> None:
         """Begin at zero."""
@@ -83,13 +83,13 @@ class Time:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let seconds pass."""
+        """Move the clock."""
         self.now += seconds
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """Give a service that the environment leads to."""
+    """Give a service that the environment names."""
     made = Service()
     monkeypatch.delenv('AWS_PROFILE', raising=False)
     for name, value in made.environment.items():
@@ -100,7 +100,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 
 def seam(time: Time, region: str = 'us-east-1') -> Aws:
-    """Return the seam to the service, with a clock of the test."""
+    """Return the calls to the service, with the clock of the test."""
     return Aws({}, region, clock=time, sleep=time.sleep)
 
 
@@ -108,7 +108,8 @@ def seam(time: Time, region: str = 'us-east-1') -> Aws:
     (503, 'Unavailable'), (503, 'RequestLimitExceeded'), (500, 'InternalError'), (400, 'Throttling'),
     (429, 'Whatever'), (504, 'GatewayTimeout'), (0, ''), (200, 'cut off'),
 ])
-def test_a_passing_refusal_is_waited_for_and_the_call_succeeds(service: Service, status: int, code: str) -> None:
+def test_a_call_is_retried_after_a_transient_refusal_until_it_succeeds(
+        service: Service, status: int, code: str) -> None:
     body = '<DescribeImagesResponse><ima' if status == 200 else ANSWER.format(code)
     service.answers = [*[(status, body)] * 9, (200, IMAGES)]
     time = Time()
@@ -117,12 +118,12 @@ def test_a_passing_refusal_is_waited_for_and_the_call_succeeds(service: Service,
 
 
 @pytest.mark.parametrize('sdk', SDKS)
-def test_patience_is_the_same_number_of_seconds_with_every_sdk(service: Service, sdk: str) -> None:
+def test_a_call_is_retried_for_the_same_number_of_seconds_with_every_sdk(service: Service, sdk: str) -> None:
     service.answers = [(503, ANSWER.format('Unavailable'))]
     path = os.pathsep.join(map(str, filter(None, (SDKS[sdk], ROOT))))
-    done = subprocess.run([sys.executable, '-c', MEASURE], text=True, capture_output=True, check=True,
-                          env={**service.environment, 'PATH': os.environ['PATH'], 'PYTHONPATH': path})
-    version, seconds, is_transient = json.loads(done.stdout)
+    process = subprocess.run([sys.executable, '-c', MEASURE], text=True, capture_output=True, check=True,
+                             env={**service.environment, 'PATH': os.environ['PATH'], 'PYTHONPATH': path})
+    version, seconds, is_transient = json.loads(process.stdout)
     assert version.startswith(f'{sdk}.')
     assert seconds == pytest.approx(RETRY_SECONDS, abs=0.5)
     assert is_transient
@@ -133,8 +134,8 @@ def test_patience_is_the_same_number_of_seconds_with_every_sdk(service: Service,
     (400, 'InvalidAMIID.NotFound', AwsFailed), (403, 'UnauthorizedOperation', NotReady),
     (401, 'AuthFailure', NotReady),
 ])
-def test_a_refusal_that_stays_is_raised_at_once(service: Service, status: int, code: str,
-                                                kind: type[ReleaseError]) -> None:
+def test_a_permanent_refusal_is_raised_at_once(service: Service, status: int, code: str,
+                                               kind: type[ReleaseError]) -> None:
     service.answers = [(status, ANSWER.format(code))]
     time = Time()
     with pytest.raises(kind):
@@ -142,7 +143,7 @@ def test_a_refusal_that_stays_is_raised_at_once(service: Service, status: int, c
     assert (service.calls, time.now) == (1, 0)
 
 
-def test_who_polls_goes_on_until_its_own_deadline_and_then_names_the_trouble(service: Service) -> None:
+def test_a_poll_continues_until_its_own_deadline_and_then_names_the_trouble(service: Service) -> None:
     service.answers = [(503, ANSWER.format('RequestLimitExceeded'))]
     time = Time()
     aws, deadline = seam(time).once, Deadline(300, clock=time, sleep=time.sleep)
@@ -157,8 +158,8 @@ def test_pages_are_listed_again_when_one_of_them_is_refused(service: Service) ->
             '</item></reservationSet>{}</DescribeInstancesResponse>')
     first, last = page.format(1, '<nextToken>more</nextToken>'), page.format(2, '')
     service.answers = [(200, first), (503, ANSWER.format('Unavailable')), (200, first), (200, last)]
-    found = seam(Time()).items('ec2', 'describe_instances', 'Reservations')
-    assert [entry['ReservationId'] for entry in found] == ['r-1', 'r-2']
+    entries = seam(Time()).items('ec2', 'describe_instances', 'Reservations')
+    assert [entry['ReservationId'] for entry in entries] == ['r-1', 'r-2']
 
 
 def test_a_mistyped_region_is_no_outage(monkeypatch: pytest.MonkeyPatch, service: Service) -> None:
@@ -187,28 +188,28 @@ def profile(folder: Path, text: str) -> dict[str, str]:
      'role_arn = arn:aws:iam::123456789012:role/r\nsource_profile = work\n', 'no AWS credentials'),
     ('no equals sign', 'no AWS credentials'),
 ], ids=['sso session', 'sso profile', 'process', 'no source', 'loop', 'no ini file'])
-def test_credentials_that_cannot_be_got_are_asked_for_with_code_3(tmp_path: Path, text: str, says: str) -> None:
-    done = verify(**profile(tmp_path, text))
-    assert (done.returncode, done.stderr.count('\n'), says in done.stderr) == (3, 1, True), done.stderr
+def test_credentials_that_cannot_be_loaded_end_with_3_and_advice(tmp_path: Path, text: str, says: str) -> None:
+    process = verify(**profile(tmp_path, text))
+    assert (process.returncode, process.stderr.count('\n'), says in process.stderr) == (3, 1, True), process.stderr
 
 
 @pytest.mark.parametrize('kind', ['folder', 'binary'])
-def test_a_token_file_that_cannot_be_read_is_no_traceback(tmp_path: Path, kind: str) -> None:
+def test_an_unreadable_token_file_causes_no_traceback(tmp_path: Path, kind: str) -> None:
     token = tmp_path / 'token'
     if kind == 'folder':
         token.mkdir()
     else:
         token.write_bytes(b'\xff\xfe\x00')
-    done = verify(AWS_ROLE_ARN='arn:aws:iam::123456789012:role/r', AWS_WEB_IDENTITY_TOKEN_FILE=str(token),
-                  AWS_CONFIG_FILE='none', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
-    assert (done.returncode, done.stderr.count('\n')) == (3, 1), done.stderr
-    assert ('token' in done.stderr, 'no AWS credentials' in done.stderr) == (True, True)
+    process = verify(AWS_ROLE_ARN='arn:aws:iam::123456789012:role/r', AWS_WEB_IDENTITY_TOKEN_FILE=str(token),
+                     AWS_CONFIG_FILE='none', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
+    assert (process.returncode, process.stderr.count('\n')) == (3, 1), process.stderr
+    assert ('token' in process.stderr, 'no AWS credentials' in process.stderr) == (True, True)
 
 
 def verify(**settings: str) -> 'subprocess.CompletedProcess[str]':
-    """Return what a verb has ended with, in an environment of these settings."""
-    given = {'PATH': os.environ['PATH'], 'HOME': '/nonexistent', 'AWS_REGION': 'us-east-1',
-             'AWS_EC2_METADATA_DISABLED': 'true', 'AWS_SHARED_CREDENTIALS_FILE': 'none',
-             'AWS_ENDPOINT_URL_EC2': 'http://127.0.0.1:9', **settings}
+    """Return the end of a verb in an environment of these settings."""
+    variables = {'PATH': os.environ['PATH'], 'HOME': '/nonexistent', 'AWS_REGION': 'us-east-1',
+                 'AWS_EC2_METADATA_DISABLED': 'true', 'AWS_SHARED_CREDENTIALS_FILE': 'none',
+                 'AWS_ENDPOINT_URL_EC2': 'http://127.0.0.1:9', **settings}
     return subprocess.run([sys.executable, '-m', 'release', 'verify', 'ami-0123456789abcdef0'], cwd=ROOT, text=True,
-                          env=given, capture_output=True, check=False)
+                          env=variables, capture_output=True, check=False)

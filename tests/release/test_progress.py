@@ -1,4 +1,4 @@
-"""What whoever waits is shown: lines with seconds where nobody looks, one moving line on a terminal."""
+"""The progress display: lines with seconds in a file, one moving line on a terminal."""
 
 import io
 import re
@@ -13,6 +13,8 @@ from release.progress import Lines, Progress, Terminal, View
 
 
 class Clock:
+    """A clock that only a test moves."""
+
     def __init__(self) -> None:
         """Begin at zero."""
         self.now = 0.0
@@ -22,7 +24,7 @@ class Clock:
         return self.now
 
 
-def test_lines_tell_the_seconds_the_phase_and_what_is_done() -> None:
+def test_lines_hold_the_seconds_the_phase_and_the_step() -> None:
     out, clock = io.StringIO(), Clock()
     progress = Progress(Lines(out, clock), clock)
     with progress.phase('bake'):
@@ -34,7 +36,7 @@ def test_lines_tell_the_seconds_the_phase_and_what_is_done() -> None:
     assert [(phase.name, phase.seconds) for phase in progress.phases] == [('bake', 61.25)]
 
 
-def test_the_same_step_is_told_again_only_after_a_while() -> None:
+def test_an_unchanged_step_is_repeated_only_after_a_while() -> None:
     out, clock = io.StringIO(), Clock()
     progress = Progress(Lines(out, clock), clock)
     for seconds in range(0, 65, 5):
@@ -43,7 +45,7 @@ def test_the_same_step_is_told_again_only_after_a_while() -> None:
     assert re.findall(r'([0-9.]+) s', out.getvalue()) == ['0.0', '30.0', '60.0']
 
 
-def test_a_phase_that_fails_is_told_and_counted() -> None:
+def test_a_failed_phase_is_shown_and_counted() -> None:
     out, clock = io.StringIO(), Clock()
     progress = Progress(Lines(out, clock), clock)
     with pytest.raises(KeyError), progress.phase('bake'):
@@ -52,7 +54,7 @@ def test_a_phase_that_fails_is_told_and_counted() -> None:
     assert [phase.name for phase in progress.phases] == ['bake']
 
 
-def test_a_terminal_keeps_what_has_ended() -> None:
+def test_a_terminal_keeps_finished_phases() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=60, legacy_windows=False)
     progress = Progress(Terminal(console))
@@ -68,7 +70,7 @@ def test_a_terminal_keeps_what_has_ended() -> None:
 
 
 @given(st.text(max_size=200))
-def test_nothing_that_moves_a_cursor_gets_through(text: str) -> None:
+def test_no_control_character_reaches_the_display(text: str) -> None:
     class Seen(View):
         steps: list[str] = []
 

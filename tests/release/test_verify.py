@@ -1,4 +1,4 @@
-"""A copy of an image that tests itself: what its console says decides, and the copy is gone in any case."""
+"""The verification of an AMI: the console of its copy decides, and the copy is terminated in any case."""
 
 from pathlib import Path
 import subprocess
@@ -38,22 +38,22 @@ def test_no_console_is_too_strange(console: str) -> None:
     assert end_of(console)
 
 
-def test_what_a_boot_has_said_is_told_however_much_the_system_says_at_its_end() -> None:
-    said = '[    3.1] python3[7]: visitors FAILED in config: no instance.env; turning off'
+def test_the_lines_of_a_boot_are_shown_however_much_the_system_prints_after_them() -> None:
+    reason = '[    3.1] python3[7]: visitors FAILED in config: no instance.env; turning off'
     system = [f'unit {number}' for number in range(40)]
-    console = '\n'.join(['first', 'visitors network: 1.00 s: online', said, *system])
-    told = end_of(console).splitlines()
-    assert told[:3] == ['  | visitors network: 1.00 s: online', f'  | {said}', '  | unit 25']
-    assert told[-1] == '  | unit 39'
+    console = '\n'.join(['first', 'visitors network: 1.00 s: online', reason, *system])
+    shown = end_of(console).splitlines()
+    assert shown[:3] == ['  | visitors network: 1.00 s: online', f'  | {reason}', '  | unit 25']
+    assert shown[-1] == '  | unit 39'
 
 
-def test_another_version_than_the_image_is_said_to_hold_is_no_pass() -> None:
+def test_another_version_than_the_tag_of_the_ami_is_an_objection() -> None:
     assert Verdict('1.0.1').objections('1.0.2') == (
         'version: the instance runs 1.0.1, but the tag of the AMI says 1.0.2',)
     assert Verdict('1.0.2').objections('1.0.2') == ()
 
 
-def test_user_data_are_the_template_of_the_project_with_names_in_it() -> None:
+def test_the_user_data_are_the_template_with_the_settings() -> None:
     text = render(ROOT, {'SELFTEST': '1', 'AWS_REGION': 'eu-central-1'})
     assert '\nSELFTEST=1\nAWS_REGION=eu-central-1\n' in text
     assert '${' not in text
@@ -63,7 +63,7 @@ def test_user_data_are_the_template_of_the_project_with_names_in_it() -> None:
     (None, 'No such file'), ('nothing', '0 times instead of once'), ('${environment}${environment}', '2 times'),
     ('${environment}' + 'x' * 16400, 'EC2 accepts 16384'),
 ])
-def test_a_template_that_cannot_be_used_is_named(tmp_path: Path, template: str | None, says: str) -> None:
+def test_an_unusable_template_is_named(tmp_path: Path, template: str | None, says: str) -> None:
     if template is not None:
         (tmp_path / 'instance').mkdir()
         (tmp_path / 'instance' / 'user-data.tftpl').write_text(template, encoding='utf-8')
@@ -73,7 +73,7 @@ def test_a_template_that_cannot_be_used_is_named(tmp_path: Path, template: str |
 
 @pytest.fixture(scope='module')
 def checkout(account_server: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Give a checkout, and an account that has an image of it, which the tests share."""
+    """Give a checkout, and an account with an AMI of it, which the tests share."""
     account_server.reset()
     made = Checkout(tmp_path_factory.mktemp('verify'), account_server)
     baked = made.bake()
@@ -83,40 +83,41 @@ def checkout(account_server: Account, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def ami(checkout: Checkout) -> str:
-    """Give the id of the image."""
+    """Give the id of the AMI."""
     checkout.account.say('console', 'SELFTEST PASSED {version}\n')
     checkout.account.refuse(0)
-    (image,) = checkout.account.images(Stage='app')
-    return str(image['ImageId'])
+    (app,) = checkout.account.images(Stage='app')
+    return str(app['ImageId'])
 
 
 def tags(checkout: Checkout) -> dict[str, str]:
-    """Return the tags of the image."""
-    (image,) = checkout.account.images(Stage='app')
-    return {tag['Key']: tag['Value'] for tag in image['Tags']}
+    """Return the tags of the AMI."""
+    (app,) = checkout.account.images(Stage='app')
+    return {tag['Key']: tag['Value'] for tag in app['Tags']}
 
 
 def copies(checkout: Checkout) -> list[dict[str, Any]]:
-    """Return the copies that were ever started, the newest last."""
-    found = [each for each in checkout.account.instances()
-             if {'Key': 'Purpose', 'Value': 'verify'} in each.get('Tags', [])]
-    return sorted(found, key=lambda each: str(each['LaunchTime']))
+    """Return all copies, also terminated ones, the newest last."""
+    running = [each for each in checkout.account.instances()
+               if {'Key': 'Purpose', 'Value': 'verify'} in each.get('Tags', [])]
+    return sorted(running, key=lambda each: str(each['LaunchTime']))
 
 
-def test_an_image_that_passes_is_released_with_the_moment_and_the_version(checkout: Checkout, ami: str) -> None:
-    done = checkout.release('verify', ami)
-    assert (done.code, done.out) == (0, f'{ami} is released: it passed its self-test as version 1.0.2+build.41'), done
+def test_an_ami_that_passes_is_released_with_the_time_and_the_version(checkout: Checkout, ami: str) -> None:
+    result = checkout.release('verify', ami)
+    assert result.code == 0, result
+    assert result.out == f'{ami} is released: it passed its self-test as version 1.0.2+build.41'
     assert (tags(checkout)['Released'], tags(checkout)['Verified']) == ('true', 'passed 1.0.2+build.41')
     assert tags(checkout)['VerifiedAt'].endswith('Z')
     assert not checkout.account.leftovers()
 
 
-def test_the_copy_is_told_to_test_itself_and_is_found_by_a_sweep(checkout: Checkout, ami: str) -> None:
+def test_the_user_data_of_the_copy_ask_for_a_self_test_and_its_tags_name_the_run(checkout: Checkout, ami: str) -> None:
     checkout.release('verify', ami)
     copy = copies(checkout)[-1]
-    told = {tag['Key']: tag['Value'] for tag in copy['Tags']}
-    assert (told['Project'], told['Image']) == ('visitors', ami)
-    assert told['Run']
+    shown = {tag['Key']: tag['Value'] for tag in copy['Tags']}
+    assert (shown['Project'], shown['Image']) == ('visitors', ami)
+    assert shown['Run']
     ec2 = checkout.account.client('ec2')
     data = ec2.describe_instance_attribute(InstanceId=copy['InstanceId'], Attribute='userData')['UserData']['Value']
     text = subprocess.run(['base64', '--decode'], input=data, capture_output=True, text=True, check=True).stdout
@@ -127,20 +128,20 @@ def test_the_copy_is_told_to_test_itself_and_is_found_by_a_sweep(checkout: Check
     assert shutdown['InstanceInitiatedShutdownBehavior']['Value'] == 'terminate'
 
 
-def test_an_image_that_fails_is_not_released_and_every_failed_check_is_named(checkout: Checkout, ami: str) -> None:
+def test_an_ami_that_fails_is_not_released_and_every_failed_check_is_named(checkout: Checkout, ami: str) -> None:
     checkout.account.say('console', 'SELFTEST FAILED host keys: one is left\nSELFTEST FAILED docker: it is off\n')
-    done = checkout.release('verify', ami)
-    assert done.code == 6, done
-    assert 'host keys: one is left\n  docker: it is off' in done.err
+    result = checkout.release('verify', ami)
+    assert result.code == 6, result
+    assert 'host keys: one is left\n  docker: it is off' in result.err
     assert tags(checkout)['Released'] == 'false'
     assert tags(checkout)['Verified'] == 'failed host keys: one is left; docker: it is off'
     assert not checkout.account.leftovers()
 
 
-def test_another_version_is_no_pass(checkout: Checkout, ami: str) -> None:
+def test_a_copy_of_another_version_does_not_pass(checkout: Checkout, ami: str) -> None:
     checkout.account.say('console', 'SELFTEST PASSED 0.9.0\n')
-    done = checkout.release('verify', ami)
-    assert (done.code, 'the instance runs 0.9.0' in done.err) == (6, True), done
+    result = checkout.release('verify', ami)
+    assert (result.code, 'the instance runs 0.9.0' in result.err) == (6, True), result
     assert tags(checkout)['Released'] == 'false'
 
 
@@ -149,42 +150,42 @@ def test_another_version_is_no_pass(checkout: Checkout, ami: str) -> None:
     ('[   20.1] python3[7]: visitors FAILED in user data: cloud-final.service ended with exit-code; turning off\n'
      'Reached target poweroff\n', 'the copy FAILED in user data: cloud-final.service ended with exit-code'),
 ])
-def test_a_copy_that_ends_without_a_verdict_is_a_failure_with_the_reason_that_it_gave(checkout: Checkout, ami: str,
-                                                                                      console: str, says: str) -> None:
+def test_a_copy_that_ends_without_a_verdict_fails_with_its_own_reason(checkout: Checkout, ami: str,
+                                                                      console: str, says: str) -> None:
     checkout.account.say('console', console)
     before = len(copies(checkout))
     process = checkout.start('verify', ami)
     copy = new_copy(checkout, before)
     checkout.account.client('ec2').terminate_instances(InstanceIds=[copy])
-    done = ended(process)
-    assert done.code == 6, done
-    assert says in done.err
-    assert f'| {console.splitlines()[-1]}' in done.err
+    result = ended(process)
+    assert result.code == 6, result
+    assert says in result.err
+    assert f'| {console.splitlines()[-1]}' in result.err
     assert tags(checkout)['Verified'].startswith(f'no verdict: {says}')
 
 
 def new_copy(checkout: Checkout, before: int) -> str:
-    """Return the id of the copy that is started next."""
+    """Return the id of the next copy."""
     eventually(lambda: len(copies(checkout)) > before, 'a copy is started')
     return str(copies(checkout)[-1]['InstanceId'])
 
 
-def test_no_verdict_within_the_time_leaves_an_image_released_and_says_so(checkout: Checkout, ami: str) -> None:
+def test_without_a_verdict_in_time_a_released_ami_stays_released(checkout: Checkout, ami: str) -> None:
     assert checkout.release('verify', ami).code == 0
     checkout.account.say('console', 'booting\n')
-    done = checkout.release('verify', ami, '--timeout', '2')
-    assert done.code == 7, done
+    result = checkout.release('verify', ami, '--timeout', '2')
+    assert result.code == 7, result
     assert tags(checkout)['Released'] == 'true'
     assert tags(checkout)['Verified'].startswith('no verdict: timed out after 2 s waiting for the verdict of the self')
     assert not checkout.account.leftovers()
 
 
-def test_an_aws_that_is_unavailable_for_a_while_costs_no_call_of_a_verification(checkout: Checkout, ami: str) -> None:
+def test_an_outage_of_aws_costs_no_call_of_a_verification(checkout: Checkout, ami: str) -> None:
     checkout.account.refuse(8)
-    done = checkout.release('verify', ami)
+    result = checkout.release('verify', ami)
     checkout.account.refuse(0)
-    assert (done.code, tags(checkout)['Released']) == (0, 'true'), done
-    assert 'injected; retrying for ' in done.err
+    assert (result.code, tags(checkout)['Released']) == (0, 'true'), result
+    assert 'injected; retrying for ' in result.err
     assert {'DescribeImages', 'RunInstances', 'GetConsoleOutput', 'DescribeInstances', 'CreateTags',
             'TerminateInstances', 'DescribeVolumes'} <= set(checkout.account.refused)
     assert not checkout.account.leftovers()
@@ -194,6 +195,6 @@ def test_an_aws_that_is_unavailable_for_a_while_costs_no_call_of_a_verification(
     ('ami-0123456789abcdef0', 'the region us-east-1 has no such AMI'),
     ('ami-0debian13newest', 'is no AMI of this project: it has no tag Project=visitors'),
 ])
-def test_an_image_that_is_not_ours_is_refused(checkout: Checkout, which: str, says: str) -> None:
-    done: Ended = checkout.release('verify', which)
-    assert (done.code, says in done.err) == (3, True), done
+def test_an_ami_of_another_project_is_refused(checkout: Checkout, which: str, says: str) -> None:
+    result: Ended = checkout.release('verify', which)
+    assert (result.code, says in result.err) == (3, True), result
