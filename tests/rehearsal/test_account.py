@@ -9,7 +9,7 @@ import pytest
 from rehearsal.client import Rehearsal
 
 
-def test_what_may_be_shared_with_the_public_is_kept_and_taken_back(api: Rehearsal) -> None:
+def test_limits_of_public_sharing_are_kept_and_removed(api: Rehearsal) -> None:
     ec2 = api.client('ec2')
     assert ec2.get_image_block_public_access_state()['ImageBlockPublicAccessState'] == 'unblocked'
     ec2.enable_image_block_public_access(ImageBlockPublicAccessState='block-new-sharing')
@@ -39,9 +39,9 @@ def test_a_budget_shows_whom_it_warns_and_its_tags(api: Rehearsal) -> None:
                               'TimeUnit': 'MONTHLY', 'BudgetType': 'COST'}
     budgets.create_budget(AccountId=account, Budget=budget, ResourceTags=[{'Key': 'Project', 'Value': 'visitors'}],
                           NotificationsWithSubscribers=[{'Notification': warning, 'Subscribers': people}])
-    shown = budgets.describe_subscribers_for_notification(AccountId=account, BudgetName='monthly',
-                                                          Notification=warning)
-    assert shown['Subscribers'] == people
+    answer = budgets.describe_subscribers_for_notification(AccountId=account, BudgetName='monthly',
+                                                           Notification=warning)
+    assert answer['Subscribers'] == people
     arn = f'arn:aws:budgets::{account}:budget/monthly'
     budgets.tag_resource(ResourceARN=arn, ResourceTags=[{'Key': 'Owner', 'Value': 'ops'}])
     budgets.untag_resource(ResourceARN=arn, ResourceTagKeys=['Project'])

@@ -1,4 +1,4 @@
-"""The API of a rehearsal: what it answers where moto alone answers otherwise, or not at all."""
+"""The API of a rehearsal, as far as it answers otherwise than moto."""
 
 from base64 import b64encode
 from typing import Any
@@ -22,24 +22,24 @@ def unique() -> str:
 
 
 def image(api: Rehearsal, instance: Instance, **options: Any) -> dict[str, Any]:
-    """Return what the API tells of a new AMI of an instance."""
+    """Return the description of a new AMI of an instance."""
     ec2 = api.client('ec2')
-    made = ec2.create_image(**{'InstanceId': instance.name, 'Name': unique(), **options})
-    return dict(ec2.describe_images(ImageIds=[made['ImageId']])['Images'][0])
+    ami = ec2.create_image(**{'InstanceId': instance.name, 'Name': unique(), **options})
+    return dict(ec2.describe_images(ImageIds=[ami['ImageId']])['Images'][0])
 
 
-def test_the_filter_that_finds_debians_image_on_aws_finds_it_here(api: Rehearsal) -> None:
+def test_the_filter_that_finds_debians_ami_on_aws_finds_it_here(api: Rehearsal) -> None:
     filters = {'name': 'debian-13-amd64-*', 'root-device-type': 'ebs', 'virtualization-type': 'hvm',
                'architecture': 'x86_64'}
-    (found,) = api.client('ec2').describe_images(
+    (ami,) = api.client('ec2').describe_images(
         Owners=[OWNER], Filters=[{'Name': name, 'Values': [value]} for name, value in filters.items()])['Images']
-    assert found['ImageId'] == api.facts['source_ami']
-    assert (found['Public'], found['EnaSupport'], found['State']) == (True, True, 'available')
+    assert ami['ImageId'] == api.facts['source_ami']
+    assert (ami['Public'], ami['EnaSupport'], ami['State']) == (True, True, 'available')
     mine = api.client('ec2').describe_images(Owners=['self'])['Images']
     assert api.facts['source_ami'] not in [image['ImageId'] for image in mine]
 
 
-def test_an_instance_inherits_the_disks_of_its_image(api: Rehearsal) -> None:
+def test_an_instance_inherits_the_disks_of_its_ami(api: Rehearsal) -> None:
     instance = launch(api)
     (disk,) = instance.described['BlockDeviceMappings']
     volume = api.client('ec2').describe_volumes(VolumeIds=[disk['Ebs']['VolumeId']])['Volumes'][0]
@@ -47,7 +47,7 @@ def test_an_instance_inherits_the_disks_of_its_image(api: Rehearsal) -> None:
     assert (volume['Size'], volume['VolumeType'], volume['Encrypted']) == (8, 'gp3', False)
 
 
-def test_an_image_inherits_the_disk_of_its_instance(api: Rehearsal) -> None:
+def test_an_ami_inherits_the_disk_of_its_instance(api: Rehearsal) -> None:
     disk = {'VolumeSize': 12, 'Encrypted': True}
     instance = launch(api, BlockDeviceMappings=[{'DeviceName': '/dev/xvda', 'Ebs': disk}])
     described = image(api, instance, TagSpecifications=TAGS)
@@ -58,25 +58,25 @@ def test_an_image_inherits_the_disk_of_its_instance(api: Rehearsal) -> None:
     assert described['Tags'] == TAGS[0]['Tags'] and snapshot['Tags'] == TAGS[1]['Tags']
 
 
-@pytest.mark.parametrize(('given', 'disks'), [
+@pytest.mark.parametrize(('mappings', 'disks'), [
     ([], {'/dev/a': {'VolumeSize': 8}}),
     ([{'DeviceName': '/dev/a', 'Ebs': {'VolumeSize': 9, 'KmsKeyId': None}}], {'/dev/a': {'VolumeSize': 9}}),
     ([{'DeviceName': '/dev/b', 'Ebs': {'VolumeSize': 1}}], {'/dev/a': {'VolumeSize': 8}, '/dev/b': {'VolumeSize': 1}}),
     ([{'DeviceName': '/dev/a', 'NoDevice': ''}], {})])
-def test_what_a_launch_says_of_a_disk_changes_the_images(given: list[dict[str, Any]], disks: dict[str, Any]) -> None:
-    found = merged([{'DeviceName': '/dev/a', 'Ebs': {'VolumeSize': 8}}], given)
-    assert {disk['DeviceName']: disk['Ebs'] for disk in found} == disks
+def test_the_disk_of_a_launch_changes_that_of_the_ami(mappings: list[dict[str, Any]], disks: dict[str, Any]) -> None:
+    result = merged([{'DeviceName': '/dev/a', 'Ebs': {'VolumeSize': 8}}], mappings)
+    assert {disk['DeviceName']: disk['Ebs'] for disk in result} == disks
 
 
 def test_snapshots_of_others_are_not_ones_own(api: Rehearsal) -> None:
     ec2 = api.client('ec2')
-    mine = {found['OwnerId'] for found in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']}
+    mine = {each['OwnerId'] for each in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']}
     assert OWNER not in mine
-    assert [found['OwnerId'] for found in ec2.describe_snapshots(OwnerIds=[OWNER])['Snapshots']] == [OWNER]
+    assert [each['OwnerId'] for each in ec2.describe_snapshots(OwnerIds=[OWNER])['Snapshots']] == [OWNER]
 
 
 @pytest.mark.parametrize('with_snapshots', [True, False])
-def test_a_deregistered_image_takes_its_snapshots_along_if_told_to(api: Rehearsal, with_snapshots: bool) -> None:
+def test_a_deregistered_ami_takes_its_snapshots_along_on_request(api: Rehearsal, with_snapshots: bool) -> None:
     ec2, described = api.client('ec2'), image(api, launch(api))
     snapshot = described['BlockDeviceMappings'][0]['Ebs']['SnapshotId']
     with pytest.raises(ClientError, match=r'InvalidSnapshot\.InUse'):
@@ -84,13 +84,13 @@ def test_a_deregistered_image_takes_its_snapshots_along_if_told_to(api: Rehearsa
     options = {'DeleteAssociatedSnapshots': True} if with_snapshots else {}
     answer = ec2.deregister_image(ImageId=described['ImageId'], **options)
     assert [each['ReturnCode'] for each in answer.get('DeleteSnapshotResults', [])] == ['success'] * with_snapshots
-    left = [found['SnapshotId'] for found in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']]
+    left = [each['SnapshotId'] for each in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']]
     assert (snapshot in left) is not with_snapshots
     with pytest.raises(ClientError, match=r'InvalidAMIID\.NotFound'):
         launch(api, ImageId=described['ImageId'])
 
 
-def test_what_an_image_demands_of_the_metadata_service_is_read_back(api: Rehearsal) -> None:
+def test_the_imds_support_of_an_ami_is_read_back(api: Rehearsal) -> None:
     ec2, ami = api.client('ec2'), image(api, launch(api))['ImageId']
     assert 'ImdsSupport' not in ec2.describe_images(ImageIds=[ami])['Images'][0]
     ec2.modify_image_attribute(ImageId=ami, ImdsSupport={'Value': 'v2.0'})
@@ -98,21 +98,21 @@ def test_what_an_image_demands_of_the_metadata_service_is_read_back(api: Rehears
     assert ec2.describe_image_attribute(ImageId=ami, Attribute='imdsSupport')['ImdsSupport'] == {'Value': 'v2.0'}
 
 
-def test_an_image_can_still_be_shared(api: Rehearsal) -> None:
+def test_an_ami_can_still_be_shared(api: Rehearsal) -> None:
     ec2, ami = api.client('ec2'), image(api, launch(api))['ImageId']
     ec2.modify_image_attribute(ImageId=ami, LaunchPermission={'Add': [{'UserId': '210987654321'}]})
-    told = ec2.describe_image_attribute(ImageId=ami, Attribute='launchPermission')
-    assert told['LaunchPermissions'] == [{'UserId': '210987654321'}]
+    attribute = ec2.describe_image_attribute(ImageId=ami, Attribute='launchPermission')
+    assert attribute['LaunchPermissions'] == [{'UserId': '210987654321'}]
 
 
-def test_two_images_of_an_account_have_not_one_name(api: Rehearsal) -> None:
+def test_two_amis_of_an_account_have_different_names(api: Rehearsal) -> None:
     instance = launch(api)
     name = image(api, instance)['Name']
     with pytest.raises(ClientError, match=r'InvalidAMIName\.Duplicate'):
         image(api, instance, Name=name)
 
 
-def test_a_copied_image_is_one_of_its_own(api: Rehearsal) -> None:
+def test_a_copied_ami_is_one_of_its_own(api: Rehearsal) -> None:
     ec2, source = api.client('ec2'), image(api, launch(api))
     copy = ec2.copy_image(SourceImageId=source['ImageId'], SourceRegion='us-east-1', Name=unique(), Encrypted=True)
     ec2.deregister_image(ImageId=source['ImageId'])
@@ -126,7 +126,7 @@ def test_a_copied_image_is_one_of_its_own(api: Rehearsal) -> None:
     ({'InstanceType': 't3.enormous'}, 'instance type'), ({'KeyName': 'nobody'}, r'InvalidKeyPair\.NotFound'),
     ({'SubnetId': 'subnet-00000000'}, r'InvalidSubnetID\.NotFound'),
     ({'SecurityGroupIds': ['sg-00000000']}, r'InvalidGroup|InvalidSecurityGroupID')])
-def test_a_launch_that_names_what_is_not_there_is_refused(api: Rehearsal, wrong: dict[str, Any], code: str) -> None:
+def test_a_launch_that_names_an_unknown_resource_is_refused(api: Rehearsal, wrong: dict[str, Any], code: str) -> None:
     with pytest.raises(ClientError, match=code):
         launch(api, **wrong)
 
@@ -140,7 +140,7 @@ def test_an_instance_is_launched_in_the_default_subnet_and_has_an_address_of_it(
 
 @pytest.mark.parametrize(('action', 'state'), [
     ('start_instances', 'running'), ('stop_instances', 'stopped'), ('terminate_instances', 'terminated')])
-def test_what_is_asked_for_again_changes_nothing(api: Rehearsal, action: str, state: str) -> None:
+def test_a_repeated_action_changes_nothing(api: Rehearsal, action: str, state: str) -> None:
     instance = launch(api)
     for _ in range(2):
         getattr(api.client('ec2'), action)(InstanceIds=[instance.name])
@@ -148,7 +148,7 @@ def test_what_is_asked_for_again_changes_nothing(api: Rehearsal, action: str, st
 
 
 @pytest.mark.parametrize('action', ['start_instances', 'stop_instances', 'reboot_instances'])
-def test_a_terminated_instance_allows_nothing_more(api: Rehearsal, action: str) -> None:
+def test_a_terminated_instance_allows_no_action(api: Rehearsal, action: str) -> None:
     instance = launch(api)
     instance.terminate()
     with pytest.raises(ClientError, match='IncorrectInstanceState'):
@@ -157,7 +157,7 @@ def test_a_terminated_instance_allows_nothing_more(api: Rehearsal, action: str) 
         image(api, instance)
 
 
-def test_tokens_are_required_unless_the_launch_says_else(api: Rehearsal) -> None:
+def test_tokens_are_required_by_default(api: Rehearsal) -> None:
     assert launch(api).described['MetadataOptions']['HttpTokens'] == 'required'
     optional = launch(api, MetadataOptions={'HttpTokens': 'optional', 'InstanceMetadataTags': 'enabled'}).described
     assert optional['MetadataOptions']['HttpTokens'] == 'optional'
@@ -178,11 +178,11 @@ def test_all_instances_of_a_launch_have_the_profile(api: Rehearsal) -> None:
     answer = api.client('ec2').run_instances(ImageId=api.facts['source_ami'], InstanceType='t3.small', MinCount=2,
                                              MaxCount=2, IamInstanceProfile={'Name': name})
     for launched in answer['Instances']:
-        told = Instance(api, launched['InstanceId']).described['IamInstanceProfile']
-        assert told['Arn'].endswith(f':instance-profile/{name}')
+        instance_profile = Instance(api, launched['InstanceId']).described['IamInstanceProfile']
+        assert instance_profile['Arn'].endswith(f':instance-profile/{name}')
 
 
-def test_what_a_launch_template_says_holds_for_what_is_launched_from_it(api: Rehearsal) -> None:
+def test_an_instance_has_the_attributes_of_its_launch_template(api: Rehearsal) -> None:
     ec2, name = api.client('ec2'), profile(api)
     security_group = ec2.create_security_group(GroupName=unique(), Description='one')['GroupId']
     data = {'ImageId': api.facts['source_ami'], 'InstanceType': 't3.micro', 'IamInstanceProfile': {'Name': name},
@@ -194,11 +194,12 @@ def test_what_a_launch_template_says_holds_for_what_is_launched_from_it(api: Reh
     ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=data)
     answer = ec2.run_instances(MinCount=1, MaxCount=1, LaunchTemplate={'LaunchTemplateName': name, 'Version': '2'})
     instance = Instance(api, answer['Instances'][0]['InstanceId'])
-    told = instance.described
-    assert (told['InstanceType'], told['MetadataOptions']['InstanceMetadataTags']) == ('t3.micro', 'enabled')
-    assert told['IamInstanceProfile']['Arn'].endswith(name)
-    assert [each['GroupId'] for each in told['SecurityGroups']] == [security_group]
-    volume = told['BlockDeviceMappings'][0]['Ebs']['VolumeId']
+    description = instance.described
+    assert description['InstanceType'] == 't3.micro'
+    assert description['MetadataOptions']['InstanceMetadataTags'] == 'enabled'
+    assert description['IamInstanceProfile']['Arn'].endswith(name)
+    assert [each['GroupId'] for each in description['SecurityGroups']] == [security_group]
+    volume = description['BlockDeviceMappings'][0]['Ebs']['VolumeId']
     assert ec2.describe_volumes(VolumeIds=[volume])['Volumes'][0]['Size'] == 20
     for attribute, value in {'instanceInitiatedShutdownBehavior': 'terminate', 'userData': data['UserData']}.items():
         answer = ec2.describe_instance_attribute(InstanceId=instance.name, Attribute=attribute)
@@ -223,29 +224,29 @@ def test_a_metric_that_was_put_can_be_read(api: Rehearsal) -> None:
     dimensions = [{'Name': 'Group', 'Value': 'one'}]
     watch.put_metric_data(Namespace=name, MetricData=[{'MetricName': 'Failed', 'Dimensions': dimensions, 'Value': 1,
                                                        'Unit': 'Count'}])
-    (found,) = watch.list_metrics(Namespace=name)['Metrics']
-    assert (found['MetricName'], found['Dimensions']) == ('Failed', dimensions)
+    (metric,) = watch.list_metrics(Namespace=name)['Metrics']
+    assert (metric['MetricName'], metric['Dimensions']) == ('Failed', dimensions)
 
 
 @pytest.mark.parametrize(('service', 'action', 'options', 'code'), [
     ('autoscaling', 'start_instance_refresh', {'AutoScalingGroupName': 'g'}, 'InvalidAction'),
     ('ec2', 'enable_image_deprecation', {'ImageId': 'ami-1', 'DeprecateAt': '2030-01-01'}, 'InvalidAction'),
     ('ssm', 'describe_instance_information', {}, 'UnknownOperationException')])
-def test_an_action_that_is_missing_is_refused_at_once_and_written_down(api: Rehearsal, service: str, action: str,
-                                                                       options: dict[str, str], code: str) -> None:
+def test_a_missing_action_is_refused_at_once_and_listed(api: Rehearsal, service: str, action: str,
+                                                        options: dict[str, str], code: str) -> None:
     before = len(api.gaps())
     with pytest.raises(ClientError) as refused:
         getattr(api.client(service), action)(**options)
     assert refused.value.response['Error']['Code'] == code
     assert refused.value.response['ResponseMetadata']['HTTPStatusCode'] == 400
-    (written,) = api.gaps()[before:]
-    assert written == f'{service}:{"".join(word.title() for word in action.split("_"))}'
+    (gap,) = api.gaps()[before:]
+    assert gap == f'{service}:{"".join(word.title() for word in action.split("_"))}'
 
 
-def test_what_moto_breaks_at_is_a_gap_as_well(api: Rehearsal) -> None:
+def test_an_action_that_moto_fails_at_is_a_gap_as_well(api: Rehearsal) -> None:
     before = len(api.gaps())
     with pytest.raises(ClientError, match='InvalidAction'):
-        # moto looks for it without asking whether it is there.
+        # moto reads the group without checking that it exists.
         api.client('autoscaling').attach_instances(AutoScalingGroupName='nobody', InstanceIds=['i-1'])
     assert api.gaps()[before:] == ['autoscaling:AttachInstances']
 

@@ -1,4 +1,4 @@
-"""The way of a machine to Debian's archive, how long what was made is kept, and what a machine is started with."""
+"""Debian's archive for machines, the cache of made files, and the command of a machine."""
 
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -26,14 +26,14 @@ def mirror(tmp_path: Path) -> Iterator[str]:
     (tmp_path / 'secret').write_text('not for machines', encoding='ascii')
 
     class Handler(SimpleHTTPRequestHandler):
-        """Serves the folder without a word."""
+        """A handler that serves the folder and logs nothing."""
 
         def __init__(self, *arguments: Any) -> None:
             """Serve the test's folder."""
             super().__init__(*arguments, directory=str(tmp_path))
 
         def log_message(self, *arguments: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_address[1]}/debian'
@@ -51,7 +51,7 @@ def test_packages_are_fetched_from_the_mirror(mirror: str) -> None:
     assert archive(mirror).head('/debian/pool/one.deb').headers['Content-Length'] == '7'
 
 
-def test_what_is_not_newer_is_not_sent_again(mirror: str) -> None:
+def test_an_unchanged_file_is_not_sent_again(mirror: str) -> None:
     date = archive(mirror).get('/debian/pool/one.deb').headers['Last-Modified']
     assert archive(mirror).get('/debian/pool/one.deb', headers={'If-Modified-Since': date}).status_code == 304
 
@@ -68,30 +68,30 @@ def test_nothing_can_be_sent(mirror: str, method: str) -> None:
     assert archive(mirror).open('/debian/pool/one.deb', method=method).status_code == 403
 
 
-def test_a_mirror_that_does_not_answer_is_told() -> None:
+def test_a_mirror_that_does_not_answer_is_reported() -> None:
     answer = archive('http://127.0.0.1:9/debian').get('/debian/pool/one.deb')
     assert answer.status_code == 502 and b'cannot be reached' in answer.data
 
 
 def test_both_folders_of_the_archive_have_a_place() -> None:
-    found = mirrors()
-    assert set(found) == {'debian', 'debian-security'}
-    assert all(place.startswith(('http://', 'https://')) and not place.endswith('/') for place in found.values())
+    urls = mirrors()
+    assert set(urls) == {'debian', 'debian-security'}
+    assert all(url.startswith(('http://', 'https://')) and not url.endswith('/') for url in urls.values())
 
 
-def test_what_was_made_is_made_once_and_kept_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_made_once_and_kept_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    made: list[str] = []
+    calls: list[str] = []
 
     def make(path: Path) -> None:
-        made.append('once')
+        calls.append('once')
         path.touch()
     old, used = kept('file', 'old', make), kept('file', 'used', make)
     long_ago = time.time() - KEPT_SECONDS - 60
     for path in (old, used):
         os.utime(path, (long_ago, long_ago))
-    assert kept('file', 'used', make) == used and len(made) == 2
-    assert used.stat().st_mtime == pytest.approx(long_ago), 'it tells when it was made'
+    assert kept('file', 'used', make) == used and len(calls) == 2
+    assert used.stat().st_mtime == pytest.approx(long_ago), 'it has the time of its making'
     new = kept('file', 'new', make)
     assert new.name == f'file-{short_hash("new")}'
     assert (old.exists(), used.exists(), new.exists()) == (False, True, True)

@@ -1,4 +1,4 @@
-"""python -m rehearsal: its verbs, what they print, how they end, and that the document names all of them."""
+"""python -m rehearsal: its verbs, their output and exit codes, and the document that names all of them."""
 
 from collections.abc import Iterator
 import json
@@ -36,9 +36,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def name() -> Iterator[str]:
     """Give a name for a rehearsal, which is down afterwards."""
-    given = f'c-{uuid.uuid4().hex[:8]}'
-    yield given
-    main(['down', '--name', given])
+    rehearsal = f'c-{uuid.uuid4().hex[:8]}'
+    yield rehearsal
+    main(['down', '--name', rehearsal])
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def up(name: str) -> Rehearsal:
 
 
 def exports(printed: str) -> dict[str, str]:
-    """Return the variables that a shell would have that has read what `up` prints."""
-    shown = subprocess.run(['sh', '-c', f'{printed}\nenv --null'], capture_output=True, text=True, check=True).stdout
-    return dict(line.split('=', 1) for line in shown.split('\0') if '=' in line)
+    """Return the variables of a shell that evaluates the output of `up`."""
+    output = subprocess.run(['sh', '-c', f'{printed}\nenv --null'], capture_output=True, text=True, check=True).stdout
+    return dict(line.split('=', 1) for line in output.split('\0') if '=' in line)
 
 
-def test_up_prints_what_points_aws_own_library_to_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = command('up', '--name', name, '--no-machines', '--region', 'eu-central-1')
-    assert done.returncode == 0, done.stderr
-    for variable, value in exports(done.stdout).items():
+def test_up_prints_exports_that_point_aws_own_library_to_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = command('up', '--name', name, '--no-machines', '--region', 'eu-central-1')
+    assert result.returncode == 0, result.stderr
+    for variable, value in exports(result.stdout).items():
         if variable.startswith('AWS_'):
             monkeypatch.setenv(variable, value)
     ec2 = boto3.client('ec2')
@@ -66,27 +66,27 @@ def test_up_prints_what_points_aws_own_library_to_it(name: str, monkeypatch: pyt
     assert ec2.describe_images(Owners=['136693071363'])['Images']
 
 
-def test_up_says_on_stderr_what_it_does_with_the_seconds_of_each_phase(name: str) -> None:
-    done = command('up', '--name', name, '--no-machines')
-    assert re.search(r'^ +[0-9.]+ s  start the API\n', done.stderr, re.MULTILINE), done.stderr
-    assert re.search(r'^ +[0-9.]+ s  start the API: took [0-9.]+ s\n', done.stderr, re.MULTILINE), done.stderr
-    assert all(line.startswith('export ') for line in done.stdout.splitlines())
+def test_up_prints_each_phase_and_its_seconds_to_stderr(name: str) -> None:
+    result = command('up', '--name', name, '--no-machines')
+    assert re.search(r'^ +[0-9.]+ s  start the API\n', result.stderr, re.MULTILINE), result.stderr
+    assert re.search(r'^ +[0-9.]+ s  start the API: took [0-9.]+ s\n', result.stderr, re.MULTILINE), result.stderr
+    assert all(line.startswith('export ') for line in result.stdout.splitlines())
 
 
 def test_the_release_tool_finds_all_uses_of_an_image_here_without_a_gap(name: str, up: Rehearsal) -> None:
     ec2 = up.client('ec2')
-    made = launch(up)
-    image = ec2.create_image(InstanceId=made.name, Name='visitors-app', TagSpecifications=[
+    instance = launch(up)
+    image = ec2.create_image(InstanceId=instance.name, Name='visitors-app', TagSpecifications=[
         {'ResourceType': 'image', 'Tags': [{'Key': 'Project', 'Value': 'visitors'}]}])['ImageId']
     data = {'ImageId': image, 'InstanceType': 't3.small'}
     ec2.create_launch_template(LaunchTemplateName='idle', LaunchTemplateData=data)
     up.client('autoscaling').create_auto_scaling_group(
         AutoScalingGroupName='g', MinSize=0, MaxSize=0, AvailabilityZones=['us-east-1a'],
         LaunchTemplate={'LaunchTemplateName': 'idle', 'Version': '1'})
-    done = subprocess.run([sys.executable, '-m', 'release', 'list', '--json'], cwd=ROOT, capture_output=True,
-                          text=True, env={**os.environ, **up.environment}, check=False)
-    assert done.returncode == 0, done.stderr
-    (entry,) = json.loads(done.stdout)
+    result = subprocess.run([sys.executable, '-m', 'release', 'list', '--json'], cwd=ROOT, capture_output=True,
+                            text=True, env={**os.environ, **up.environment}, check=False)
+    assert result.returncode == 0, result.stderr
+    (entry,) = json.loads(result.stdout)
     assert entry['starts'] == ['the Auto Scaling group g', 'version 1 of the launch template idle']
     assert not up.gaps()
 
@@ -101,37 +101,37 @@ def test_up_again_prints_the_same_and_leaves_it_as_it_is(name: str, up: Rehearsa
     assert up.facts['pid'] == process
 
 
-def test_status_tells_what_runs(name: str, up: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_lists_the_instances(name: str, up: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
     launched = launch(up).name
     capsys.readouterr()
     assert main(['status', '--name', name]) == 0
     assert launched in capsys.readouterr().out
     assert main(['status', '--name', name, '--json']) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [each['InstanceId'] for each in told['instances']] == [launched]
-    assert told['endpoint'] == up.endpoint
+    status = json.loads(capsys.readouterr().out)
+    assert [each['InstanceId'] for each in status['instances']] == [launched]
+    assert status['endpoint'] == up.endpoint
 
 
 def test_gaps_are_listed_and_end_with_a_code_of_their_own(name: str, up: Rehearsal,
                                                           capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['gaps', '--name', name]) == 0
     capsys.readouterr()
-    asked = up.client('ssm')
+    ssm = up.client('ssm')
     for _ in range(2):
-        with pytest.raises(asked.exceptions.ClientError):
-            asked.describe_instance_information()
+        with pytest.raises(ssm.exceptions.ClientError):
+            ssm.describe_instance_information()
     assert main(['gaps', '--name', name]) == 4
     assert capsys.readouterr().out == 'ssm:DescribeInstanceInformation (2)\n'
 
 
 @pytest.mark.parametrize('verb', [['status'], ['gaps'], ['shell', 'i-1'], ['console', 'i-1']])
-def test_what_needs_a_rehearsal_says_so_where_there_is_none(verb: list[str],
-                                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_verb_that_needs_a_rehearsal_names_the_missing_one(verb: list[str],
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb[0], '--name', 'nobody', *verb[1:]]) == 3
     assert "rehearsal 'nobody' is not up" in capsys.readouterr().err
 
 
-def test_an_instance_that_is_not_there_is_told(name: str, up: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_instance_is_named(name: str, up: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['console', '--name', name, 'i-00000000000000000']) == 1
     assert 'i-00000000000000000' in capsys.readouterr().err
 
@@ -191,7 +191,7 @@ def test_wrong_usage_ends_with_2(wrong: tuple[str, ...], capsys: pytest.CaptureF
     assert ended.value.code == 2
 
 
-def test_a_port_that_is_taken_is_told(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(['up', '--name', name, '--no-machines', '--port', port]) == 1
@@ -207,7 +207,7 @@ def test_each_verb_has_help_and_is_in_the_document(verb: str, capsys: pytest.Cap
     assert f'| `{verb}' in DOCUMENT.read_text(encoding='utf-8')
 
 
-def test_the_document_names_no_verb_and_no_option_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_names_no_verb_and_no_option_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     text = DOCUMENT.read_text(encoding='utf-8')
     assert set(re.findall(r'bin/rehearsal (\w+)', text)) <= set(VERBS)
     with pytest.raises(SystemExit):
@@ -223,7 +223,7 @@ def test_names_do_not_meet() -> None:
         Names('1')
 
 
-def test_who_is_down_has_no_endpoint() -> None:
+def test_a_rehearsal_that_is_down_has_no_endpoint() -> None:
     with pytest.raises(NotUp, match='start it with `rehearsal up`'):
         Rehearsal(Settings('nobody')).endpoint
 

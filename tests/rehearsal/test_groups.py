@@ -1,4 +1,4 @@
-"""How many instances a group wants, whom it lets go, and what a lifecycle hook makes it wait for."""
+"""Groups: the instances that they launch and terminate, and the waits of lifecycle hooks."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -39,7 +39,7 @@ def test_a_group_either_lacks_instances_or_has_too_many(given_members: list[Memb
 
 
 @given(members, strategies.integers(0, 12))
-def test_nobody_leaves_who_is_protected_or_does_not_count(given_members: list[Member], desired: int) -> None:
+def test_no_instance_leaves_that_is_protected_or_does_not_count(given_members: list[Member], desired: int) -> None:
     by_name = {each.instance: each for each in given_members}
     for name in superfluous(given_members, desired, '2'):
         assert by_name[name].state in COUNTED and not by_name[name].is_protected
@@ -87,8 +87,10 @@ def test_all_waits_have_to_be_completed_but_one_that_is_abandoned_ends_them() ->
 
 
 class Group:
+    """A group of a launch template of its own."""
+
     def __init__(self, api: Rehearsal, hooks: list[dict[str, Any]], **options: Any) -> None:
-        """Make a launch template and a group of it."""
+        """Make the launch template and the group."""
         self.name = f'group-{uuid.uuid4().hex[:8]}'
         self.api, self.ec2 = api.client('autoscaling'), api.client('ec2')
         self.ec2.create_launch_template(LaunchTemplateName=self.name, LaunchTemplateData={
@@ -101,7 +103,7 @@ class Group:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What the API tells of it."""
+        """Its description by the API."""
         answer = self.api.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])
         return dict(answer['AutoScalingGroups'][0])
 
@@ -112,7 +114,7 @@ class Group:
 
     @property
     def activities(self) -> list[dict[str, Any]]:
-        """What it has done, the newest first."""
+        """Its activities, the newest first."""
         return list(self.api.describe_scaling_activities(AutoScalingGroupName=self.name)['Activities'])
 
     def wait_for(self, *states: str) -> list[str]:
@@ -121,12 +123,12 @@ class Group:
         return list(self.states)
 
     def complete(self, instance: str, result: str, hook: str = 'launch') -> None:
-        """Complete what an instance waits for."""
+        """Complete the wait of an instance."""
         self.api.complete_lifecycle_action(AutoScalingGroupName=self.name, LifecycleHookName=hook,
                                            InstanceId=instance, LifecycleActionResult=result)
 
     def power(self, instance: str) -> str:
-        """Return the state of an instance that EC2 tells."""
+        """Return the state of an instance in EC2."""
         answer = self.ec2.describe_instances(InstanceIds=[instance])
         return str(answer['Reservations'][0]['Instances'][0]['State']['Name'])
 
@@ -139,34 +141,35 @@ def hook(name: str, transition: str = 'LAUNCHING', **options: Any) -> dict[str, 
 @pytest.fixture
 def group(api: Rehearsal) -> Iterator[Group]:
     """Give a group of two."""
-    made = Group(api, [])
-    yield made
-    made.api.delete_auto_scaling_group(AutoScalingGroupName=made.name, ForceDelete=True)
+    new = Group(api, [])
+    yield new
+    new.api.delete_auto_scaling_group(AutoScalingGroupName=new.name, ForceDelete=True)
 
 
 @pytest.fixture
 def waiting_group(api: Rehearsal) -> Iterator[Group]:
-    """Give a group of two that wait for what a hook asks for."""
-    made = Group(api, [hook('launch')])
-    yield made
-    made.api.delete_auto_scaling_group(AutoScalingGroupName=made.name, ForceDelete=True)
+    """Give a group of two that wait for a hook."""
+    new = Group(api, [hook('launch')])
+    yield new
+    new.api.delete_auto_scaling_group(AutoScalingGroupName=new.name, ForceDelete=True)
 
 
-def test_a_group_launches_what_it_lacks_in_all_of_its_zones(group: Group) -> None:
+def test_a_group_launches_missing_instances_in_all_of_its_zones(group: Group) -> None:
     group.wait_for('InService', 'InService')
     assert {each['AvailabilityZone'] for each in group.described['Instances']} == {'us-east-1a', 'us-east-1b'}
     assert [each['StatusCode'] for each in group.activities] == ['Successful'] * 2
 
 
-def test_an_instance_tells_the_version_that_it_was_launched_from(group: Group) -> None:
+def test_an_instance_shows_the_version_that_it_was_launched_from(group: Group) -> None:
     group.wait_for('InService', 'InService')
     group.ec2.create_launch_template_version(LaunchTemplateName=group.name, SourceVersion='1',
                                              LaunchTemplateData={'InstanceType': 't3.micro'})
     group.api.update_auto_scaling_group(AutoScalingGroupName=group.name, DesiredCapacity=3,
                                         LaunchTemplate={'LaunchTemplateName': group.name, 'Version': '2'})
     group.wait_for('InService', 'InService', 'InService')
-    told = sorted((each['LaunchTemplate']['Version'], each['InstanceType']) for each in group.described['Instances'])
-    assert told == [('1', 't3.small'), ('1', 't3.small'), ('2', 't3.micro')]
+    versions = sorted((each['LaunchTemplate']['Version'], each['InstanceType'])
+                      for each in group.described['Instances'])
+    assert versions == [('1', 't3.small'), ('1', 't3.small'), ('2', 't3.micro')]
 
 
 def test_an_instance_carries_the_tags_of_group_and_template(api: Rehearsal) -> None:
@@ -177,7 +180,7 @@ def test_an_instance_carries_the_tags_of_group_and_template(api: Rehearsal) -> N
     assert (tags['Of'], tags['From'], tags['aws:autoscaling:groupName']) == ('group', 'template', group.name)
 
 
-def test_a_group_shrinks_and_grows_as_it_is_told(group: Group) -> None:
+def test_a_group_shrinks_and_grows_to_its_desired_capacity(group: Group) -> None:
     group.wait_for('InService', 'InService')
     group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=0)
     group.wait_for()
@@ -192,7 +195,7 @@ def test_a_capacity_beyond_the_bounds_is_refused(group: Group, capacity: int) ->
 
 
 @pytest.mark.parametrize('act', ['terminate_instances', 'stop_instances'])
-def test_an_instance_that_does_not_run_any_more_is_replaced(group: Group, act: str) -> None:
+def test_an_instance_that_no_longer_runs_is_replaced(group: Group, act: str) -> None:
     gone, stays = group.wait_for('InService', 'InService')
     getattr(group.ec2, act)(InstanceIds=[gone])
     eventually(lambda: gone not in group.states, 'it has left')
@@ -211,15 +214,15 @@ def test_an_instance_that_is_said_to_be_unhealthy_is_replaced(group: Group) -> N
 @pytest.mark.parametrize('decrement', [True, False])
 def test_an_instance_is_terminated_in_its_group(group: Group, decrement: bool) -> None:
     gone, stays = group.wait_for('InService', 'InService')
-    told = group.api.terminate_instance_in_auto_scaling_group(InstanceId=gone,
-                                                              ShouldDecrementDesiredCapacity=decrement)
-    assert gone in told['Activity']['Description']
+    answer = group.api.terminate_instance_in_auto_scaling_group(InstanceId=gone,
+                                                                ShouldDecrementDesiredCapacity=decrement)
+    assert gone in answer['Activity']['Description']
     eventually(lambda: gone not in group.states, 'it has left')
     assert stays in group.wait_for(*['InService'] * (1 if decrement else 2))
     assert group.described['DesiredCapacity'] == (1 if decrement else 2)
 
 
-def test_nobody_is_launched_while_launching_is_suspended(group: Group) -> None:
+def test_no_instance_is_launched_while_launching_is_suspended(group: Group) -> None:
     group.wait_for('InService', 'InService')
     group.api.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=['Launch'])
     group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=3)
@@ -240,7 +243,7 @@ def test_a_group_with_instances_is_deleted_only_by_force(group: Group) -> None:
                                         LaunchTemplate={'LaunchTemplateName': other}, AvailabilityZones=['us-east-1a'])
 
 
-def test_an_image_that_is_gone_fails_the_launch_with_its_reason(api: Rehearsal) -> None:
+def test_an_unknown_ami_fails_the_launch_with_its_reason(api: Rehearsal) -> None:
     group = Group(api, [], DesiredCapacity=0)
     group.ec2.create_launch_template_version(LaunchTemplateName=group.name, SourceVersion='1',
                                              LaunchTemplateData={'ImageId': 'ami-0000000000000dead'})
@@ -265,23 +268,23 @@ def test_an_abandoned_instance_is_terminated_and_another_launched(waiting_group:
     eventually(lambda: first not in waiting_group.states, 'it has left')
     assert second in waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
     assert waiting_group.power(first) == 'terminated'
-    told = [each for each in waiting_group.activities if each['StatusCode'] == 'Cancelled']
-    assert len(told) == 1 and 'Lifecycle Action Completed with ABANDON Result' in told[0]['StatusMessage']
+    cancelled = [each for each in waiting_group.activities if each['StatusCode'] == 'Cancelled']
+    assert len(cancelled) == 1 and 'Lifecycle Action Completed with ABANDON Result' in cancelled[0]['StatusMessage']
 
 
 def test_an_instance_that_was_never_registered_with_a_balancer_can_leave(api: Rehearsal) -> None:
     vpc = api.client('ec2').describe_vpcs()['Vpcs'][0]['VpcId']
     target = api.client('elbv2').create_target_group(Name=uuid.uuid4().hex[:8], Protocol='HTTP', Port=80, VpcId=vpc)
     arn = target['TargetGroups'][0]['TargetGroupArn']
-    made = Group(api, [hook('launch')], DesiredCapacity=1, TargetGroupARNs=[arn])
-    (instance,) = made.wait_for('Pending:Wait')
+    new = Group(api, [hook('launch')], DesiredCapacity=1, TargetGroupARNs=[arn])
+    (instance,) = new.wait_for('Pending:Wait')
     assert not api.client('elbv2').describe_target_health(TargetGroupArn=arn)['TargetHealthDescriptions']
-    made.api.set_desired_capacity(AutoScalingGroupName=made.name, DesiredCapacity=0)
-    made.wait_for()
-    assert made.power(instance) == 'terminated'
+    new.api.set_desired_capacity(AutoScalingGroupName=new.name, DesiredCapacity=0)
+    new.wait_for()
+    assert new.power(instance) == 'terminated'
 
 
-def test_only_who_waits_can_be_completed_or_kept_waiting(waiting_group: Group) -> None:
+def test_only_a_waiting_instance_can_be_completed_or_kept_waiting(waiting_group: Group) -> None:
     first, second = waiting_group.wait_for('Pending:Wait', 'Pending:Wait')
     named = {'AutoScalingGroupName': waiting_group.name, 'LifecycleHookName': 'launch'}
     waiting_group.api.record_lifecycle_action_heartbeat(InstanceId=second, **named)
@@ -318,7 +321,7 @@ def test_a_hook_is_read_back_as_it_was_put(group: Group) -> None:
     assert read == {**put, 'AutoScalingGroupName': group.name, 'GlobalTimeout': 6000}
 
 
-def test_a_hook_has_what_aws_gives_it_where_nothing_is_said(group: Group) -> None:
+def test_a_hook_has_the_defaults_of_aws(group: Group) -> None:
     group.api.put_lifecycle_hook(AutoScalingGroupName=group.name, LifecycleHookName='plain',
                                  LifecycleTransition='autoscaling:EC2_INSTANCE_LAUNCHING')
     (read,) = group.api.describe_lifecycle_hooks(AutoScalingGroupName=group.name)['LifecycleHooks']
@@ -333,11 +336,12 @@ def test_a_hook_that_aws_would_refuse_is_refused(group: Group, wrong: dict[str, 
         group.api.put_lifecycle_hook(AutoScalingGroupName=group.name, **{**hook('wrong'), **wrong})
 
 
-def test_what_a_group_is_told_is_read_back(api: Rehearsal) -> None:
-    told: dict[str, Any] = {'DefaultInstanceWarmup': 30, 'MaxInstanceLifetime': 86400, 'DefaultCooldown': 10,
-                            'TerminationPolicies': ['OldestInstance'], 'CapacityRebalance': True,
-                            'InstanceMaintenancePolicy': {'MinHealthyPercentage': 100, 'MaxHealthyPercentage': 200}}
-    group = Group(api, [], DesiredCapacity=0, **told)
-    assert {name: group.described[name] for name in told} == told
+def test_the_attributes_of_a_group_are_read_back(api: Rehearsal) -> None:
+    attributes: dict[str, Any] = {
+        'DefaultInstanceWarmup': 30, 'MaxInstanceLifetime': 86400, 'DefaultCooldown': 10,
+        'TerminationPolicies': ['OldestInstance'], 'CapacityRebalance': True,
+        'InstanceMaintenancePolicy': {'MinHealthyPercentage': 100, 'MaxHealthyPercentage': 200}}
+    group = Group(api, [], DesiredCapacity=0, **attributes)
+    assert {name: group.described[name] for name in attributes} == attributes
     group.api.update_auto_scaling_group(AutoScalingGroupName=group.name, DefaultCooldown=20)
     assert group.described['DefaultCooldown'] == 20

@@ -1,4 +1,4 @@
-"""What must not get out of a machine does not, one that would let it is not started, and nothing stays behind."""
+"""No packet leaves a machine's network, a machine that could let one out is not started, and nothing is left."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, ExitStack
@@ -31,7 +31,7 @@ SERVER = 'import http.server as h; h.ThreadingHTTPServer(("", 80), h.SimpleHTTPR
 
 
 def client_of(rehearsal: Rehearsal) -> docker.DockerClient:
-    """Return what speaks with the engine that a rehearsal uses."""
+    """Return a client of the engine of a rehearsal."""
     return docker.DockerClient(rehearsal.facts['engine'] or None, version='auto')
 
 
@@ -43,7 +43,7 @@ def bridge_of(rehearsal: Rehearsal) -> str:
 
 @contextmanager
 def forwarding(rehearsal: Rehearsal) -> Iterator[None]:
-    """Let through what comes from the machines of a rehearsal, for the time of the block."""
+    """Forward the packets of a rehearsal's machines, for the time of the block."""
     path = Path(FORWARDING.format(bridge=bridge_of(rehearsal)))
     path.write_text('1', encoding='ascii')
     try:
@@ -62,7 +62,7 @@ def unfiltered(one: str, other: str) -> Iterator[None]:
     pairs = ((one, other), (other, one))
     rules = [['FORWARD', '--in-interface', here, '--out-interface', there, '--jump', 'ACCEPT']
              for here, there in pairs]
-    # In its own table, Docker 28 drops what comes to a container by another way than its bridge.
+    # In its own table, Docker 28 drops packets to a container that come by another way than its bridge.
     rules.append(['PREROUTING', '--table', 'raw', '--in-interface', other, '--jump', 'ACCEPT'])
     with ExitStack() as stack:
         for rule in rules:
@@ -86,28 +86,28 @@ def namespace() -> Iterator[tuple[Namespace, int]]:
 
 
 def test_an_address_that_is_not_the_namespaces_own_is_refused() -> None:
-    with namespace() as (made, process):
+    with namespace() as (empty, process):
         subprocess.run(['nsenter', f'--net=/proc/{process}/ns/net', 'sh', '-ec',
                         'ip link add plug type veth peer name socket; ip addr add 10.0.0.1/24 dev plug; '
                         'ip link set plug up; ip link set socket up; '
                         f'ip route add {METADATA} via 10.0.0.2'], check=True)
         with pytest.raises(Leak, match=f'{METADATA} is not local'):
-            made.check_is_own(METADATA)
-        made.own(METADATA)
-        made.check_is_own(METADATA)
+            empty.check_is_own(METADATA)
+        empty.own(METADATA)
+        empty.check_is_own(METADATA)
 
 
 def test_a_way_out_is_refused_and_can_be_shut() -> None:
-    with namespace() as (made, process):
-        made.check_has_no_way_out()
+    with namespace() as (empty, process):
+        empty.check_has_no_way_out()
         subprocess.run(['nsenter', f'--net=/proc/{process}/ns/net', 'sh', '-ec',
                         'ip link add plug type veth peer name socket; ip addr add 10.0.0.1/24 dev plug; '
                         'ip link set plug up; ip link set socket up; '
                         'ip route add default via 10.0.0.2'], check=True)
         with pytest.raises(Leak, match='a default route'):
-            made.check_has_no_way_out()
-        made.shut()
-        made.check_has_no_way_out()
+            empty.check_has_no_way_out()
+        empty.shut()
+        empty.check_has_no_way_out()
 
 
 def test_a_machine_is_not_started_whose_network_would_be_forwarded(stage: Rehearsal) -> None:
@@ -126,7 +126,7 @@ def test_a_machine_is_not_started_whose_network_would_be_forwarded(stage: Rehear
 
 @pytest.fixture(scope='module')
 def insider(stage: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """Give a machine in which somebody tries to get out."""
+    """Give a machine in which a script tries to reach hosts beyond its network."""
     instance = launch_to_build_on(stage, tmp_path_factory.mktemp('keys'))
     instance.run('true')
     yield instance
@@ -212,9 +212,9 @@ def test_the_next_one_of_the_name_sweeps_first(stage: Rehearsal) -> None:
 
 
 def test_a_block_that_is_taken_is_not_chosen() -> None:
-    taken = [IPv4Network('10.64.0.0/10')]
-    assert list(free_blocks('any', taken)) == []
-    assert set(free_blocks('any', taken[:0])) == set(BLOCKS)
+    blocks = [IPv4Network('10.64.0.0/10')]
+    assert list(free_blocks('any', blocks)) == []
+    assert set(free_blocks('any', blocks[:0])) == set(BLOCKS)
     assert BLOCKS[3] not in free_blocks('any', [IPv4Network(f'{BLOCKS[3][77]}/32')])
 
 

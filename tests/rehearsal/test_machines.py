@@ -1,4 +1,4 @@
-"""Machines of a rehearsal: they boot, learn what they are, become images, and go as they are told or by themselves."""
+"""Machines of a rehearsal: they boot, read their metadata, become AMIs, and end by an order or by themselves."""
 
 from base64 import b64encode
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.ami
 
-# Asks the metadata service as a program on EC2 would, and tells on the console.
+# Asks the metadata service as a program on EC2 would, and prints the answers on the console.
 ASKING = """#!/bin/sh
 exec > /dev/console
 metadata=http://169.254.169.254/latest
@@ -67,9 +67,9 @@ def test_it_is_debian_13_on_ec2_as_far_as_it_can_tell(builder: Instance) -> None
 
 def test_its_card_has_the_address_that_the_api_tells(builder: Instance) -> None:
     (card,) = builder.described['NetworkInterfaces']
-    told = builder.run('ip -oneline address show eth0; ip link show eth0')
-    assert f'inet {card["PrivateIpAddress"]}/' in told
-    assert card['MacAddress'] in told
+    output = builder.run('ip -oneline address show eth0; ip link show eth0')
+    assert f'inet {card["PrivateIpAddress"]}/' in output
+    assert card['MacAddress'] in output
 
 
 def test_user_data_run_and_show_on_the_console(builder: Instance) -> None:
@@ -128,7 +128,7 @@ def test_it_has_no_more_memory_than_its_type(builder: Instance) -> None:
     assert builder.run(eat) == 'killed'
 
 
-def test_an_image_of_a_running_machine_has_what_was_on_it_and_the_machine_comes_back(
+def test_an_ami_of_a_running_machine_has_its_files_and_the_machine_comes_back(
         stage: Rehearsal, builder: Instance, tmp_path: Path) -> None:
     builder.run('sudo sh -c "echo baked > /etc/baked; echo image > /var/lib/docker/baked"')
     ami = stored(stage, builder, 'running')
@@ -144,7 +144,7 @@ def test_nothing_that_makes_a_container_a_machine_gets_into_an_image(
         stage: Rehearsal, builder: Instance, tmp_path: Path) -> None:
     ami = stored(stage, builder, 'clean', NoReboot=True)
     copy = launch_to_build_on(stage, tmp_path, ImageId=ami)
-    # What lies over these files is on a mount of its own, and below it is what Debian has put there.
+    # The overlays of these files are mounts of their own, above the files of Debian.
     below = 'sudo sh -c "mkdir /below; mount --bind / /below; {}"'
     assert copy.run(below.format('grep --count _call_dmidecode '
                                  '/below/usr/lib/python3/dist-packages/cloudinit/dmi.py')) == '2'
@@ -218,7 +218,7 @@ def test_several_machines_boot_at_once(stage: Rehearsal) -> None:
         instance.wait_until('terminated')
 
 
-def test_a_group_launches_machines_that_know_who_they_are_and_replaces_them(stage: Rehearsal) -> None:
+def test_a_group_launches_machines_that_know_their_ids_and_replaces_them(stage: Rehearsal) -> None:
     ec2, scaling, iam = (stage.client(service) for service in ('ec2', 'autoscaling', 'iam'))
     iam.create_role(RoleName='machine', AssumeRolePolicyDocument='{}')
     iam.create_instance_profile(InstanceProfileName='profile')

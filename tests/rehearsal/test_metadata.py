@@ -1,4 +1,4 @@
-"""What an instance is told of itself, and what the metadata service asks for first."""
+"""The metadata of an instance, and the token that the metadata service demands first."""
 
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -27,9 +27,9 @@ class Clock:
 
 
 def instance(**changes: Any) -> Any:
-    """Return an instance as moto keeps one, as far as it is told of itself."""
+    """Return an instance as moto keeps one, with the attributes that its metadata has."""
     subnet = SimpleNamespace(cidr_block='10.64.0.0/20', vpc_id='vpc-1')
-    made = SimpleNamespace(
+    launched = SimpleNamespace(
         id='i-1', image_id='ami-1', instance_type='t3.small', private_ip='10.64.0.4', architecture='x86_64',
         private_dns_name='ip-10-64-0-4.ec2.internal', owner_id='123456789012', subnet_id='subnet-1', lifecycle=None,
         ami_launch_index=0, region_name='us-east-1', launch_time=NOW, key_name='somebody',
@@ -39,10 +39,10 @@ def instance(**changes: Any) -> Any:
         iam_instance_profile={'Arn': 'arn:aws:iam::1:instance-profile/p'},
         metadata_options=SimpleNamespace(instance_metadata_tags='enabled'),
         get_tags=lambda: [{'key': 'Name', 'value': 'one'}])
-    made.__dict__.update(changes)
-    reservation = SimpleNamespace(id='r-1', instances=[made])
-    made.ec2_backend = SimpleNamespace(reservations={'r-1': reservation})
-    return made
+    launched.__dict__.update(changes)
+    reservation = SimpleNamespace(id='r-1', instances=[launched])
+    launched.ec2_backend = SimpleNamespace(reservations={'r-1': reservation})
+    return launched
 
 
 def service(clock: Clock | None = None, tokens: str = 'required', endpoint: str = 'enabled', **changes: Any) -> Client:
@@ -62,7 +62,7 @@ def read(client: Client, path: str) -> TestResponse:
     return client.get(path, headers={TOKEN: fetch_token(client)})
 
 
-def test_without_a_token_nothing_is_told() -> None:
+def test_without_a_token_nothing_is_answered() -> None:
     client = service()
     assert client.get('/latest/meta-data/instance-id').status_code == 401
     assert client.get('/latest/meta-data/instance-id', headers={TOKEN: 'made up'}).status_code == 401
@@ -91,7 +91,7 @@ def test_a_token_of_no_possible_lifetime_is_refused(lifetime: str) -> None:
     assert service().put('/latest/api/token', headers=headers).status_code == 400
 
 
-def test_a_token_tells_its_lifetime() -> None:
+def test_a_token_names_its_lifetime() -> None:
     assert service().put('/latest/api/token', headers={LIFETIME: str(LONGEST)}).headers[LIFETIME] == str(LONGEST)
 
 
@@ -120,20 +120,20 @@ def test_nothing_can_be_written() -> None:
     ('network/interfaces/macs/', '02:00:00:00:00:01/'), ('autoscaling/target-lifecycle-state', 'InService'),
     ('network/interfaces/macs/02:00:00:00:00:01/vpc-id', 'vpc-1'), ('instance-life-cycle', 'on-demand')])
 @pytest.mark.parametrize('version', ['latest', '2021-03-23', '2009-04-04'])
-def test_it_tells_what_ec2_tells(version: str, path: str, text: str) -> None:
+def test_it_answers_as_ec2_does(version: str, path: str, text: str) -> None:
     assert read(service(), f'/{version}/meta-data/{path}').text == text
 
 
 @pytest.mark.parametrize('path', ['/latest/meta-data/none', '/latest/meta-data/ami-id/more', '/latest/api/token',
                                   '/newest/meta-data/ami-id', '/latest/meta-data/../user-data'])
-def test_what_it_has_not_is_not_found(path: str) -> None:
+def test_an_unknown_path_is_not_found(path: str) -> None:
     assert read(service(), path).status_code == 404
 
 
 @pytest.mark.parametrize(('changes', 'path'), [
     ({'key_name': None}, 'public-keys/'), ({'iam_instance_profile': None}, 'iam/'),
     ({'metadata_options': SimpleNamespace(instance_metadata_tags='disabled')}, 'tags/')])
-def test_what_an_instance_was_not_given_is_not_found(changes: dict[str, Any], path: str) -> None:
+def test_a_category_that_an_instance_lacks_is_not_found(changes: dict[str, Any], path: str) -> None:
     assert read(service(**changes), f'/latest/meta-data/{path}').status_code == 404
     assert path not in read(service(**changes), '/latest/meta-data/').text.splitlines()
 
@@ -160,16 +160,16 @@ def test_credentials_are_of_the_profile_and_have_time_left() -> None:
 
 def test_the_identity_document_names_instance_account_and_region() -> None:
     document = json.loads(read(service(), '/latest/dynamic/instance-identity/document').text)
-    told = [document[name] for name in ('instanceId', 'accountId', 'region', 'privateIp', 'pendingTime')]
-    assert told == ['i-1', '123456789012', 'us-east-1', '10.64.0.4', '2026-01-02T03:04:05Z']
+    facts = [document[name] for name in ('instanceId', 'accountId', 'region', 'privateIp', 'pendingTime')]
+    assert facts == ['i-1', '123456789012', 'us-east-1', '10.64.0.4', '2026-01-02T03:04:05Z']
 
 
 def test_aws_own_library_gets_its_credentials_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from botocore.utils import InstanceMetadataFetcher  # its own HTTP is replaced, nothing of its logic
     client = service()
     monkeypatch.setattr('botocore.httpsession.URLLib3Session.send', sending(client))
-    found = InstanceMetadataFetcher(num_attempts=1).retrieve_iam_role_credentials()
-    assert (found['role_name'], found['access_key']) == ('r', 'ASIAREHEARSAL')
+    credentials = InstanceMetadataFetcher(num_attempts=1).retrieve_iam_role_credentials()
+    assert (credentials['role_name'], credentials['access_key']) == ('r', 'ASIAREHEARSAL')
 
 
 def sending(client: Client) -> Callable[..., Any]:

@@ -33,7 +33,7 @@ class Record:
     alias_target: dict[str, str] | None = None
 
 
-def asked(name: str, kind: str = 'A') -> bytes:
+def question(name: str, kind: str = 'A') -> bytes:
     return bytes(DNSRecord.question(name, kind).pack())
 
 
@@ -49,25 +49,25 @@ def failing(name: str) -> str | None:
     ('localhost.example.com', 'A', RCODE.NXDOMAIN, []),
 ])
 def test_the_names_of_the_api_lead_to_this_machine(name: str, kind: str, code: int, addresses: list[str]) -> None:
-    reply = DNSRecord.parse(answer(asked(name, kind), local_address))
+    reply = DNSRecord.parse(answer(question(name, kind), local_address))
     assert reply.header.rcode == code
     assert [str(record.rdata) for record in reply.rr] == addresses
 
 
 def test_an_error_while_answering_is_a_failure_and_not_silence() -> None:
-    reply = DNSRecord.parse(answer(asked('page.example.com'), failing))
+    reply = DNSRecord.parse(answer(question('page.example.com'), failing))
     assert reply.header.rcode == RCODE.SERVFAIL
     assert str(reply.q.qname) == 'page.example.com.'
 
 
-def test_what_is_no_question_is_answered_as_malformed() -> None:
+def test_a_malformed_question_is_answered_as_malformed() -> None:
     reply = answer(b'\x12\x34' + b'\xff' * 10, local_address)
     assert reply and DNSRecord.parse(reply).header.rcode == RCODE.FORMERR
     assert DNSRecord.parse(reply).header.id == 0x1234
     assert answer(b'\x12', local_address) is None
 
 
-def test_a_name_is_followed_over_aliases_and_other_names_to_what_aws_has_named() -> None:
+def test_a_name_is_followed_over_aliases_and_other_names_to_one_of_aws() -> None:
     records = [Record('page.example.com.', 'A', alias_target={'DNSName': 'Balancer.elb.amazonaws.com.'}),
                Record('www.example.com.', 'CNAME', ['page.example.com.']),
                Record('plain.example.com.', 'A', ['192.0.2.7'])]
@@ -111,12 +111,12 @@ def test_a_command_sees_the_rehearsals_names_and_this_machine_does_not(api: Rehe
 @ROOT_ONLY
 def test_a_command_ends_with_its_own_exit_code_and_has_the_rehearsals_environment(api: Rehearsal) -> None:
     script = f'test "$AWS_ENDPOINT_URL" = {api.endpoint} && exit 7'
-    done = subprocess.run([sys.executable, '-m', 'rehearsal', 'run', '--name', api.settings.name, 'sh', '-c', script],
-                          cwd=ROOT, timeout=120, check=False)
-    assert done.returncode == 7
+    command = [sys.executable, '-m', 'rehearsal', 'run', '--name', api.settings.name, 'sh', '-c', script]
+    result = subprocess.run(command, cwd=ROOT, timeout=120, check=False)
+    assert result.returncode == 7
 
 
-def test_without_root_the_names_are_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_without_root_the_names_are_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(RehearsalError, match='call `rehearsal up` and this as root'):
         run(None, ['true'], {}, tmp_path)
 

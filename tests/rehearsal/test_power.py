@@ -1,4 +1,4 @@
-"""What starts, stops and ends a machine, in which order, and what the API is told of it."""
+"""The power of a machine: the order of its starts, stops and end, and the API's record of them."""
 
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -12,33 +12,35 @@ from tests.support.waiting import eventually
 
 
 class FakeMachine:
+    """A machine that lists its orders."""
+
     def __init__(self, story: list[str], flaw: str = '') -> None:
-        """Write down what is done to it; the flaw is what cannot be done."""
+        """List the orders in a story; the one named by the flaw fails."""
         self._story = story
         self._flaw = flaw
         self.ends: SimpleQueue[int] = SimpleQueue()
 
     def create(self) -> None:
-        """Be made."""
+        """List it."""
         self._do('create')
 
     def boot(self) -> Callable[[], int]:
-        """Be started."""
+        """List it."""
         self._do('boot')
-        self.ends = SimpleQueue()  # what ends one boot does not end the next
+        self.ends = SimpleQueue()  # the end of one boot does not end the next
         return self.ends.get
 
     def shut_down(self, seconds: int) -> None:
-        """Be shut down."""
+        """List it."""
         self._do(f'shut down within {seconds}')
         self.ends.put(130)
 
     def say(self, line: str) -> None:
-        """Say a line."""
+        """List it."""
         self._do(f'say {line}')
 
     def remove(self) -> None:
-        """Be removed."""
+        """List it."""
         self._do('remove')
 
     def _do(self, what: str) -> None:
@@ -48,32 +50,36 @@ class FakeMachine:
 
 
 class FakeRecord:
+    """A record that lists its changes."""
+
     def __init__(self, story: list[str], terminates_when_off: bool) -> None:
-        """Write down what is told."""
+        """List the changes in a story."""
         self.id = 'i-1'
         self._story = story
         self.terminates_when_off = terminates_when_off
 
     def running(self) -> None:
-        """Write it down."""
+        """List it."""
         self._story.append('is running')
 
     def stopped(self, by_itself: bool) -> None:
-        """Write it down."""
+        """List it."""
         self._story.append('has stopped itself' if by_itself else 'is stopped')
 
     def terminated(self, by_itself: bool) -> None:
-        """Write it down."""
+        """List it."""
         self._story.append('has terminated itself' if by_itself else 'is terminated')
 
     def not_launched(self, reason: str) -> None:
-        """Write it down."""
+        """List it."""
         self._story.append(f'is not launched: {reason}')
 
 
-class Told:
+class Case:
+    """The power over a made-up machine, and the story of both."""
+
     def __init__(self, flaw: str = '', terminates_when_off: bool = False) -> None:
-        """Have power over a made-up machine."""
+        """Start the power."""
         self.story: list[str] = []
         self.machine = FakeMachine(self.story, flaw)
         self.power = Power(FakeRecord(self.story, terminates_when_off), self.machine, patience=7)
@@ -86,12 +92,12 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
+def case() -> Iterator[Case]:
     """Give power over a machine that is launched."""
-    made = Told()
-    made.power.launch()
-    yield made
-    made.power.terminate()
+    present = Case()
+    present.power.launch()
+    yield present
+    present.power.terminate()
 
 
 LAUNCHED = ('create', 'boot', 'is running')
@@ -104,81 +110,81 @@ def fail() -> None:
 @pytest.mark.parametrize(('exit_code', 'terminates', 'follows'), [
     (RESTARTED, False, After.BOOT), (RESTARTED, True, After.BOOT), (130, False, After.STOP),
     (130, True, After.TERMINATE), (0, False, After.STOP), (137, True, After.TERMINATE), (255, False, After.STOP)])
-def test_the_exit_code_and_the_shutdown_behaviour_decide_what_follows(exit_code: int, terminates: bool,
-                                                                      follows: After) -> None:
+def test_the_exit_code_and_the_shutdown_behaviour_decide_the_consequence(exit_code: int, terminates: bool,
+                                                                         follows: After) -> None:
     assert after_end(exit_code, terminates) is follows
 
 
-def test_a_machine_is_made_before_it_boots_and_runs_only_then(told: Told) -> None:
-    told.expect(*LAUNCHED)
+def test_a_machine_is_made_before_it_boots_and_runs_only_then(case: Case) -> None:
+    case.expect(*LAUNCHED)
 
 
-def test_a_stopped_machine_can_be_started_again(told: Told) -> None:
-    told.power.stop()
-    told.power.start()
-    told.expect(*LAUNCHED, 'shut down within 7', 'is stopped', 'boot', 'is running')
+def test_a_stopped_machine_can_be_started_again(case: Case) -> None:
+    case.power.stop()
+    case.power.start()
+    case.expect(*LAUNCHED, 'shut down within 7', 'is stopped', 'boot', 'is running')
 
 
-def test_a_machine_that_was_told_to_stop_has_not_stopped_by_itself(told: Told) -> None:
-    told.power.stop()
-    told.expect(*LAUNCHED, 'shut down within 7', 'is stopped')
-    told.power.start()
-    told.power.stop()
-    told.expect(*LAUNCHED, 'shut down within 7', 'is stopped', 'boot', 'is running', 'shut down within 7',
+def test_a_machine_that_was_ordered_to_stop_has_not_stopped_by_itself(case: Case) -> None:
+    case.power.stop()
+    case.expect(*LAUNCHED, 'shut down within 7', 'is stopped')
+    case.power.start()
+    case.power.stop()
+    case.expect(*LAUNCHED, 'shut down within 7', 'is stopped', 'boot', 'is running', 'shut down within 7',
                 'is stopped')
 
 
-def test_a_reboot_is_a_shutdown_and_a_boot(told: Told) -> None:
-    told.power.reboot()
-    told.expect(*LAUNCHED, 'shut down within 7', 'boot', 'is running')
+def test_a_reboot_is_a_shutdown_and_a_boot(case: Case) -> None:
+    case.power.reboot()
+    case.expect(*LAUNCHED, 'shut down within 7', 'boot', 'is running')
 
 
-def test_a_machine_that_restarts_itself_goes_on_running(told: Told) -> None:
-    told.expect(*LAUNCHED)
-    told.machine.ends.put(RESTARTED)
-    told.expect(*LAUNCHED, 'boot', 'is running')
+def test_a_machine_that_restarts_itself_goes_on_running(case: Case) -> None:
+    case.expect(*LAUNCHED)
+    case.machine.ends.put(RESTARTED)
+    case.expect(*LAUNCHED, 'boot', 'is running')
 
 
-def test_a_machine_that_powers_itself_off_is_stopped(told: Told) -> None:
-    told.expect(*LAUNCHED)
-    told.machine.ends.put(130)
-    told.expect(*LAUNCHED, 'has stopped itself')
+def test_a_machine_that_powers_itself_off_is_stopped(case: Case) -> None:
+    case.expect(*LAUNCHED)
+    case.machine.ends.put(130)
+    case.expect(*LAUNCHED, 'has stopped itself')
 
 
 def test_a_machine_that_is_to_be_terminated_when_off_is_so_when_it_powers_itself_off() -> None:
-    told = Told(terminates_when_off=True)
-    told.power.launch()
-    told.expect(*LAUNCHED)
-    told.machine.ends.put(130)
-    told.expect(*LAUNCHED, 'remove', 'has terminated itself')
-    assert told.power.gone.wait(5)
+    case = Case(terminates_when_off=True)
+    case.power.launch()
+    case.expect(*LAUNCHED)
+    case.machine.ends.put(130)
+    case.expect(*LAUNCHED, 'remove', 'has terminated itself')
+    assert case.power.gone.wait(5)
 
 
-def test_a_terminated_machine_is_shut_down_before_it_is_removed(told: Told) -> None:
-    told.power.terminate()
-    told.expect(*LAUNCHED, 'shut down within 7', 'remove', 'is terminated')
+def test_a_terminated_machine_is_shut_down_before_it_is_removed(case: Case) -> None:
+    case.power.terminate()
+    case.expect(*LAUNCHED, 'shut down within 7', 'remove', 'is terminated')
 
 
 @pytest.mark.parametrize('flaw', ['create', 'boot'])
 def test_a_machine_that_cannot_be_launched_says_why_and_leaves_nothing(flaw: str) -> None:
-    told = Told(flaw)
-    told.power.launch()
+    case = Case(flaw)
+    case.power.launch()
     attempt = ('create',) if flaw == 'create' else ('create', 'boot')
-    told.expect(*attempt, 'say not started: it leaks', 'remove', 'is not launched: it leaks')
-    assert told.power.gone.wait(5)
+    case.expect(*attempt, 'say not started: it leaks', 'remove', 'is not launched: it leaks')
+    assert case.power.gone.wait(5)
 
 
-def test_disks_are_read_while_the_machine_is_off_and_it_comes_back(told: Told) -> None:
-    told.power.do(lambda: told.story.append('read'), while_off=True)
-    told.expect(*LAUNCHED, 'shut down within 7', 'read', 'boot', 'is running')
+def test_disks_are_read_while_the_machine_is_off_and_it_comes_back(case: Case) -> None:
+    case.power.do(lambda: case.story.append('read'), while_off=True)
+    case.expect(*LAUNCHED, 'shut down within 7', 'read', 'boot', 'is running')
 
 
-def test_disks_of_a_running_machine_are_read_where_it_is_not_to_be_stopped(told: Told) -> None:
-    told.power.do(lambda: told.story.append('read'), while_off=False)
-    told.expect(*LAUNCHED, 'read')
+def test_disks_of_a_running_machine_are_read_where_it_is_not_to_be_stopped(case: Case) -> None:
+    case.power.do(lambda: case.story.append('read'), while_off=False)
+    case.expect(*LAUNCHED, 'read')
 
 
-def test_what_fails_does_not_keep_from_what_is_ordered_next(told: Told) -> None:
-    told.power.do(fail, while_off=True)
-    told.power.stop()
-    told.expect(*LAUNCHED, 'shut down within 7', 'boot', 'is running', 'shut down within 7', 'is stopped')
+def test_an_order_that_fails_does_not_prevent_the_next(case: Case) -> None:
+    case.power.do(fail, while_off=True)
+    case.power.stop()
+    case.expect(*LAUNCHED, 'shut down within 7', 'boot', 'is running', 'shut down within 7', 'is stopped')

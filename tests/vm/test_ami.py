@@ -1,4 +1,4 @@
-"""The machine image on a machine with a kernel of its own: what machines that share this one's kernel cannot show."""
+"""The AMI on a machine with a kernel of its own: proofs that machines with the host's kernel cannot give."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ SYSCTL_FILES = sorted((ROOT / 'packer' / 'ansible' / 'roles').glob('*/files/etc/
 ORDER = (('apparmor.service', 'docker.service'), ('docker.service', 'visitors-migrate.service'),
          ('visitors-config.service', 'visitors-migrate.service'), ('visitors-migrate.service', 'visitors.service'),
          ('visitors.service', 'visitors-ready.service'))
-# Enabled, so that it says the same again after a restart; not waited for, since a boot is over before it has begun.
+# Enabled, so that it prints the same after a restart; --no-block, because it starts only after the boot.
 TELL_FACTS = """
 install --mode=0755 /dev/stdin /usr/local/sbin/facts <<'END_OF_FACTS'
 {facts}
@@ -55,25 +55,25 @@ systemctl enable --now --no-block facts.service
 
 @dataclass(frozen=True)
 class MachineImage:
-    """A machine image on a disk, the kernel that boots it, and the version of what is in it."""
+    """An AMI on a disk, the kernel that boots it, and the version of the application in it."""
 
     disk: BinaryIO
     kernel: Kernel
     version: str
 
     def console(self, user_data: str, region: str, ways: Mapping[str, int]) -> str:
-        """Return all that a machine says from its start until it has switched itself off; pytest shows it too."""
+        """Return the console of a machine that runs until it powers itself off; pytest shows it too."""
         with metadata(INSTANCE, user_data, region) as port:
             ways = {f'{METADATA}:80': port, **ways}
             with VirtualMachine(Specification(self.kernel, self.disk, INSTANCE, ways, seconds=SECONDS)) as machine:
-                said = machine.wait_until_off(SECONDS)
-        print(said)
-        return said
+                console = machine.wait_until_off(SECONDS)
+        print(console)
+        return console
 
 
 @dataclass(frozen=True)
 class Boot:
-    """What a machine has told of itself after one of its boots."""
+    """The facts that a machine prints after one of its boots."""
 
     facts: Mapping[str, str]
 
@@ -84,7 +84,7 @@ class Boot:
 
 
 def sysctl_settings() -> dict[str, str]:
-    """Return what the roles promise of the kernel's settings."""
+    """Return the kernel settings of the roles."""
     lines = [line for path in SYSCTL_FILES for line in path.read_text(encoding='utf-8').splitlines()]
     pairs = [line.split('=', 1) for line in lines if line.strip() and not line.lstrip().startswith(('#', ';'))]
     return {key.strip(' -'): ' '.join(value.split()) for key, value in pairs}
@@ -92,7 +92,7 @@ def sysctl_settings() -> dict[str, str]:
 
 @pytest.fixture(scope='module')
 def machine_image(workshop: Workshop, released: str, engine: Engine) -> Iterator[MachineImage]:
-    """Give the image that a bake makes of the working copy, on a disk with Debian's kernel."""
+    """Give the AMI of the working copy, on a disk with Debian's kernel."""
     names = workshop.cloud.settings.names
     stored = parts_of(engine, f'{names.images}:{released}', names.volume(released), names.labels)
     with debian_kernel() as kernel, stored as parts, disk_of(*parts, kernel.modules) as disk:
@@ -101,7 +101,7 @@ def machine_image(workshop: Workshop, released: str, engine: Engine) -> Iterator
 
 @pytest.fixture(scope='module')
 def selftest_console(machine_image: MachineImage, workshop: Workshop) -> str:
-    """Give all that the image says in self-test mode: without role, database or any network but its metadata."""
+    """Give the console of the AMI in self-test mode: without role, database or any network but its metadata."""
     region = workshop.cloud.facts['region']
     environment = {'SELFTEST': '1', 'LIFECYCLE_HOOK': '', 'AWS_REGION': region, 'DEPLOY_ID': 'virtual'}
     return machine_image.console(render(ROOT, environment), region, {})
@@ -109,7 +109,7 @@ def selftest_console(machine_image: MachineImage, workshop: Workshop) -> str:
 
 @pytest.fixture(scope='module')
 def boots(machine_image: MachineImage, workshop: Workshop, postgresql: PostgresServer) -> list[Boot]:
-    """Give what a machine tells of itself which serves, is restarted, and serves again."""
+    """Give the console of a machine that serves, is restarted, and serves again."""
     cloud = workshop.cloud
     region, url = cloud.facts['region'], urlsplit(postgresql.create_database())
     configure(cloud, url._replace(netloc=f'{url.username}@{DATABASE}:5432').geturl())
@@ -119,21 +119,21 @@ def boots(machine_image: MachineImage, workshop: Workshop, postgresql: PostgresS
                               keys=' '.join(sysctl_settings()))
     ways = {f'{API}:80': urlsplit(cloud.endpoint).port or 80, f'{DATABASE}:5432': postgresql.port}
     console = machine_image.console(render(ROOT, environment) + facts, region, ways)
-    told = [re.fullmatch('FACT ([^=]+)=(.*)', line) for line in lines_of(console)]
-    everything = [(fact[1], fact[2].strip()) for fact in told if fact]
+    matches = [re.fullmatch('FACT ([^=]+)=(.*)', line) for line in lines_of(console)]
+    everything = [(fact[1], fact[2].strip()) for fact in matches if fact]
     ends = [number for number, (name, _) in enumerate(everything, 1) if name == 'all']
-    assert len(ends) == 2, f'it has told of itself {len(ends)} times instead of twice:\n{console}'
+    assert len(ends) == 2, f'it printed its facts {len(ends)} times instead of twice:\n{console}'
     return [Boot(dict(everything[begin:end])) for begin, end in zip((0, ends[0]), ends)]
 
 
 @pytest.fixture(params=['first', 'second'])
 def boot(boots: list[Boot], request: pytest.FixtureRequest) -> Boot:
-    """Give what a machine tells after its first boot, and after it has been restarted."""
+    """Give the facts of a machine after its first boot, and after its restart."""
     return boots[0] if request.param == 'first' else boots[1]
 
 
 def configure(cloud: Rehearsal, database_url: str) -> None:
-    """Tell machines of this prefix what they need: where their database is, a key, and a place for their logs."""
+    """Make the parameters of this prefix: the database, a key, and a place for logs."""
     cloud.client('logs').create_log_group(logGroupName=PREFIX)
     key = cloud.client('secretsmanager').create_secret(Name=f'{PREFIX}/key', SecretString=KEY)['ARN']
     parameters = cloud.client('ssm')
@@ -163,7 +163,7 @@ def test_the_application_serves(boot: Boot, machine_image: MachineImage) -> None
     assert json.loads(boot.facts['readyz'])['ready'] is True
 
 
-def test_what_is_said_in_both_boots_is_in_the_log_of_the_cloud(boots: list[Boot], workshop: Workshop) -> None:
+def test_the_log_of_both_boots_is_in_cloudwatch(boots: list[Boot], workshop: Workshop) -> None:
     assert len(boots) == 2
     pages = workshop.cloud.client('logs').get_paginator('filter_log_events').paginate(logGroupName=PREFIX)
     ready = [event for page in pages for event in page['events'] if 'visitors ready: ' in event['message']]
@@ -192,7 +192,7 @@ def test_there_is_the_second_version_of_cgroups_and_it_limits_the_application(bo
 
 
 @pytest.mark.parametrize('key', sysctl_settings())
-def test_what_the_roles_set_in_the_kernel_is_in_force(boot: Boot, key: str) -> None:
+def test_the_kernel_settings_of_the_roles_are_in_force(boot: Boot, key: str) -> None:
     assert ' '.join(boot.facts[key].split()) == sysctl_settings()[key]
 
 

@@ -1,4 +1,4 @@
-"""Virtual machines: their disk is what was put on it, they reach what they are given, and nothing of them stays."""
+"""Virtual machines: their disks, the addresses that they reach, and their end without remains."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.vm
 # Emulation is ten times slower than a processor, and a busy machine doubles it.
 BOOT_SECONDS = 120
 BODY = 'what this machine may read'
-# The first process of a guest without any other: says what it finds, comes back once, and goes off the second time.
+# The only process of a guest: it prints its findings, reboots once, and powers off the second time.
 FIRST_PROCESS = """#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -64,8 +64,8 @@ from rehearsal.virtual.kernel import debian_kernel
 from rehearsal.virtual.machine import Specification, VirtualMachine
 
 disk.FOLDER = sys.argv[1]
-with debian_kernel() as kernel, disk.disk_of(disk.Part(sys.argv[2:])) as made:
-    with VirtualMachine(Specification(kernel, made, 'i-of-the-killed')) as machine:
+with debian_kernel() as kernel, disk.disk_of(disk.Part(sys.argv[2:])) as filled:
+    with VirtualMachine(Specification(kernel, filled, 'i-of-the-killed')) as machine:
         print('started', flush=True)
         machine.wait_until_off(600)
 """
@@ -73,26 +73,26 @@ with debian_kernel() as kernel, disk.disk_of(disk.Part(sys.argv[2:])) as made:
 
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        """Answer everything alike."""
+        """Answer every request alike."""
         self.send_response(200)
         self.send_header('Content-Length', str(len(BODY)))
         self.end_headers()
         self.wfile.write(BODY.encode())
 
     def log_message(self, *arguments: object) -> None:
-        """Write down nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope='module')
 def kernel() -> Iterator[Kernel]:
     """Give the kernel that guests boot."""
-    with debian_kernel() as found:
-        yield found
+    with debian_kernel() as kernel_13:
+        yield kernel_13
 
 
 @pytest.fixture(scope='module')
 def server() -> Iterator[int]:
-    """Give the port of this machine's loopback where something answers."""
+    """Give the port of a server on the host's loopback."""
     with ThreadingHTTPServer(('0.0.0.0', 0), Answers) as listening:
         thread = Thread(target=listening.serve_forever)
         thread.start()
@@ -108,13 +108,13 @@ def disk(kernel: Kernel, server: int, tmp_path_factory: pytest.TempPathFactory) 
     script = FIRST_PROCESS.format(address=ADDRESS, port=server, outside=f'{listed.split()[0]}:{server}')
     debian = Part(['cat', str(root_filesystem('virtual-guest', ('curl', 'iproute2', 'kmod')))])
     files = part_of({'usr/sbin/init': script}, tmp_path_factory.mktemp('files'))
-    with disk_of(debian, kernel.modules, files) as made:
-        yield made
+    with disk_of(debian, kernel.modules, files) as filled:
+        yield filled
 
 
 @pytest.fixture(scope='module')
 def console(kernel: Kernel, disk: BinaryIO, server: int) -> str:
-    """Give all that a guest has said until it has switched itself off."""
+    """Give the console of a guest that ran until it powered itself off."""
     with VirtualMachine(Specification(kernel, disk, 'i-1234', {'169.254.169.254:80': server})) as machine:
         return machine.wait_until_off(2 * BOOT_SECONDS)
 
@@ -129,11 +129,11 @@ def part_of(files: Mapping[str, str], folder: Path) -> Part:
 
 
 def looked_at(disk: BinaryIO, command: str) -> str:
-    """Return what a command prints in the root of a disk."""
+    """Return the output of a command in the root of a disk."""
     script = 'mount -o loop,ro "$0" /mnt; cd /mnt; eval "$1"; cd /; umount /mnt'
-    done = subprocess.run(['unshare', '--mount', 'sh', '-euc', script, name_of(disk), command],
-                          pass_fds=[disk.fileno()], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    result = subprocess.run(['unshare', '--mount', 'sh', '-euc', script, name_of(disk), command],
+                            pass_fds=[disk.fileno()], capture_output=True, text=True, check=True)
+    return result.stdout.strip()
 
 
 def attribute(path: str, name: str) -> str:
@@ -184,11 +184,11 @@ def test_the_firmware_of_a_guest_says_that_this_is_ec2(console: str) -> None:
     assert re.search('^serial ec2[0-9a-f-]{33}$', console, re.MULTILINE)
 
 
-def test_a_guest_comes_back_from_a_reboot_with_what_it_has_written(console: str) -> None:
+def test_a_guest_comes_back_from_a_reboot_with_its_files(console: str) -> None:
     assert console.count('\nkernel 6.') == 2
 
 
-def test_a_guest_reads_what_it_is_given_at_the_metadata_address(console: str) -> None:
+def test_a_guest_reads_its_metadata_at_the_metadata_address(console: str) -> None:
     assert console.count(f'given {BODY}') == 2
 
 
@@ -197,13 +197,13 @@ def test_a_guest_reaches_nothing_else(console: str, what: str) -> None:
     assert console.count(f'{what}: out of reach') == 2
 
 
-def test_what_a_guest_has_written_is_forgotten_with_it(console: str, disk: BinaryIO) -> None:
+def test_the_changes_of_a_guest_end_with_it(console: str, disk: BinaryIO) -> None:
     assert 'given' in console
     assert looked_at(disk, 'test -e second || echo none') == 'none'
 
 
-def test_a_guest_that_does_not_say_what_is_waited_for_is_told_with_its_last_lines(kernel: Kernel,
-                                                                                  disk: BinaryIO) -> None:
+def test_a_console_without_the_expected_text_is_reported_with_its_last_lines(kernel: Kernel,
+                                                                             disk: BinaryIO) -> None:
     with power(kernel, disk) as machine:
         machine.wait_for('kernel 6.', BOOT_SECONDS)
         with pytest.raises(ConsoleError, match=r"(?s)not in 1 s: 'never' 1 times\n.*kernel 6\."):
@@ -247,7 +247,7 @@ def test_a_disk_keeps_owners_modes_links_and_attributes(tmp_path: Path) -> None:
     file.chmod(0o4750)
     os.setxattr(file, 'security.capability', CAPABILITY)
     (tmp_path / 'link').symlink_to('/file')
-    # What an engine's layers are made of: a file that hides another, and a folder that hides another's contents.
+    # The means of an engine's layers: a file that hides another, and a folder that hides another's content.
     os.mknod(tmp_path / 'removed', stat.S_IFCHR, os.makedev(0, 0))
     opaque.mkdir()
     os.setxattr(opaque, 'trusted.overlay.opaque', b'y')
@@ -298,7 +298,7 @@ def test_an_archive_that_is_none_makes_no_disk() -> None:
             pass
 
 
-def test_a_disk_takes_only_the_room_of_what_is_on_it(tmp_path: Path) -> None:
+def test_a_disk_takes_only_the_space_of_its_files(tmp_path: Path) -> None:
     with disk_of(part_of({'file': 'small'}, tmp_path)) as disk:
         assert looked_at(disk, 'cat file') == 'small'
         blocks = int(subprocess.run(['stat', '--dereference', '--format=%b', name_of(disk)], text=True,
