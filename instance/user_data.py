@@ -69,7 +69,7 @@ def _values(text: str) -> dict[str, str]:
         # A misspelt name would otherwise count as a setting that is not set.
         if name not in NAMES and not name.startswith(SDK):
             proxy = '; an instance needs VPC endpoints or NAT, it uses no proxy' if name.endswith('_PROXY') else ''
-            raise StepFailed(f'instance.env: unfields name {name}; use {", ".join(NAMES)} and {SDK}*{proxy}')
+            raise StepFailed(f'instance.env: unknown name {name}; use {", ".join(NAMES)} and {SDK}*{proxy}')
         values[name] = value.strip()
         if control := CONTROL.search(values[name]):
             raise StepFailed(f'instance.env: {name} has the control character U+{ord(control[0]):04X}; delete it')

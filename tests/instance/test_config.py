@@ -224,8 +224,8 @@ def test_a_metadata_service_that_goes_away_is_not_taken_for_a_missing_role(
     metadata.give_role('visitors')
     metadata.trouble[f'{ROLE}visitors'] = [500] * 1000
     assert reason_without_keys(machine, monkeypatch) == (
-        f'parameters under {PREFIX}/settings: no credentials: the metadata service names the role visitors and gives '
-        'none of its credentials')
+        f'parameters under {PREFIX}/settings: no credentials: the metadata service names the role visitors but '
+        'returns none of its credentials')
     metadata.trouble[ROLE] = [503] * 1000
     assert reason_without_keys(machine, monkeypatch) == (
         f'parameters under {PREFIX}/settings: no credentials: the metadata service at {metadata.endpoint} answers 503 '
@@ -447,7 +447,7 @@ def test_a_url_without_an_account_takes_no_token(url: str) -> None:
     ('PARAMETER_PREFIX=/a\nDEPLOY_ID=1', 'AWS_REGION=: use'),
     ('LIFECYLE_HOOK=x', 'unknown name LIFECYLE_HOOK; use PARAMETER_PREFIX'),
     ('SELFTEST=yes', 'SELFTEST=yes: use 1, or omit it'),
-    ('HTTPS_PROXY=http://proxy:3128', 'and AWS_*; a machine needs VPC endpoints or NAT, it uses no proxy'),
+    ('HTTPS_PROXY=http://proxy:3128', 'and AWS_*; an instance needs VPC endpoints or NAT, it uses no proxy'),
     ('# what\n\nno sentence', 'line 3 is not NAME=VALUE'),
     *((f'SELFTEST=1\nDEPLOY_ID=7{separator}8', f'DEPLOY_ID has the control character U+{code}; delete it')
       for separator, code in (('\v', '000B'), ('\x1c', '001C'), ('\x85', '0085'), ('\u2028', '2028'))),

@@ -41,7 +41,7 @@ def hurried(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
             capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
     """Give the same step in this process with a patience of a moment, and its output."""
     def run(**environment: str) -> tuple[str, str]:
-        monkeypatch.setattr('instance.failed.HURRY', Patience(connect=0.3, answer=0.3, seconds=0.3))
+        monkeypatch.setattr('instance.failed.IMPATIENT', Patience(connect=0.3, answer=0.3, seconds=0.3))
         entered = machine.enter(monkeypatch)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)

@@ -128,8 +128,8 @@ def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
 
 
 @pytest.mark.parametrize(('code', 'says'), [
-    (20, 'the migration of this deploy has failed'), (21, 'another machine was migrating for too long'),
-    (22, 'does not fit'), (23, 'counts in another time zone'), (24, 'pooler'), (1, 'flask schema ready ended with 1'),
+    (20, 'the migration of this deploy has failed'), (21, 'another instance was migrating for too long'),
+    (22, 'does not fit'), (23, 'uses another time zone'), (24, 'pooler'), (1, 'flask schema ready ended with 1'),
     (125, 'docker could not run it (125)'), (137, 'flask schema ready ended with 137'),
 ])
 def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud: Cloud, code: int, says: str) -> None:
