@@ -1,4 +1,4 @@
-"""What tests read from a database and write to it, without the application or with its engine."""
+"""Reads and writes of tests on a database, without the application or with its engine."""
 
 from contextlib import closing
 from pathlib import Path

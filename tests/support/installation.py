@@ -58,8 +58,10 @@ class Installation:
 
 
 class Database:
+    """A PostgreSQL server that a rehearsal's machines reach over their network, with passwords only."""
+
     def __init__(self, cloud: Rehearsal) -> None:
-        """Start a server that a rehearsal's machines reach over their network, and with passwords only."""
+        """Start the server."""
         network = f'{cloud.gateway}/16'
         self.cloud = cloud
         self.server = PostgresServer(cloud.gateway, access=(

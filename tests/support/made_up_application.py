@@ -1,4 +1,4 @@
-"""An application that answers what a test wants, on a port of its own."""
+"""An application with the answers that a test chooses, on a port of its own."""
 
 from http.server import BaseHTTPRequestHandler, HTTPServer
 import json

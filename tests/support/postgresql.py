@@ -25,7 +25,7 @@ SETTINGS = {'fsync': 'off', 'full_page_writes': 'off', 'max_connections': '200',
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
+    """Return a free TCP port of the loopback interface."""
     with closing(socket.socket()) as probe:
         probe.bind(('127.0.0.1', 0))
         return int(probe.getsockname()[1])
@@ -61,11 +61,13 @@ def new_data(binaries: Path) -> Path:
 
 
 class PostgresServer:
+    """A PostgreSQL server of the tests' own, with its data below a temporary folder."""
+
     def __init__(self, address: str = '127.0.0.1', settings: dict[str, str] | None = None,
                  access: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> None:
         """Make and start a server with one superuser, `owner`, who needs no password on this machine's loopback.
 
-        Whoever else may come in, and how, say lines as in pg_hba.conf.
+        `access` holds lines of pg_hba.conf for all other roles and addresses.
         """
         self.binaries = newest_binaries()
         self.address = address
@@ -139,7 +141,7 @@ def execute(url: str, statement: str, parameters: Sequence[object] = ()) -> None
 
 
 def rows(url: str, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-    """Return what a query answers."""
+    """Return the answer of a query."""
     with closing(psycopg2.connect(url)) as connection:
         cursor = connection.cursor()
         cursor.execute(query, parameters or None)

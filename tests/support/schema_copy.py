@@ -1,4 +1,4 @@
-"""Copies of the newest schema: one empty database of each kind is brought up, the next ones get what it has.
+"""Copies of the newest schema: one empty database of each kind is brought up, and the next ones get a copy of it.
 
 `flask schema ready` takes ten times as long as a copy, and a thousand tests need a database with the schema.
 """
@@ -8,14 +8,14 @@ import subprocess
 
 from tests.support.postgresql import execute, newest_binaries, value
 
-# No table, sequence or view of anybody's; who has made some wants to see what the application does with them.
+# No table, sequence or view: a test that makes some tests the application's treatment of them.
 EMPTY = "SELECT NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace)"
 DUMP = ('--no-owner', '--inserts', '--dbname')
 POSTGRESQL, SQLITE = 'postgresql://', 'sqlite:///'
 
 
 class SchemaCopies:
-    """What an empty database has when it was brought up, by the kind of database."""
+    """The content of a database that was empty and was brought up, by the kind of database."""
 
     def __init__(self) -> None:
         """Begin without any."""
@@ -23,7 +23,7 @@ class SchemaCopies:
         self._file = b''
 
     def put(self, url: str) -> bool:
-        """Copy the schema into an empty database and return True; return False where there is none to copy yet."""
+        """Copy the schema into an empty database and return True; return False while no copy exists."""
         if url.startswith(SQLITE) and self._file:
             Path(url.removeprefix(SQLITE)).write_bytes(self._file)
             return True
@@ -33,7 +33,7 @@ class SchemaCopies:
         return False
 
     def keep(self, url: str) -> None:
-        """Keep what a database has that was empty and has just been brought up."""
+        """Keep the content of a database that was empty and was just brought up."""
         if url.startswith(SQLITE):
             self._file = Path(url.removeprefix(SQLITE)).read_bytes()
         elif url.startswith(POSTGRESQL):

@@ -1,7 +1,8 @@
 """stand_in.py PROGRAM FOLDER ARGUMENT...: take the place of docker or systemctl, and write down how it was called.
 
-What docker runs is real: the application of this working copy with the environment that the container would have, and
-with its secrets where they are mounted from. What systemctl knows stands in systemctl.json, to be changed by a test.
+The process that docker runs is real: the application of this working copy with the environment that the container
+would have, and with its secrets where they are mounted from. The knowledge of systemctl is in systemctl.json, which a
+test may change.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ GUNICORN = [sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', 'a
 
 
 def docker(folder: Path, arguments: Sequence[str]) -> int:
-    """Do what the engine would do, as far as machines use it."""
+    """Act as the engine, as far as instances use it."""
     answers = json.loads((folder / 'docker.json').read_text(encoding='utf-8'))
     answer = answers.get(' '.join(arguments[:2])) or answers.get(arguments[0])
     if answer:
@@ -88,7 +89,7 @@ def is_running(folder: Path, name: str) -> bool:
 
 
 def environment(options: Sequence[str]) -> dict[str, str]:
-    """Return what the container's environment would be: the files' and the image's, and nothing of the caller's."""
+    """Return the environment of the container: the files' and the image's, and nothing of the caller's."""
     file = next(option for option in options if option.startswith('--env-file=')).removeprefix('--env-file=')
     given = dict(line.split('=', 1) for line in Path(file).read_text(encoding='utf-8').rstrip('\n').split('\n'))
     for mount in (option for option in options if option.startswith('--mount=')):
@@ -99,7 +100,7 @@ def environment(options: Sequence[str]) -> dict[str, str]:
 
 
 def stop(folder: Path, name: str) -> int:
-    """Tell a container to end."""
+    """Send a container the signal to end."""
     try:
         os.kill(int((folder / f'{name}.pid').read_text(encoding='utf-8')), signal.SIGTERM)
     except (FileNotFoundError, ProcessLookupError):
@@ -109,7 +110,7 @@ def stop(folder: Path, name: str) -> int:
 
 
 def systemctl(folder: Path, arguments: Sequence[str]) -> int:
-    """Show what is known, turn nothing off."""
+    """Show the known units, turn nothing off."""
     known = json.loads((folder / 'systemctl.json').read_text(encoding='utf-8'))
     if known.get('broken'):
         sys.stderr.write('Failed to connect to bus\n')
@@ -125,7 +126,7 @@ def systemctl(folder: Path, arguments: Sequence[str]) -> int:
 
 
 def main(program: str, folder: Path, arguments: Sequence[str]) -> int:
-    """Write a call down, then do what the program would."""
+    """Record a call, then act as the program."""
     with (folder / 'calls').open('a', encoding='utf-8') as file:
         file.write(json.dumps([program, *arguments]) + '\n')
     return {'docker': docker, 'systemctl': systemctl}[program](folder, arguments)

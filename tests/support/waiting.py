@@ -1,17 +1,17 @@
-"""Waiting for what is to happen; the only loop that asks again and again."""
+"""Waiting for an event; the only loop that polls."""
 
 from collections.abc import Callable
 import time
 from typing import TypeVar
 
-# What takes a second on an idle machine may take a minute on a busy one. Only a failing test waits as long as this.
+# A second on an idle machine may be a minute on a busy one. Only a failing test waits as long as this.
 PATIENCE = 150
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
 Answer = TypeVar('Answer')
 
 
 def eventually(ask: Callable[[], Answer], what: str | Callable[[], str], seconds: float = PATIENCE) -> Answer:
-    """Return the first answer that is true; fail with what was waited for when there is none in so many seconds."""
+    """Return the first answer that is true; fail with the name of the event after so many seconds without one."""
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
     while not (answer := ask()):
         assert time.monotonic() < deadline, f'not within {seconds:g} s: {what() if callable(what) else what}'

@@ -33,7 +33,7 @@ WAITING = 100  # requests that wait while another one is served
 
 
 class Libraries(Enum):
-    """What a warm process has imported, by the programs that need it."""
+    """The modules that a warm process imports, by the programs that need them."""
 
     APPLICATION = ('alembic.command', 'alembic.ddl.postgresql', 'flask', 'flask.cli', 'flask_migrate',
                    'flask_sqlalchemy', 'gunicorn.app.wsgiapp', 'gunicorn.workers.gthread', 'psycopg2.extras',
@@ -75,7 +75,7 @@ class WarmProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Close its streams, and return when it has ended."""
+        """Close its streams, and return after its end."""
         for stream in (self.stdout, self.stderr):
             if stream:
                 stream.close()
@@ -90,7 +90,7 @@ class WarmProcess:
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code when the program has ended."""
+        """Return the exit code after the program ends."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.poll() is None:
             left = None if deadline is None else deadline - time.monotonic()
@@ -106,7 +106,7 @@ class WarmProcess:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Return what the program has written to stdout and stderr when it has ended and both are closed."""
+        """Return the program's stdout and stderr after it ends and both are closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         readers = [_Reader(self.stdout), _Reader(self.stderr)]
         for reader in readers:
@@ -147,7 +147,7 @@ class _Reader(Thread):
 
 
 def _written_to(file: BinaryIO | None) -> tuple[TextIO | None, int]:
-    """Return what a program is to write to, and where it can be read if that is no file."""
+    """Return the stream for a program's output, and its reading end if it is no file."""
     if file:
         return None, file.fileno()
     reading, writing = os.pipe()

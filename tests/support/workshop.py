@@ -38,7 +38,7 @@ class Workshop:
     cloud: Rehearsal
 
     def release(self, *arguments: str) -> Ended:
-        """Return what the release tool of the clone has ended with."""
+        """Return the result of the clone's release tool."""
         kept = {name: os.environ[name] for name in ('HOME', 'LANG', 'PATH') if name in os.environ}
         settings = {'PKR_VAR_ssh_interface': 'private_ip', 'PYTHONUNBUFFERED': '1'}
         done = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=self.clone, text=True,
@@ -47,7 +47,7 @@ class Workshop:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def bake(self, *arguments: str) -> Ended:
-        """Return what a bake of the image has ended with."""
+        """Return the result of a bake of the image."""
         return self.release('bake', '--archive', str(self.archive), *arguments)
 
     def touch(self, role: str) -> None:
@@ -85,7 +85,7 @@ class Workshop:
         return [instance['InstanceId'] for reservation in found for instance in reservation['Instances']]
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return what is there besides images and their snapshots."""
+        """Return all resources besides AMIs and their snapshots."""
         ec2 = self.cloud.client('ec2')
         kept = {disk['Ebs']['SnapshotId'] for image in ec2.describe_images()['Images']
                 for disk in image['BlockDeviceMappings'] if 'Ebs' in disk}
@@ -110,7 +110,7 @@ def workshop(engine: Engine, image: Image, tmp_path_factory: pytest.TempPathFact
 
 @contextmanager
 def opened_workshop(engine: Engine, image: Image, folder: Path) -> Iterator[Workshop]:
-    """Give a workshop with a rehearsal of its own, so that what is left on it can be counted."""
+    """Give a workshop with a rehearsal of its own, so that its leftovers can be counted."""
     subprocess.run([*GIT, 'clone', '--quiet', str(ROOT), str(folder / 'clone')], check=True)
     archive = folder / 'image.tar'
     engine.docker('image', 'save', '--output', str(archive), image.name)
@@ -120,7 +120,7 @@ def opened_workshop(engine: Engine, image: Image, folder: Path) -> Iterator[Work
 
 @dataclass(frozen=True)
 class Baked:
-    """How the first bake has ended, and what it has reported."""
+    """The result of the first bake, and its report."""
 
     ended: Ended
     report: dict[str, Any]

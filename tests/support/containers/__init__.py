@@ -1,1 +1,1 @@
-"""What tests of the image need and no registry gives them here: a Docker engine, and base images made from Debian."""
+"""A Docker engine, and base images made from Debian, for tests of the image on machines without a registry."""

@@ -39,13 +39,15 @@ EXPOSE 5432
 # Where the public images keep data. Debian 13 has no other server than 17, so it stands in for the next one, too.
 FOLDERS_17 = {'major': '17', 'data': '/var/lib/postgresql/data', 'volume': '/var/lib/postgresql/data'}
 FOLDERS_18 = {'major': '18', 'data': '/var/lib/postgresql/18/docker', 'volume': '/var/lib/postgresql'}
-# What a container needs to know of this machine's pip; find-links and the like name folders it has not.
+# The settings of this machine's pip that a container needs; find-links and the like name folders that it lacks.
 INDEX_SETTINGS = ('index-url', 'extra-index-url', 'trusted-host')
 
 
 class BaseImages:
+    """The base images of an engine: those of PYTHON_IMAGE and POSTGRES_IMAGE, or else the public ones or stand-ins."""
+
     def __init__(self, engine: Engine, tell: Callable[[str], None] = print) -> None:
-        """Choose base images on this engine: what PYTHON_IMAGE and POSTGRES_IMAGE name, or else the public ones.
+        """Choose the base images of an engine: those that PYTHON_IMAGE and POSTGRES_IMAGE name, or the public ones.
 
         Stand-ins take their place on an engine that the tests had to start, and where the public ones are not pulled.
         """
@@ -67,7 +69,7 @@ class BaseImages:
         return self._choose('POSTGRES_18_IMAGE', 'postgres:18-trixie', lambda: self._postgres_stand_in(FOLDERS_18))
 
     def remove(self) -> None:
-        """Delete the stand-ins from the engine; what took long to make stays in the cache."""
+        """Delete the stand-ins from the engine; expensive results stay in the cache."""
         for image in reversed(self._made):
             self._engine.docker('image', 'rm', '--force', image)
 

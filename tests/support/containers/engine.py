@@ -27,6 +27,8 @@ def unique(name: str) -> str:
 
 
 class Container:
+    """A running container of an image."""
+
     def __init__(self, engine: Engine, network: str, image: str, *options: str, command: Sequence[str] = (),
                  port: int = PORT) -> None:
         """Start a container of an image; its port is published on a free one."""
@@ -42,18 +44,18 @@ class Container:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Remove the container; what it has logged goes where pytest shows it with a failure."""
+        """Remove the container; its log goes to pytest, which shows it with a failure."""
         print(self.logs)
         self._engine.docker('rm', '--force', '--volumes', self.name)
 
     @property
     def logs(self) -> str:
-        """What the container has written to both of its streams."""
+        """The output of the container on both of its streams."""
         return self._engine.logs(self.name)
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the engine knows of the container's state and health."""
+        """The engine's record of the container's state and health."""
         return dict(json.loads(self._engine.docker('inspect', '--format={{json .State}}', self.name)))
 
     @property
@@ -63,7 +65,7 @@ class Container:
         return f'http://{self._engine.host}:{published.rpartition(":")[2]}'
 
     def run(self, *command: str) -> str:
-        """Return what a command prints that is run in the container."""
+        """Return the output of a command in the container."""
         return self._engine.docker('exec', self.name, *command)
 
     def get(self, path: str = '/') -> requests.Response:
@@ -79,11 +81,13 @@ class Container:
         eventually(lambda: bool(self.state['Health']['Status'] == health), f'the container is {health}')
 
     def health_log(self) -> str:
-        """Return what the health check has said the last time."""
+        """Return the last output of the health check."""
         return str(self.state['Health']['Log'][-1]['Output'])
 
 
 class Composed:
+    """A set-up of compose files, with variables in place of those of .env."""
+
     def __init__(self, engine: Engine, variables: Mapping[str, str], files: Sequence[str] = (),
                  folder: Path = ROOT) -> None:
         """Make a set-up from a folder's compose files, none of it started yet; variables stand for those of .env."""
@@ -99,12 +103,12 @@ class Composed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Remove all of it; what it has logged goes where pytest shows it with a failure."""
+        """Remove all of it; its log goes to pytest, which shows it with a failure."""
         print(self('logs'))
         self('down', '--volumes', '--timeout=5')
 
     def __call__(self, *arguments: str) -> str:
-        """Return what a compose command prints for this set-up."""
+        """Return the output of a compose command for this set-up."""
         return self._engine.compose(*self._options, *arguments, environment=self._variables, cwd=self._folder)
 
     def up(self) -> None:
@@ -112,7 +116,7 @@ class Composed:
         self('up', '--detach', '--no-build', '--wait', f'--wait-timeout={2 * PATIENCE}')
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """Return what the engine knows of a service's only container."""
+        """Return the engine's record of a service's only container."""
         (container,) = self('ps', '--all', '--quiet', service).split()
         (inspected,) = json.loads(self._engine.docker('inspect', container))
         return dict(inspected)
@@ -137,7 +141,7 @@ class Composed:
 
 
 def counted(page: requests.Response) -> tuple[int, int]:
-    """Return what a page tells: how often this visitor has come, and how many visitors there are."""
+    """Return the numbers of a page: this visitor's visits, and all visitors."""
     assert page.status_code == 200, page.text
     visits = re.search(r'You have visited this page ([0-9]+) time', page.text)
     total = re.search(r'Total visitors: ([0-9]+)', page.text)

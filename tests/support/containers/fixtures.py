@@ -18,14 +18,14 @@ from tests.support.server import ROOT
 
 SECONDS = 900
 TOLD = pytest.StashKey[list[str]]()
-# What a build can need; the rest of the working copy would only take time to copy.
+# The inputs of a build; the rest of the working copy would only take time to copy.
 CONTEXT = ('.dockerignore', 'Dockerfile', 'app.py', 'gunicorn.conf.py', 'migrations', 'requirements.txt', 'static',
            'templates', 'version.txt', 'visitors', 'docker-compose.yml', 'docker-compose.override.yml')
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image that was built from the Dockerfile, what it starts from, and the build it was told to be."""
+    """An image built from the Dockerfile, its base image, and its build arguments."""
 
     name: str
     base: str
@@ -51,14 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell which engine and which base images the tests have used."""
+    """Report the engine and the base images of the tests."""
     for line in config.stash[TOLD]:
         terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope='session')
 def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
-    """Give a Docker engine; a test that asks for it fails where there is none."""
+    """Give a Docker engine; a test that requests it fails without one."""
     with ExitStack() as stack:
         try:
             found = stack.enter_context(usable_engine())
@@ -115,9 +115,9 @@ def built_image(engine: Engine, base_images: BaseImages) -> Iterator[Image]:
 
 @pytest.fixture
 def working_copy() -> Iterator[Path]:
-    """Give a copy of what an image is built from, to be changed.
+    """Give a copy of an image's inputs, to be changed.
 
-    It lies within the working copy, because an engine in another container sees only what it shares with the tests.
+    It lies within the working copy, because an engine in another container sees only the shared folder of the tests.
     """
     (ROOT / 'build').mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / 'build', prefix='working-copy-') as folder:
@@ -146,7 +146,7 @@ def cloned_into(clone: Path) -> Path:
     for name in filter(None, listed.split('\0')):
         if (ROOT / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)  # with its time, or make would install everything anew
+            shutil.copy2(ROOT / name, clone / name)  # with its time, or make would install everything again
     for command in (['init', '--quiet'], ['add', '--all'], ['commit', '--quiet', '--message', 'all']):
         subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@example.org', *command], cwd=clone, check=True)
     return clone
@@ -154,7 +154,7 @@ def cloned_into(clone: Path) -> Path:
 
 @contextmanager
 def built(engine: Engine, image: Image, folder: Path) -> Iterator[str]:
-    """Build a changed working copy as the image was built, and give the name of what it makes."""
+    """Build a changed working copy as the image was built, and give the name of the result."""
     name = unique('image')
     engine.docker('build', *engine.build_options, *image.arguments, '--tag', name, str(folder))
     yield name
@@ -162,7 +162,7 @@ def built(engine: Engine, image: Image, folder: Path) -> Iterator[str]:
 
 
 def default_of(variable: str) -> str:
-    """Return what compose takes for a variable that is not set."""
+    """Return compose's default for a variable."""
     match = re.search(rf'\${{{variable}:-([^}}]+)}}', (ROOT / 'docker-compose.yml').read_text(encoding='utf-8'))
     assert match, f'docker-compose.yml has no default for {variable}'
     return match[1]
