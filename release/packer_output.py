@@ -20,7 +20,7 @@ PARTS = {
     'Provisioning with': 'provision',
     'Running local shell': 'provision',
     'Stopping the source instance': 'stop',
-    'Creating AMI ': 'image',
+    'Creating AMI ': 'AMI',
     'Terminating the source': 'clean up',
 }
 # Packer 1.6 only: it does not tag its temporary key pair and security group, so they are found by name.

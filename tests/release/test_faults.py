@@ -21,7 +21,7 @@ from tests.support.archives import make_archive
 from tests.support.checkout import ANSIBLE, Checkout, Ended, ended, processes_with, without
 
 pytestmark = pytest.mark.packer
-PHASES = ['read the inputs', 'app: take the lock', 'base: launch', 'base: provision', 'base: image', 'base: clean up',
+PHASES = ['read the inputs', 'app: take the lock', 'base: launch', 'base: provision', 'base: AMI', 'base: clean up',
           'base: finish', 'app: launch', 'app: provision', 'verify: start a copy', 'verify: self-test',
           'verify: terminate it']
 

@@ -85,7 +85,7 @@ def test_the_parts_of_a_bake_follow_each_other() -> None:
         output.read(line)
         if output.part != parts[-1]:
             parts.append(output.part)
-    assert parts == ['launch', 'boot', 'provision', 'stop', 'image', 'clean up']
+    assert parts == ['launch', 'boot', 'provision', 'stop', 'AMI', 'clean up']
 
 
 def test_the_step_is_a_task_or_a_line_of_packer_without_noise() -> None:
