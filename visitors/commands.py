@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from visitors.backup import back_up, BackupRefused
-from visitors.counting import CHART_DAYS, forget_batch, may_purge
 from visitors.database_errors import describe
-from visitors.days import Calendar
+from visitors.days import Calendar, CHART_DAYS
 from visitors.engines import command_engine
 from visitors.invariants import differences
 from visitors.key import visitor_key
 from visitors.original import import_original
+from visitors.retention import forget_batch, may_purge
 from visitors.settings import is_embedded
 
 PROGRESS_SECONDS = 5.0

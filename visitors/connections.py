@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 import threading
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, PoolProxiedConnection
 
 from visitors.deadline import connected
 from visitors.engines import is_stale
+
+Result = TypeVar('Result')
 
 
 class _Thread(threading.local):
@@ -36,12 +38,19 @@ class Connections:
 
         `begin` is called with a cursor of a new connection before its statements, until it returns True.
         """
+        def fetch(cursor: Any) -> list[tuple[Any, ...]]:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+
+        return self.use(fetch, begin)
+
+    def use(self, act: Callable[[Any], Result], begin: Callable[[Any], bool] | None = None) -> Result:
+        """Return the result of an act on a cursor, which commits its statements; `begin` is as in `fetch`."""
         try:
             cursor = self._own().cursor()
             if begin and not self._thread.has_begun:
                 self._thread.has_begun = begin(cursor)
-            cursor.execute(statement, parameters)
-            return list(cursor.fetchall())
+            return act(cursor)
         except BaseException:
             # After any error the state of the connection is unknown, so no later visit may use it.
             self._drop()

@@ -10,6 +10,11 @@ from sqlalchemy import Connection, Engine
 from visitors.database_errors import DatabaseUnavailable
 from visitors.settings import is_embedded
 
+NEVER = date(1, 1, 1)  # newcomers come from this day: its count holds minus the number of visitors
+FORGOTTEN = date(1, 1, 2)  # forgotten visitors move to this day, so that the counts of all days still add up to 0
+IMPORTED = date(1970, 1, 1)  # the latest day of imported visitors, because the replaced application recorded no days
+CHART_DAYS = 30
+
 TABLE = 'calendar'
 # Before this table existed, all days were in UTC. 1970-01-01 stands for the unknown day of imported visitors.
 FIXED = """

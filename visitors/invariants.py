@@ -4,7 +4,7 @@ from datetime import date
 
 from sqlalchemy import Connection, text
 
-from visitors.counting import FORGOTTEN, NEVER
+from visitors.days import FORGOTTEN, NEVER
 
 BUCKETS = text("""
 SELECT CAST(day AS text), CAST(sum(visitors) AS bigint), CAST(sum(newcomers) AS bigint), CAST(sum(latest) AS bigint)

@@ -1,8 +1,11 @@
 """The tables of the newest revision; a test compares them with the tables that the migrations make."""
 
+from typing import Any
+
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
-    BigInteger, CheckConstraint, Column, Date, Integer, LargeBinary, SmallInteger, String, Table, Text, Uuid,
+    BigInteger, CheckConstraint, Column, Date, Identity, Integer, LargeBinary, MetaData, PrimaryKeyConstraint,
+    SmallInteger, String, Table, Text, Uuid,
 )
 
 db = SQLAlchemy()
@@ -22,14 +25,38 @@ visitors = Table(
     Column('imported_on', DAY, nullable=True),
 )
 
-# One shard of one day: its visitors, the new ones among them, and those whose latest day it is.
-days = Table(
-    'days', db.metadata,
-    Column('day', DAY, primary_key=True),
-    Column('shard', SmallInteger, primary_key=True, autoincrement=False),
-    Column('visitors', Integer, nullable=False, server_default='0'),
-    Column('newcomers', Integer, nullable=False, server_default='0'),
-    Column('latest', COUNT, nullable=False, server_default='0'),
+
+def counts(is_key: bool) -> list[Column[Any]]:
+    """Return the columns that count one day: its visitors, the new ones among them, and those whose latest day it is.
+
+    The shard is a number that older releases needed; it is 0.
+    """
+    return [
+        Column('day', DAY, primary_key=is_key, nullable=False),
+        Column('shard', SmallInteger, primary_key=is_key, autoincrement=False, nullable=False),
+        Column('visitors', Integer, nullable=False, server_default='0'),
+        Column('newcomers', Integer, nullable=False, server_default='0'),
+        Column('latest', COUNT, nullable=False, server_default='0'),
+    ]
+
+
+# The counts of the days. On a server it has no row of its own: its rows are those of the two tables that inherit it.
+days = Table('days', db.metadata, *counts(is_key=True))
+
+# The tables of a server alone, which the application only reads: the triggers and the fold write them.
+counters = MetaData()
+
+# The counts of one day up to a move; a newer version replaces it.
+day_versions = Table(
+    'day_versions', counters, *counts(is_key=False),
+    Column('version', BigInteger, autoincrement=False, nullable=False),
+    PrimaryKeyConstraint('day', 'version'),
+)
+
+# A change of the counts of one day, appended by the triggers and deleted by the fold that adds it to a version.
+day_moves = Table(
+    'day_moves', counters, *counts(is_key=False),
+    Column('number', BigInteger, Identity(always=True), primary_key=True),
 )
 
 # One row of the replaced application; only the import reads it, and a later release drops it.
@@ -54,3 +81,8 @@ imported_originals = Table(
     Column('id', Integer, primary_key=True, autoincrement=False),
     Column('visits', COUNT, nullable=False),
 )
+
+
+def metadata_of(dialect: str) -> list[MetaData]:
+    """Return the tables of a database by the name of its dialect."""
+    return [db.metadata, counters] if dialect == 'postgresql' else [db.metadata]

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, text
 
 from visitors.address import network_of, parse_address, visitor_id
-from visitors.counting import add_visits
+from visitors.counting import key_for
 from visitors.days import Calendar
 
 BATCH = 1000
@@ -35,6 +35,25 @@ ON CONFLICT (id) DO UPDATE SET visits = excluded.visits
 """),
 }
 ROWS = text('SELECT count(*) FROM visitor')
+# One statement for a batch, because its locks last as long as its transaction. It takes them in the order of the keys,
+# as visits do, and only one import runs at a time. The triggers leave imported visitors to this statement.
+ADD_POSTGRESQL = text("""
+WITH added AS (
+    INSERT INTO visitors (id, visits, last_day, imported_on)
+    SELECT id, visits, '1970-01-01', :day
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:visits AS bigint[])) AS past (id, visits) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET visits = visitors.visits + excluded.visits, imported_on = excluded.imported_on
+    RETURNING xmax = 0 AS is_new
+), newcomers AS (SELECT CAST(count(*) AS integer) AS number FROM added WHERE is_new)
+INSERT INTO days (day, shard, visitors, newcomers, latest)
+SELECT moved.day, 0, number * moved.visitors, number * moved.visitors, number * moved.latest
+FROM newcomers, (VALUES (date '0001-01-01', 0, -1), (date '1970-01-01', 1, 1)) AS moved (day, visitors, latest)
+WHERE number > 0
+""")
+ADD_SQLITE = text("""
+INSERT INTO visitors (id, visits, last_day, imported_on) VALUES (:id, :visits, '1970-01-01', :day)
+ON CONFLICT (id) DO UPDATE SET visits = visitors.visits + excluded.visits, imported_on = excluded.imported_on
+""")
 
 
 @dataclass
@@ -103,3 +122,17 @@ def _remember(connection: Connection, visits: dict[int, int]) -> None:
     if connection.dialect.name == 'sqlite':
         parameters = [{'id': number, 'visits': counted} for number, counted in visits.items()]
     connection.execute(REMEMBER[connection.dialect.name], parameters)
+
+
+def add_visits(connection: Connection, visits: dict[bytes, int], day: date) -> None:
+    """Add visits of unknown days, given by visitor and imported on a day, in the open transaction."""
+    key = key_for(connection.dialect.name)
+    past = {key(visitor): number for visitor, number in sorted(visits.items())}
+    if not past:
+        return
+    if connection.dialect.name == 'postgresql':
+        batch = {'ids': list(past), 'visits': list(past.values()), 'day': day.isoformat()}
+        connection.execute(ADD_POSTGRESQL, batch)
+        return
+    connection.execute(ADD_SQLITE, [{'id': each, 'visits': number, 'day': day.isoformat()}
+                                    for each, number in past.items()])

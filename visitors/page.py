@@ -13,9 +13,10 @@ from visitors.agents import IN_ADVANCE, reason_not_to_count
 from visitors.breaker import Breaker
 from visitors.chart import days_counted, lay_out_days, lay_out_weeks, weeks_counted
 from visitors.compression import accepts_gzip, joined, packed, stored
-from visitors.counting import Counter, Visit
+from visitors.counting import Counter
 from visitors.headers import PAGE_HEADERS
 from visitors.settings import Settings
+from visitors.sharing import Visit
 from visitors.statistics import Statistics
 
 # Each view's own text is written into the rendered page at these marks.

@@ -9,7 +9,7 @@ from tests.support.cloud import Cloud
 from tests.support.machine_folder import FolderMachine, IMAGE_ID, last_line, value_of
 from tests.support.parameters import KEY, put_secrets, put_settings
 from tests.support.postgresql import execute, value
-from visitors.counting import PURGE_LOCK
+from visitors.retention import PURGE_LOCK
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import Script
 import pytest
 from sqlalchemy import Connection, create_engine, event, inspect, make_url, NullPool, text
 from sqlalchemy.exc import IntegrityError
@@ -77,7 +78,7 @@ def test_models_and_revisions_make_the_same_tables(database_url: str, tmp_path: 
         context = MigrationContext.configure(connection, opts={
             'compare_type': True, 'compare_server_default': True, 'include_name': is_compared})
 
-        assert compare_metadata(context, models.visitors.metadata) == []
+        assert compare_metadata(context, models.metadata_of(connection.dialect.name)) == []
 
 
 def test_down_and_up_again_makes_the_same_schema_in_development(database_url: str, tmp_path: Path) -> None:
@@ -94,15 +95,17 @@ def test_down_and_up_again_makes_the_same_schema_in_development(database_url: st
         assert described(connection) == before
 
 
-@pytest.mark.parametrize('revision', [script.revision for script in SCRIPTS])
-def test_each_revision_can_be_downgraded_in_development(database_url: str, tmp_path: Path, revision: str) -> None:
+@pytest.mark.parametrize('script', SCRIPTS, ids=[script.revision for script in SCRIPTS])
+def test_each_revision_can_be_downgraded_in_development(database_url: str, script: Script) -> None:
+    revision = script.revision
     with connected(database_url) as connection:
         make_tables(connection)
         connection.commit()
         develop(connection, command.upgrade, revision)
         before = described(connection)
         develop(connection, command.downgrade, '-1')
-        assert described(connection) != before
+        if connection.dialect.name == getattr(script.module, 'only', connection.dialect.name):
+            assert described(connection) != before
 
         develop(connection, command.upgrade, revision)
 

@@ -13,7 +13,8 @@ from tests.support.database import Database
 from tests.support.postgresql import free_port
 from tests.support.server import bring_up, flask, Server, today
 from visitors.commands import MOST_DAYS
-from visitors.counting import CHART_DAYS, PURGE_LOCK
+from visitors.days import CHART_DAYS
+from visitors.retention import PURGE_LOCK
 
 
 @pytest.fixture

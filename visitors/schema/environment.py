@@ -160,7 +160,8 @@ def _read_only() -> None:
 def _run_read_only(connection: Connection) -> None:
     if connection.dialect.name != 'sqlite':
         connection.execution_options(postgresql_readonly=True)
-    context.configure(connection=connection, target_metadata=models.visitors.metadata, compare_type=True,
+    context.configure(connection=connection, target_metadata=models.metadata_of(connection.dialect.name),
+                      compare_type=True,
                       include_name=is_compared, render_as_batch=True, dont_mutate=True,
                       process_revision_directives=_drop_empty_revision)
     context.run_migrations()

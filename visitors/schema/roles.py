@@ -21,7 +21,8 @@ EXISTS = text('SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)')
 BELONGS = text('SELECT EXISTS (SELECT FROM pg_auth_members WHERE roleid = to_regrole(quote_ident(:login_group)) '
                'AND member = to_regrole(quote_ident(:role)))')
 CHANGE, READ = ('SELECT', 'INSERT', 'UPDATE', 'DELETE'), ('SELECT',)
-OWN_TABLES = {**dict.fromkeys(models.visitors.metadata.tables, CHANGE), **dict.fromkeys(tables.SCHEMA_TABLES, READ)}
+OWN_TABLES = {**dict.fromkeys(models.visitors.metadata.tables, CHANGE), **dict.fromkeys(models.counters.tables, READ),
+              **dict.fromkeys(tables.SCHEMA_TABLES, READ)}
 LACKING = text("""
 SELECT privilege FROM unnest(string_to_array(:privileges, ' ')) AS privilege
 WHERE NOT has_table_privilege(:role, quote_ident(:table), privilege)
@@ -106,7 +107,7 @@ def _missing_grants(connection: Connection, settings: Settings) -> Iterator[tupl
         privileges = list(connection.scalars(LACKING, {**grantee, 'privileges': ' '.join(OWN_TABLES[table])}))
         if privileges:
             yield ', '.join(privileges), 'TABLE', table
-        for sequence in connection.scalars(SEQUENCES, grantee):
+        for sequence in connection.scalars(SEQUENCES, grantee) if OWN_TABLES[table] == CHANGE else ():
             yield 'USAGE', 'SEQUENCE', sequence
 
 

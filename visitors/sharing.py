@@ -1,0 +1,171 @@
+"""Shared statements: visits that wait at the same time are counted by one statement and answered after its commit."""
+
+from collections import Counter as Counts
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+import threading
+import time
+from typing import NamedTuple
+
+import psycopg2
+
+from visitors.database_errors import NoAnswer, Scope, scope_of, Unreachable
+from visitors.deadline import deadline
+
+# A visit waits this long for a statement that is under way. A slower statement waits for a lock or a server, and to
+# wait with it would let one visitor hold up all others.
+PATIENCE_SECONDS = 0.05
+
+
+class Visit(NamedTuple):
+    """This visitor's visit count and the total number of visitors, both including this visit."""
+
+    visits: int
+    total: int
+
+
+@dataclass(eq=False)
+class Waiting:
+    """One visit that waits to be counted, and the outcome as soon as it is known."""
+
+    visitor: bytes
+    day: date | None
+    until: float | None
+    woken: threading.Lock = field(default_factory=threading.Lock)
+    group: 'list[Waiting] | None' = None
+    outcome: Visit | Exception | None = None
+    must_retry: bool = False
+
+
+class SharedVisits:
+    """The visits of a process, which share statements.
+
+    A visit that finds no statement under way is counted at once and by itself. Otherwise it joins the visits that wait
+    for the end of that statement; one of them counts them all, on the connection of its own thread.
+    """
+
+    def __init__(self, count: Callable[[Sequence[bytes], date | None], list[Visit]],
+                 patience: float = PATIENCE_SECONDS) -> None:
+        """Share the statements that a function runs: it counts one visit of each given visitor, in one transaction."""
+        self._count = count
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._started_at = float('-inf')
+        self._waiting: list[Waiting] = []
+        self._alone: Counts[bytes] = Counts()
+
+    def visit(self, visitor: bytes, day: date | None) -> Visit:
+        """Count a visit on a day, None for the database's own day, and return its numbers after the commit."""
+        waiting = Waiting(visitor, day, deadline())
+        waiting.woken.acquire()
+        with self._lock:
+            if visitor in self._alone or self._waiting and self._waiting[0].day != day:
+                leads = shares = False
+            else:
+                leads = not self._under_way or time.monotonic() - self._started_at > self._patience
+                shares = True
+            if leads:
+                self._begin(waiting, [])
+            elif shares:
+                self._waiting.append(waiting)
+        if not shares:
+            return self._count_alone(waiting)
+        return self._lead(waiting) if leads else self._follow(waiting)
+
+    def _begin(self, leader: Waiting, others: list[Waiting]) -> None:
+        """Note, with the lock held, that a visit is going to count itself and others."""
+        leader.group = [leader, *(each for each in others if each is not leader)]
+        self._under_way += 1
+        self._started_at = time.monotonic()
+
+    def _follow(self, waiting: Waiting) -> Visit:
+        patience: float | None = self._patience
+        while True:
+            waiting.woken.acquire(timeout=self._seconds(waiting, patience))
+            with self._lock:
+                is_late = waiting.until is not None and time.monotonic() >= waiting.until
+                if not waiting.outcome and not waiting.must_retry and not waiting.group and waiting in self._waiting:
+                    if is_late:
+                        self._waiting.remove(waiting)
+                    else:
+                        others, self._waiting = self._waiting, []
+                        self._begin(waiting, others)
+            if waiting.group:
+                return self._lead(waiting)
+            if waiting.outcome:
+                return _returned(waiting.outcome)
+            if waiting.must_retry and not is_late:
+                return self._count_alone(waiting)
+            if is_late:
+                raise NoAnswer('the database did not answer in time')
+            patience = None  # another visit counts this one
+
+    def _seconds(self, waiting: Waiting, patience: float | None) -> float:
+        """Return the longest wait for a signal; -1 is no limit."""
+        limits = [patience] if patience is not None else []
+        if waiting.until is not None:
+            limits.append(max(0.0, waiting.until - time.monotonic()))
+        return min(limits, default=-1)
+
+    def _lead(self, leader: Waiting) -> Visit:
+        """Count a group, hand the lead to the visits that joined meanwhile, and return the leader's own numbers."""
+        group = leader.group or [leader]
+        error: BaseException | None = None
+        try:
+            visits: list[Visit | Exception] = [*self._count([each.visitor for each in group], leader.day)]
+        except BaseException as raised:
+            error = raised
+            visits = [raised if isinstance(raised, Exception) else NoAnswer(str(raised))] * len(group)
+        must_retry = error is not None and len(group) > 1 and counted_nothing(error)
+        self._hand_over()
+        for each, outcome in zip(group, visits):
+            each.must_retry = must_retry
+            each.outcome = None if must_retry else outcome
+            if each is not leader:
+                each.woken.release()
+        if must_retry:
+            return self._count_alone(leader)
+        if error:
+            raise error
+        return _returned(visits[0])
+
+    def _hand_over(self) -> None:
+        """Let the visits that wait be counted by the last of them, whose own time limit is the latest."""
+        with self._lock:
+            self._under_way -= 1
+            others, self._waiting = self._waiting, []
+            if others:
+                self._begin(others[-1], others)
+        if others:
+            others[-1].woken.release()
+
+    def _count_alone(self, waiting: Waiting) -> Visit:
+        """Count one visit by itself; until its end, no other visit of the same visitor joins a group."""
+        with self._lock:
+            self._alone[waiting.visitor] += 1
+        try:
+            (visit,) = self._count([waiting.visitor], waiting.day)
+            return visit
+        finally:
+            with self._lock:
+                self._alone[waiting.visitor] -= 1
+                if not self._alone[waiting.visitor]:
+                    del self._alone[waiting.visitor]
+
+
+def counted_nothing(error: BaseException) -> bool:
+    """Return whether no visit of a failed statement was counted, so that each may be tried again by itself.
+
+    A server that reports an error has rolled the statement back. After a connection ended, the outcome is unknown.
+    """
+    if isinstance(error, Unreachable):
+        return True
+    return isinstance(error, psycopg2.Error) and scope_of(error) is Scope.STATEMENT
+
+
+def _returned(outcome: Visit | Exception) -> Visit:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
