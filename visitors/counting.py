@@ -76,9 +76,8 @@ FOLD_AFTER = 200
 FOLD = 'SELECT fold_moves()'
 # The pause after a fold that found another one, or a long transaction, in its way.
 FOLD_PAUSE_SECONDS = 0.1
+FAILED_FOLD_PAUSE_SECONDS = 10.0
 KEYS: dict[str, Callable[[bytes], Any]] = {'postgresql': bytes.hex, 'sqlite': bytes}
-# The shortest time between two log lines about folds that failed.
-LOG_SECONDS = 10.0
 UTC = ZoneInfo('UTC')
 
 logger = logging.getLogger(__name__)
@@ -193,7 +192,6 @@ class Counter:
         self._shared = SharedVisits(self._groups.count)
         self._folding = threading.Lock()
         self._fold_again_at = float('-inf')
-        self._failure_logged_at = float('-inf')
 
     def has_connection(self) -> bool:
         """Return whether this thread has an open connection."""
@@ -226,11 +224,8 @@ class Counter:
             self._groups.moves = 0
             self._fold_again_at = time.monotonic() + (0 if folded else FOLD_PAUSE_SECONDS)
         except (*DRIVER_ERRORS, Unreachable) as error:
-            now = time.monotonic()
-            self._fold_again_at = now + FOLD_PAUSE_SECONDS
-            if now - self._failure_logged_at >= LOG_SECONDS:
-                self._failure_logged_at = now
-                logger.warning('the counts of the days could not be folded: %s', describe(error))
+            self._fold_again_at = time.monotonic() + FAILED_FOLD_PAUSE_SECONDS
+            logger.warning('the counts of the days could not be folded: %s', describe(error))
         finally:
             self._folding.release()
 

@@ -5,6 +5,7 @@ from datetime import date
 from sqlalchemy import Connection, text
 
 from visitors.days import FORGOTTEN, NEVER
+from visitors.statistics import FOLDED
 
 BUCKETS = text("""
 SELECT CAST(day AS text), CAST(sum(visitors) AS bigint), CAST(sum(newcomers) AS bigint), CAST(sum(latest) AS bigint)
@@ -15,6 +16,13 @@ SELECT CAST(last_day AS text), count(*), CAST(sum(CASE WHEN visits < 1 THEN 1 EL
 FROM visitors GROUP BY last_day ORDER BY last_day
 """)
 
+VERSIONS = text("""
+SELECT CAST(day AS text), count(*) FROM day_versions GROUP BY day HAVING count(*) > 1 ORDER BY day
+""")
+UNREAD = text(f"""
+SELECT (SELECT count(*) FROM day_moves WHERE number <= {FOLDED}), (SELECT count(*) FROM ONLY days)
+""")
+
 
 def differences(connection: Connection) -> list[str]:
     """Return a sentence for each violated invariant of the counting model; an empty list if the counts are right.
@@ -23,7 +31,19 @@ def differences(connection: Connection) -> list[str]:
     """
     days = {date.fromisoformat(day): tuple(numbers) for day, *numbers in connection.execute(BUCKETS)}
     visitors = {date.fromisoformat(day): tuple(numbers) for day, *numbers in connection.execute(VISITORS)}
-    return [*_sums(days, visitors), *_by_day(days, visitors)]
+    found = [*_sums(days, visitors), *_by_day(days, visitors)]
+    return found + _unread(connection) if connection.dialect.name == 'postgresql' else found
+
+
+def _unread(connection: Connection) -> list[str]:
+    """Return a sentence for counts that the statistics would not read: they read the newest version and later moves."""
+    found = [f'{day}: {number} versions instead of 1' for day, number in connection.execute(VERSIONS)]
+    folded, outside = connection.execute(UNREAD).one()
+    if folded:
+        found.append(f'{folded} moves have numbers that are folded already')
+    if outside:
+        found.append(f'{outside} rows of days are neither versions nor moves')
+    return found
 
 
 def _sums(days: dict[date, tuple[int, ...]], visitors: dict[date, tuple[int, ...]]) -> list[str]:

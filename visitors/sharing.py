@@ -16,6 +16,7 @@ from visitors.deadline import deadline
 # A visit waits this long for a statement that is under way. A slower statement waits for a lock or a server, and to
 # wait with it would let one visitor hold up all others.
 PATIENCE_SECONDS = 0.05
+LATE = 'the database did not answer in time'
 
 
 class Visit(NamedTuple):
@@ -63,6 +64,7 @@ class SharedVisits:
         with self._lock:
             if visitor in self._alone or self._waiting and self._waiting[0].day != day:
                 leads = shares = False
+                self._alone[visitor] += 1
             else:
                 leads = not self._under_way or time.monotonic() - self._started_at > self._patience
                 shares = True
@@ -96,10 +98,10 @@ class SharedVisits:
                 return self._lead(waiting)
             if waiting.outcome:
                 return _returned(waiting.outcome)
-            if waiting.must_retry and not is_late:
+            if waiting.must_retry:
                 return self._count_alone(waiting)
             if is_late:
-                raise NoAnswer('the database did not answer in time')
+                raise NoAnswer(LATE)
             patience = None  # another visit counts this one
 
     def _seconds(self, waiting: Waiting, patience: float | None) -> float:
@@ -119,6 +121,9 @@ class SharedVisits:
             error = raised
             visits = [raised if isinstance(raised, Exception) else NoAnswer(str(raised))] * len(group)
         must_retry = error is not None and len(group) > 1 and counted_nothing(error)
+        if must_retry:
+            with self._lock:
+                self._alone.update(each.visitor for each in group)
         self._hand_over()
         for each, outcome in zip(group, visits):
             each.must_retry = must_retry
@@ -142,10 +147,10 @@ class SharedVisits:
             others[-1].woken.release()
 
     def _count_alone(self, waiting: Waiting) -> Visit:
-        """Count one visit by itself; until its end, no other visit of the same visitor joins a group."""
-        with self._lock:
-            self._alone[waiting.visitor] += 1
+        """Count one visit by itself; until its end, other visits of the same visitor are counted by themselves too."""
         try:
+            if waiting.until is not None and time.monotonic() >= waiting.until:
+                raise NoAnswer(LATE)
             (visit,) = self._count([waiting.visitor], waiting.day)
             return visit
         finally:
