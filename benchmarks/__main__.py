@@ -16,14 +16,16 @@ import time
 
 import psycopg2
 
-from benchmarks import pages, statements
+from benchmarks import interference, pages
 from benchmarks.database import Database, make_database, measure_times, start_server
-from benchmarks.report import grouped, tables
+from benchmarks.report import grouped, Others, tables
 from benchmarks.rounds import Case, in_turn, Strangers
+from benchmarks.statements import statements
 from tests.support.postgresql import PostgresServer
 from tests.support.server import flask
 
 LEAST_ROUNDS = 4
+READ_RATE = 2000  # visits a second while the statistics are read
 FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error)
 
 
@@ -52,9 +54,12 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                         help=f'threads in each process of an application ({pages.DEFAULTS.threads})')
     parser.add_argument('--quick', action='store_true',
                         help='see that everything works: few visitors, short rounds, figures without meaning')
+    parser.add_argument('--snapshot-seconds', type=int, default=120, metavar='N',
+                        help='how long the page is under load while a snapshot is open (120)')
     given = parser.parse_args(arguments)
     if given.quick:
         given.rows, given.visitors, given.rounds, given.seconds = [1000, 2000], 100, 1, 1
+        given.snapshot_seconds = interference.STEPS
     _check(parser, given)
     return given
 
@@ -65,6 +70,8 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
         parser.error(f'--rounds {given.rounds}: use at least {LEAST_ROUNDS}, fewer say nothing')
     if given.threads not in range(1, 65):
         parser.error(f'--threads {given.threads}: use 1 to 64')
+    if given.snapshot_seconds < interference.STEPS:
+        parser.error(f'--snapshot-seconds {given.snapshot_seconds}: use at least {interference.STEPS}')
     if given.seconds not in range(1, 61):
         parser.error(f'--seconds {given.seconds}: use 1 to 60')
     if given.visitors < 1 or given.rows[0] < 2 * given.visitors or given.rows[-1] > 2 ** 24:
@@ -89,11 +96,17 @@ def measure(given: argparse.Namespace, tell: Progress) -> str:
         tell('warmed up')
         rounds = in_turn(cases, given.rounds, given.seconds, Strangers(os.getpid(), server.postmaster()), tell)
         times = {database.rows: measure_times(database) for database in databases}
+        reading = interference.reading_under_load(server, databases[-1], READ_RATE, max(4, given.seconds * 4))
+        bulk = interference.bulk_times(server, databases[0], [1000, 10_000] if given.quick else interference.BULK)
         tell('times of one client measured')
+        with interference.pair(server, databases[-1], given.threads) as pair:
+            phases = list(interference.phases(server, pair, given.snapshot_seconds, tell))
+            for page in (pair.alone, pair.disturbed):
+                _check_counts(page.database)
         for database in databases:
             _check_counts(database)
         tell('all counts are still right')
-        return tables(databases, rounds, times)
+        return tables(databases, rounds, times, Others(phases, reading, bulk))
 
 
 def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServer, threads: int) -> list[Case]:
@@ -107,7 +120,7 @@ def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServ
         if application == pages.PAGE:
             cases.append(replace(page, name=f'compressed {database.rows}', encoding='gzip'))
     for database in databases:
-        cases += [statements.visit(database, server), statements.upsert(database, server)]
+        cases += statements(database, server)
     return cases
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import IPv4Address
 from statistics import median
@@ -12,18 +12,17 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import execute_values
 
-from tests.support.postgresql import PostgresServer
+from tests.support.postgresql import execute, PostgresServer
 from tests.support.server import bring_up, KEY, today
 from visitors.address import network_of, visitor_id
-from visitors.counting import CHART_DAYS, NEVER, postgresql
-from visitors.days import server_today
+from visitors.counting import Server
+from visitors.days import CHART_DAYS, FORGOTTEN, NEVER, server_today
 
 # Every commit reaches the disk before it is answered for, which is what the counts' exactness rests on.
 SETTINGS = {'fsync': 'on', 'full_page_writes': 'on', 'synchronous_commit': 'on', 'shared_buffers': '1GB',
             'max_wal_size': '16GB', 'checkpoint_timeout': '30min', 'max_connections': '200'}
 FIRST_ADDRESS = int(IPv4Address('10.0.0.0'))
-DAYS_BACK = 45  # so long ago was the last visit of some
-SHARDS = 16
+DAYS_BACK = 400  # so long ago was the last visit of some
 TIMES = 200
 
 # Those who come during the benchmark lie among those who do not, all over the table.
@@ -31,13 +30,14 @@ FILL = """
 ALTER TABLE visitors DISABLE TRIGGER USER;
 ALTER TABLE visitors DROP CONSTRAINT visitors_pkey;
 INSERT INTO visitors (id, visits, last_day)
-SELECT coalesce(came.id, md5(number::text)::uuid), 1 + number % {shards}, date '{today}' - (number % {days})::integer
+SELECT coalesce(came.id, md5(number::text)::uuid), 1 + number % 16, date '{today}' - (number % {days})::integer
 FROM generate_series(0, {rows} - 1) AS series (number) LEFT JOIN came USING (number);
 ALTER TABLE visitors ADD CONSTRAINT visitors_pkey PRIMARY KEY (id);
 ALTER TABLE visitors ENABLE TRIGGER USER;
 INSERT INTO days (day, shard, visitors, newcomers, latest)
-SELECT last_day, visits - 1, count(*), count(*), count(*) FROM visitors GROUP BY last_day, visits;
-INSERT INTO days (day, shard, latest) SELECT '{never}', shard, -sum(latest) FROM days GROUP BY shard;
+SELECT last_day, 0, count(*), count(*), count(*) FROM visitors GROUP BY last_day;
+INSERT INTO days (day, shard, latest) SELECT '{never}', 0, -count(*) FROM visitors;
+SELECT fold_moves();
 """
 # What the other side of a comparison counts in: the naive page's table, and one for the upsert without triggers.
 FILL_OTHERS = """
@@ -87,7 +87,7 @@ def make_database(server: PostgresServer, rows: int, visitors: int) -> Database:
         cursor = connection.cursor()
         cursor.execute('CREATE TEMPORARY TABLE came (number bigint PRIMARY KEY, id uuid NOT NULL)')
         execute_values(cursor, 'INSERT INTO came VALUES %s', hashes(database))
-        cursor.execute(FILL.format(rows=rows, shards=SHARDS, days=DAYS_BACK, today=today(), never=NEVER))
+        cursor.execute(FILL.format(rows=rows, days=DAYS_BACK, today=today(), never=NEVER))
         cursor.execute(FILL_OTHERS.format(rows=rows))
         cursor.execute('VACUUM (ANALYZE)')
         cursor.execute('CHECKPOINT')
@@ -117,24 +117,41 @@ def wait_until_idle(database: Database) -> None:
 
 @dataclass(frozen=True)
 class Times:
-    """How long one client waits, in ms: for the page's statistics, for counting by query, for a commit."""
+    """Times of one client in ms: the chart's statistics, those of all days, counting by query, and a commit."""
 
-    statistics: float
+    chart: float
+    all_days: float
     by_query: float
     commit: float
 
 
 def measure_times(database: Database) -> Times:
-    """Return the medians of what was measured with one client."""
-    statistics = postgresql(server_today('UTC')).statistics
+    """Return the medians of the times of one client."""
     since = (today() - timedelta(CHART_DAYS)).isoformat()
-    with closing(psycopg2.connect(database.url)) as connection:
+    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off')) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         return Times(
-            statistics=_milliseconds(lambda: _fetch(cursor, statistics, {'since': None, 'day': None}), TIMES),
-            by_query=_milliseconds(lambda: _fetch(cursor, COUNTED_BY_QUERY, (since,)), 3),
-            commit=_milliseconds(lambda: cursor.execute(COMMIT), TIMES))
+            chart=median(read_times(cursor, everything=False, times=TIMES)),
+            all_days=median(read_times(cursor, everything=True, times=TIMES)),
+            by_query=median(_milliseconds(lambda: _fetch(cursor, COUNTED_BY_QUERY, (since,)), 3)),
+            commit=median(_milliseconds(lambda: cursor.execute(COMMIT), TIMES)))
+
+
+def read_times(cursor: Any, everything: bool, times: int) -> list[float]:
+    """Return the times in ms of reading the statistics of the chart, or of all days."""
+    statement = Server(server_today('UTC')).statistics
+    parameters = {'since': FORGOTTEN.isoformat() if everything else None, 'day': None}
+    return _milliseconds(lambda: _fetch(cursor, statement, parameters), times)
+
+
+def copy_of(server: PostgresServer, database: Database) -> Database:
+    """Return a copy of a database to which nothing is connected."""
+    url = server.create_database()
+    name, original = (each.rpartition('/')[2] for each in (url, database.url))
+    execute(server.url('postgres'), f'DROP DATABASE {name}')
+    execute(server.url('postgres'), f'CREATE DATABASE {name} TEMPLATE {original}')
+    return replace(database, url=url)
 
 
 def _fetch(cursor: Any, query: str, parameters: Any) -> None:
@@ -142,10 +159,10 @@ def _fetch(cursor: Any, query: str, parameters: Any) -> None:
     cursor.fetchall()
 
 
-def _milliseconds(act: Callable[[], object], times: int) -> float:
+def _milliseconds(act: Callable[[], object], times: int) -> list[float]:
     taken = []
     for _ in range(times):
         started = time.perf_counter()
         act()
-        taken.append(time.perf_counter() - started)
-    return median(taken) * 1000
+        taken.append((time.perf_counter() - started) * 1000)
+    return taken

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import re
 import subprocess
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ DEFAULTS = Settings.from_environ({})
 CONNECTIONS = 16
 COUNTED_A_SECOND = 500_000
 LONGEST_SECONDS = 30
+MILLISECONDS = {'us': 0.001, 'ms': 1, 's': 1000}
 LOAD = ROOT / 'benchmarks' / 'visitors.lua'
 PAGE, HELLO, NAIVE = 'app:create_app()', 'benchmarks.hello:application', 'benchmarks.naive:create_app()'
 
@@ -31,21 +32,23 @@ class Page:
     server: PostgresServer
     least_seconds: float
     encoding: str = 'identity'
+    only_new: bool = False
 
     def run(self, seconds: float) -> Run:
         """Ask for a while."""
         pids = self.http.process.pid, self.server.postmaster()
+        visitors = 0 if self.only_new else self.database.visitors
         # A second may pass without an answer on a busy machine. Such a round is no figure; a longer one is.
         for duration in (max(seconds, self.least_seconds), LONGEST_SECONDS):
             before = [processor_seconds(pid) for pid in pids]
-            number, rate = ask(self.http.address, self.database, duration, self.encoding)
+            number, rate, p99 = ask(self.http.address, visitors, self.database.stride, duration, self.encoding)
             if number:
                 break
         else:
             raise RuntimeError(f'{self.name} answered no request in {LONGEST_SECONDS} s')
         wait_until_idle(self.database)
         application, database = (processor_seconds(pid) - spent for pid, spent in zip(pids, before))
-        return Run(rate, application / number * 1e6, database / number * 1e6)
+        return Run(rate, application / number * 1e6, database / number * 1e6, p99)
 
 
 @contextmanager
@@ -60,17 +63,27 @@ def serving(name: str, application: str, database: Database, server: PostgresSer
         yield Page(name, http, database, server, least_seconds)
 
 
-def ask(address: str, database: Database, seconds: float, encoding: str = 'identity') -> tuple[int, float]:
-    """Return the number of answers and their rate per second; raise RuntimeError if one is an error."""
+def newcomers(page: Page) -> Page:
+    """Return a page to which nearly every visitor comes for the first time."""
+    return replace(page, only_new=True)
+
+
+def ask(address: str, visitors: int, stride: int, seconds: float, encoding: str = 'identity'
+        ) -> tuple[int, float, float]:
+    """Return the number of answers, their rate per second and the 99th percentile of their times in ms.
+
+    Raise RuntimeError if an answer is an error.
+    """
     if urlsplit(address).hostname != '127.0.0.1':
         raise RuntimeError(f'{address} is not on this machine, and this is a load')
-    command = ['wrk', '--threads', '1', '--connections', str(CONNECTIONS), '--timeout', '30s',
+    command = ['wrk', '--threads', '1', '--connections', str(CONNECTIONS), '--timeout', '30s', '--latency',
                '--duration', f'{max(1, round(seconds))}s', '--script', str(LOAD), address + '/',
-               '--', str(database.visitors), str(database.stride), encoding]
+               '--', str(visitors), str(stride), encoding]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     requests = re.search(r'(\d+) requests in', ended.stdout)
     rate = re.search(r'Requests/sec:\s+([\d.]+)', ended.stdout)
+    p99 = re.search(r'99%\s+([\d.]+)(us|ms|s)\b', ended.stdout)
     bad = re.search(r'Non-2xx or 3xx responses: \d+|Socket errors: .*', ended.stdout)
-    if bad or not requests or not rate:
+    if bad or not requests or not rate or not p99:
         raise RuntimeError(f'wrk at {address}: {bad[0] if bad else ended.stdout + ended.stderr}')
-    return int(requests[1]), float(rate[1])
+    return int(requests[1]), float(rate[1]), float(p99[1]) * MILLISECONDS[p99[2]]

@@ -18,6 +18,7 @@ class Run:
     rate: float
     application: float
     database: float
+    p99: float = 0.0
 
 
 class Case(Protocol):
@@ -81,7 +82,7 @@ def typical(rounds: Sequence[Round], name: str) -> Run:
     """Return the medians of a case."""
     runs = [each.runs[name] for each in rounds]
     return Run(median(run.rate for run in runs), median(run.application for run in runs),
-               median(run.database for run in runs))
+               median(run.database for run in runs), median(run.p99 for run in runs))
 
 
 def processor_seconds(pid: int) -> float:

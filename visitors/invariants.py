@@ -36,7 +36,7 @@ def differences(connection: Connection) -> list[str]:
 
 
 def _unread(connection: Connection) -> list[str]:
-    """Return a sentence for counts that the statistics would not read: they read the newest version and later moves."""
+    """Return a sentence for counts that statistics do not read, as they read newest versions and later moves."""
     found = [f'{day}: {number} versions instead of 1' for day, number in connection.execute(VERSIONS)]
     folded, outside = connection.execute(UNREAD).one()
     if folded:

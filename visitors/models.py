@@ -83,6 +83,9 @@ imported_originals = Table(
 )
 
 
-def metadata_of(dialect: str) -> list[MetaData]:
+def metadata_of(dialect: str) -> MetaData:
     """Return the tables of a database by the name of its dialect."""
-    return [db.metadata, counters] if dialect == 'postgresql' else [db.metadata]
+    metadata = MetaData()
+    for table in (*db.metadata.tables.values(), *(counters.tables.values() if dialect == 'postgresql' else ())):
+        table.to_metadata(metadata)
+    return metadata

@@ -10,19 +10,20 @@ import pytest
 from benchmarks.database import Database, make_database
 from benchmarks.pages import ask, CONNECTIONS, NAIVE, PAGE, serving
 from benchmarks.rounds import in_turn, Ratio, ratio, Round, Run
-from benchmarks.statements import visit
+from benchmarks.statements import Statement
 from tests.support.postgresql import PostgresServer, value
 from tests.support.server import ROOT
 
-RATIOS = ['page over bare hello', 'page over naive page', 'visit over bare upsert', 'page over page at 1 000',
+RATIOS = ['page over bare hello', 'page over naive page', 'visit over bare upsert, clients: 1',
+          'visit over bare upsert, clients: 16', 'page over page at 1 000', 'p99 of the page over that at 1 000',
           'compressed page over page']
-ROW = re.compile(r'^\| ([a-z 0-9,]+?) \| ([\d ]+) \| ([\d.]+) \| [\d.]+ to [\d.]+ \|', re.MULTILINE)
+ROW = re.compile(r'^\| ([a-z 0-9,:]+?) \| ([\d ]+) \| ([\d.]+) \| [\d.]+ to [\d.]+ \|', re.MULTILINE)
 VISITS = 'SELECT sum(visits) FROM visitors'
 
 
 def benchmark(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, '-m', 'benchmarks', *options], cwd=ROOT, capture_output=True, text=True,
-                          timeout=280, check=False)
+                          timeout=560, check=False)
 
 
 @pytest.fixture(scope='module')
@@ -39,6 +40,11 @@ def test_a_run_ends_with_every_ratio_and_right_counts() -> None:
     assert {name for name, _, _ in table} >= set(RATIOS)
     assert all(float(figure) > 0 for _, _, figure in table)
     assert re.search(r'^\| unique visitors of 30 days, and of each day \| 2 000 \| [\d.]+ ', done.stdout, re.MULTILINE)
+    for disturbance in ('a snapshot is open', 'after the snapshot', 'purges and dumps run'):
+        assert re.search(rf'^\| {disturbance} \| [\d.]+ \(', done.stdout, re.MULTILINE)
+    assert re.search(r'^\| the same of all days of a year, p99 at \d+ visits a second \| \| [\d.]+ ', done.stdout,
+                     re.MULTILINE)
+    assert re.search(r'^\| one statement that inserts 10 000 visitors \| 1 000 \| \d+ ', done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(('options', 'says'), [
@@ -56,7 +62,8 @@ def test_the_load_comes_from_visitors_that_are_in_the_table_already(
     before = value(database.url, VISITS)
     with serving('page', PAGE, database, postgresql) as page:
         assert page.http.get('/livez').status_code == 200
-        number, _ = ask(page.http.address, database, 3)
+        number, _, p99 = ask(page.http.address, database.visitors, database.stride, 3)
+    assert p99 > 0
     assert value(database.url, 'SELECT count(*) FROM visitors') == 500
     # wrk leaves off with its last requests on the way: they are counted, and no answer is waited for.
     counted = int(str(value(database.url, VISITS))) - int(str(before))
@@ -66,7 +73,7 @@ def test_the_load_comes_from_visitors_that_are_in_the_table_already(
 def test_the_naive_page_finds_the_same_visitors_in_its_own_table(
         database: Database, postgresql: PostgresServer) -> None:
     with serving('naive', NAIVE, database, postgresql) as page:
-        ask(page.http.address, database, 1)
+        ask(page.http.address, database.visitors, database.stride, 1)
         assert re.search(r'You have visited this page \d+ times', page.http.get('/', X_Forwarded_For='10.0.0.0').text)
     assert value(database.url, 'SELECT count(*) FROM visitor') == 500
     assert value(database.url, "SELECT visits FROM visitor WHERE ip = '10.0.0.0'") != 1
@@ -74,15 +81,16 @@ def test_the_naive_page_finds_the_same_visitors_in_its_own_table(
 
 def test_a_statement_is_told_with_the_processor_time_of_its_connections(
         database: Database, postgresql: PostgresServer) -> None:
-    run = visit(database, postgresql).run(2)
+    run = Statement('visit', 2, database, postgresql).run(2)
     assert run.rate > 0
+    assert 0 < run.p99 < 2000
     # Nothing that is parsed, executed and committed takes less, however fast the machine.
     assert run.database > 10
 
 
 def test_no_other_machine_is_put_under_load(database: Database) -> None:
     with pytest.raises(RuntimeError, match='not on this machine'):
-        ask('http://192.0.2.1:80', database, 1)
+        ask('http://192.0.2.1:80', database.visitors, database.stride, 1)
 
 
 def test_an_answer_that_is_no_page_ends_the_run(postgresql: PostgresServer) -> None:

@@ -17,10 +17,11 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from tests.support.database import application_engine
 from tests.support.postgresql import execute, PostgresServer, value
 from tests.support.server import bring_up, flask
 from tests.visitors.test_counting import (
-    add_past, application_engine, commands_engine, counter_at, empty, forget, found_differences, TODAY,
+    add_past, commands_engine, counter_at, empty, forget, found_differences, TODAY,
 )
 from visitors.counting import FOLD_AFTER, Server
 from visitors.invariants import differences

@@ -13,9 +13,10 @@ import psycopg2
 import pytest
 
 from tests.schema.test_compatibility import bring_up_to
+from tests.support.database import application_engine
 from tests.support.postgresql import PostgresServer, value
 from tests.support.server import bring_up, flask
-from tests.visitors.test_counting import application_engine, commands_engine, counter_at, found_differences, TODAY
+from tests.visitors.test_counting import commands_engine, counter_at, found_differences, TODAY
 from visitors.sharing import Visit
 
 RELEASED = 'c6b1f04d2e93'  # pragma: allowlist secret
@@ -192,9 +193,10 @@ def test_the_upgrade_loses_no_visit_of_the_released_code_that_runs_meanwhile(rel
 def test_the_upgrade_takes_no_longer_for_many_visitors(released_url: str) -> None:
     with closing(Released(released_url)) as connection:
         connection.fetch('ALTER TABLE visitors DISABLE TRIGGER USER')
-        connection.fetch("INSERT INTO visitors SELECT gen_random_uuid(), 1, '2026-02-01' FROM generate_series(1, 50000)")
+        connection.fetch("INSERT INTO visitors SELECT gen_random_uuid(), 1, '2026-02-01' "
+                         'FROM generate_series(1, 50000)')
         connection.fetch('ALTER TABLE visitors ENABLE TRIGGER USER')
-        connection.fetch("INSERT INTO days SELECT day, shard, 25000 * seen, 25000 * seen, 25000 * latest FROM "
+        connection.fetch('INSERT INTO days SELECT day, shard, 25000 * seen, 25000 * seen, 25000 * latest FROM '
                          "(VALUES (date '0001-01-01', 0, -1), ('2026-02-01', 1, 1)) AS bucket (day, seen, latest), "
                          'generate_series(0, 1) AS shard')
         bring_up(released_url)

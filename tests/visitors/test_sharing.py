@@ -121,7 +121,7 @@ def test_visits_that_come_during_a_statement_share_the_next_one_and_each_has_its
 def test_an_error_of_a_shared_statement_fails_the_visit_that_causes_it_and_no_other(
         statements: Statements, shared: SharedVisits) -> None:
     statements.failing[b'locked'] = LockNotAvailable('canceling statement due to lock timeout')
-    statements.failing[b'locked'].__setstate__({'pgcode': '55P03'})  # type: ignore[attr-defined]
+    statements.failing[b'locked'].__setstate__({'pgcode': '55P03'})
     with ThreadPoolExecutor(8) as pool:
         waiters = Waiters(shared, statements, pool)
         good, bad, other = waiters.wait(b'good', b'locked', b'other')
