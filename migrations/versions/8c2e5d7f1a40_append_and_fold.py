@@ -106,10 +106,10 @@ FUNCTIONS = (
             WHERE locktype = 'relation' AND relation = 'day_moves'::regclass AND mode = 'RowExclusiveLock'
               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND pid <> pg_backend_pid());
-        FOR wait IN 1..10 LOOP
+        FOR wait IN 1..200 LOOP
             EXIT WHEN NOT EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY (writers)
                                   AND locktype = 'relation' AND relation = 'day_moves'::regclass);
-            IF wait = 10 THEN
+            IF wait = 200 THEN
                 RETURN 0;
             END IF;
             PERFORM pg_sleep(0.001);
