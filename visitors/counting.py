@@ -1,6 +1,6 @@
 """Counting: one statement for all visits that wait at the same time, and statistics at a cost that does not grow.
 
-The model: docs/decisions/0016-append-and-fold.md.
+The model: docs/decisions/0017-append-and-fold.md.
 """
 
 from collections import Counter as Counts
