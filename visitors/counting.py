@@ -1,6 +1,6 @@
 """Counting: one statement for all visits that wait at the same time, and statistics at a cost that does not grow.
 
-The model: docs/decisions/0017-append-and-fold.md.
+The model: docs/decisions/0020-append-and-fold.md.
 """
 
 from collections import Counter as Counts
@@ -57,7 +57,6 @@ NEEDS = {
     'postgresql': (
         VISITS_POSTGRESQL.format(ids="CAST('{}' AS uuid[])", numbers="CAST('{}' AS bigint[])", day='CURRENT_DATE',
                                  folded=FOLDED, far=FAR),
-        'INSERT INTO days (day, shard) SELECT CURRENT_DATE, 0 WHERE 1 = 0',
     ),
     'sqlite': (
         VISIT_SQLITE.format(visitor='SELECT CAST(NULL AS blob), CAST(NULL AS text) WHERE 1 = 0'),

@@ -1,6 +1,6 @@
 """Append each move of visitors between days, and keep versions of the days, so that an open snapshot slows no visit.
 
-The model: docs/decisions/0017-append-and-fold.md. A file keeps one version of its rows, so an embedded database stays.
+The model: docs/decisions/0020-append-and-fold.md. A file keeps one version of its rows, so an embedded database stays.
 
 Older releases go on with this schema. Both new tables inherit from days, so their sums over days hold each move once;
 their triggers are replaced, and what they insert into days becomes moves.

@@ -37,7 +37,8 @@ def role_of(url: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(('damage', 'kind'), [
-    ('REVOKE INSERT ON days FROM {role}', 'InsufficientPrivilege 42501'),
+    ('REVOKE SELECT ON day_moves FROM {role}', 'InsufficientPrivilege 42501'),
+    ('REVOKE SELECT ON day_versions FROM {role}', 'InsufficientPrivilege 42501'),
     ('REVOKE UPDATE ON visitors FROM {role}', 'InsufficientPrivilege 42501'),
     ('REVOKE SELECT ON alembic_version FROM {role}', 'InsufficientPrivilege 42501'),
     (READ_ONLY, 'ReadOnlySqlTransaction 25006'),
