@@ -56,6 +56,15 @@ class Connections:
             self._drop()
             raise
 
+    def open(self) -> None:
+        """Open the connection of this thread if it has none."""
+        if self._thread.connection is None:
+            try:
+                self._own()
+            except BaseException:
+                self._drop()
+                raise
+
     def is_open(self) -> bool:
         """Return whether this thread has a connection that is open on the server's side."""
         connection = self._thread.connection

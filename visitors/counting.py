@@ -198,6 +198,8 @@ class Counter:
 
     def visit(self, visitor: bytes) -> Visit:
         """Count one visit, alone in one round trip, or together with others that wait at the same time."""
+        # No visit of a thread with a connection waits for another thread's connecting.
+        self._connections.open()
         visit = self._shared.visit(visitor, self._clock())
         if self._groups.moves > FOLD_AFTER and time.monotonic() >= self._fold_again_at:
             self.fold()
