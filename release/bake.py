@@ -78,10 +78,10 @@ class Bake:
     def bake(self) -> Outcome:
         """Return the outcome with a released AMI, which is found or baked; raise a ReleaseError if that fails."""
         plan = self.plan()
-        ami = None if self._request.force else self._released(plan.app)
+        ami = None if self._request.force else self._find_released(plan.app)
         while ami is None:
             try:
-                ami = self._made(plan)
+                ami = self._find_or_bake(plan)
             except LeaseLost as error:
                 self._session.progress.note(f'{error}; waiting for it')
         self.outcome.amis[APP], self.outcome.released = ami.id, True
@@ -99,56 +99,56 @@ class Bake:
         self.outcome.keys = {stage.name: stage.input_hash for stage in plan.stages}
         if self._request.force:
             # Only today's AMIs are excluded: one that another bake makes while this one waits is new enough.
-            self._excluded = {ami.id for stage in plan.stages for ami in self._amis(stage)}
+            self._excluded = {ami.id for stage in plan.stages for ami in self._candidates(stage)}
         return plan
 
     def explain(self) -> dict[str, Difference]:
         """Return how the inputs of each stage differ from those of an existing AMI; start nothing."""
         return {stage.name: difference(self._session.aws, self._store, stage) for stage in self.plan().stages}
 
-    def _released(self, stage: Stage) -> Ami | None:
-        ami = next((ami for ami in self._amis(stage) if ami.is_released), None)
+    def _find_released(self, stage: Stage) -> Ami | None:
+        ami = next((ami for ami in self._candidates(stage) if ami.is_released), None)
         if ami:
             self._session.progress.note(f'{stage.name}: {ami.id} has the same inputs, and is released')
             self._scan(ami)
         return ami
 
-    def _made(self, plan: 'Plan') -> Ami:
+    def _find_or_bake(self, plan: 'Plan') -> Ami:
         archive = self._request.source.archive()
         with self._locked(plan.app):
-            ami = self._released(plan.app)
+            ami = self._find_released(plan.app)
             if ami:
                 return ami
-            ami = self._committed(plan.app) or self._baked_app(plan, archive)
+            ami = self._find_committed(plan.app) or self._bake_app(plan, archive)
             self._scan(ami)
             verify(self._session, ami.id, self._deadline.within(SELFTEST_SECONDS), self._request.subnet)
             self.outcome.verified = True
             return ami
 
-    def _baked_app(self, plan: 'Plan', archive: Path) -> Ami:
+    def _bake_app(self, plan: 'Plan', archive: Path) -> Ami:
         if sys.version_info < ANSIBLE_PYTHON:
             self._session.progress.note(OLD_ANSIBLE)
         access = ssh_access.variables(self._session.aws, self._session.environ, self._request.subnet)
         base = self._base(plan, access)
-        return self._baked(plan, plan.app, {
+        return self._bake_stage(plan, plan.app, {
             **access, 'base_ami': base.id, 'image_archive': str(archive.absolute()),
             'image_name': plan.container.name, 'image_id': plan.container.image_id})
 
     def _base(self, plan: 'Plan', access: Mapping[str, Sequence[str]]) -> Ami:
-        ami = self._committed(plan.base)
+        ami = self._find_committed(plan.base)
         if ami is None:
             with self._locked(plan.base):
-                ami = self._committed(plan.base) or self._baked(plan, plan.base, access)
+                ami = self._find_committed(plan.base) or self._bake_stage(plan, plan.base, access)
         self.outcome.amis[BASE] = ami.id
         return ami
 
-    def _committed(self, stage: Stage) -> Ami | None:
-        ami = next((ami for ami in self._amis(stage) if ami.is_committed), None)
+    def _find_committed(self, stage: Stage) -> Ami | None:
+        ami = next((ami for ami in self._candidates(stage) if ami.is_committed), None)
         if ami:
             self._session.progress.note(f'{stage.name}: {ami.id} has the same inputs')
         return ami
 
-    def _amis(self, stage: Stage) -> list[Ami]:
+    def _candidates(self, stage: Stage) -> list[Ami]:
         return [ami for ami in amis.find(self._session.aws, stage.name, stage.input_hash)
                 if ami.id not in self._excluded]
 
@@ -176,7 +176,7 @@ class Bake:
         for lock in self._held:
             lock.renew()
 
-    def _baked(self, plan: 'Plan', stage: Stage, particular: Mapping[str, str | Sequence[str]]) -> Ami:
+    def _bake_stage(self, plan: 'Plan', stage: Stage, particular: Mapping[str, str | Sequence[str]]) -> Ami:
         try:
             ami = self._build(plan, stage, particular)
         except BaseException:
