@@ -9,8 +9,10 @@ import pytest
 
 from tests.support.postgresql import PostgresServer
 
-pytest_plugins = ['tests.support.account', 'tests.support.containers.fixtures', 'tests.support.machine_folder',
-                  'tests.support.instances', 'tests.support.workshop', 'tests.support.installation']
+# A plugin that another one imports stands before it, so that pytest explains its assertions.
+pytest_plugins = ['tests.support.local_aws', 'tests.support.account', 'tests.support.containers.fixtures',
+                  'tests.support.machine_folder', 'tests.support.instances', 'tests.support.workshop',
+                  'tests.support.installation']
 
 # How long an example takes is a matter of what else this machine does.
 settings.register_profile('patient', settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -117,7 +117,7 @@ class Builder:
 
 
 @pytest.fixture(scope='module')
-def builder(stage: Rehearsal, engine: Engine, image: Image,
+def builder(rehearsal: Rehearsal, engine: Engine, image: Image,
             tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     """Give a machine of Debian's own AMI, and the values of a build of the application's AMI."""
     folder = tmp_path_factory.mktemp('builder')
@@ -129,7 +129,7 @@ def builder(stage: Rehearsal, engine: Engine, image: Image,
         'application_image_id': engine.docker('image', 'inspect', '--format={{.Id}}', image.name),
         'application_version': image.build['VERSION'], 'application_commit': image.build['REVISION'],
         'application_build_time': image.build['CREATED']}
-    machine = launch_to_build_on(stage, folder)
+    machine = launch_to_build_on(rehearsal, folder)
     machine.run('true')
     yield Builder(machine, values)
     machine.terminate()

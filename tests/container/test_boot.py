@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from instance.container import MEBIBYTE, STOP_SECONDS
+from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.machines.engine import CommandFailed, Engine
-from tests.support.cloud import Cloud
 from tests.support.containers.engine import unique
 from tests.support.containers.fixtures import Image
 from tests.support.machine_folder import FolderMachine, last_line, machine_in
-from tests.support.metadata_service import MetadataService
 from tests.support.parameters import KEY, OWNER_PASSWORD, put_secrets, put_settings
 from tests.support.postgresql import free_port
 from tests.support.server import ROOT
@@ -63,21 +62,21 @@ class EngineMachine:
 
 
 @pytest.fixture
-def on_engine(engine: Engine, image: Image, cloud: Cloud, metadata: MetadataService) -> Iterator[EngineMachine]:
+def on_engine(engine: Engine, image: Image, aws: EmbeddedRehearsal) -> Iterator[EngineMachine]:
     """Give a configured instance on a real engine; its database is in its container's own memory."""
     (ROOT / 'build').mkdir(exist_ok=True)
     # Within the working copy, because an engine in another container shares only that folder with the tests.
     with tempfile.TemporaryDirectory(dir=ROOT / 'build', prefix='machine-') as folder:
         Path(folder).chmod(0o755)
-        machine = machine_in(Path(folder), cloud, metadata)
-        put_settings(cloud, DATABASE_URL='sqlite:////tmp/visitors.sqlite3', PORT=str(free_port()), WORKERS='2')
-        put_secrets(cloud, VISITOR_KEY=KEY, MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
-        on_engine = EngineMachine(machine, engine, image, unique('machine'))
-        done = on_engine.run('config')
-        assert done.returncode == 0, done.stdout
-        yield on_engine
-        subprocess.run(['docker', 'rm', '--force', on_engine.name], env=engine.environment, capture_output=True,
-                       check=False)
+        with machine_in(Path(folder), aws) as machine:
+            put_settings(aws, DATABASE_URL='sqlite:////tmp/visitors.sqlite3', PORT=str(free_port()), WORKERS='2')
+            put_secrets(aws, VISITOR_KEY=KEY, MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
+            on_engine = EngineMachine(machine, engine, image, unique('machine'))
+            done = on_engine.run('config')
+            assert done.returncode == 0, done.stdout
+            yield on_engine
+            subprocess.run(['docker', 'rm', '--force', on_engine.name], env=engine.environment, capture_output=True,
+                           check=False)
 
 
 def test_the_engine_takes_it_all_and_shows_no_secret(on_engine: EngineMachine) -> None:

@@ -16,7 +16,7 @@ import requests
 from instance import follow
 from instance.container import MEBIBYTE, Size
 from instance.errors import StepFailed
-from tests.support.cloud import Cloud
+from rehearsal.embedded import EmbeddedRehearsal
 from tests.support.machine_folder import FolderMachine, IMAGE, IMAGE_ID, last_line, STEP_SECONDS, value_of
 from tests.support.parameters import KEY, OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 from tests.support.postgresql import free_port
@@ -29,11 +29,11 @@ HARDENED = ('--read-only', '--network=host', '--cap-drop=ALL', '--security-opt=n
             '--log-driver=none', '--pids-limit=512', '--rm', '--no-healthcheck')
 
 
-def prepare(machine: FolderMachine, cloud: Cloud, url: str) -> int:
+def prepare(machine: FolderMachine, aws: EmbeddedRehearsal, url: str) -> int:
     """Configure a machine for the start of the application, and return its port."""
     port = free_port()
-    put_settings(cloud, DATABASE_URL=url, PORT=str(port), WORKERS='2')
-    put_secrets(cloud, VISITOR_KEY=KEY)
+    put_settings(aws, DATABASE_URL=url, PORT=str(port), WORKERS='2')
+    put_secrets(aws, VISITOR_KEY=KEY)
     for step in ('config', 'migrate'):
         result = machine.run(step)
         assert result.returncode == 0, result.stdout + result.stderr
@@ -52,7 +52,7 @@ def started(machine: FolderMachine, **environment: str) -> Iterator[WarmProcess]
         finally:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(STEP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -62,8 +62,8 @@ def run_of(machine: FolderMachine, name: str) -> Sequence[str]:
     return call
 
 
-def test_it_starts_answers_and_ends(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    port = prepare(machine, cloud, postgresql_url)
+def test_it_starts_answers_and_ends(machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    port = prepare(machine, aws, postgresql_url)
     with started(machine) as process:
         result = machine.run('application', 'wait')
         assert result.returncode == 0, result.stdout
@@ -71,33 +71,35 @@ def test_it_starts_answers_and_ends(machine: FolderMachine, cloud: Cloud, postgr
         phase = machine.boot['phases'][-1]
         assert phase['phase'] == 'application'
         assert phase['seconds'] > 0
-        assert requests.get(f'http://127.0.0.1:{port}/', headers={'User-Agent': BROWSER}, timeout=10).ok
+        assert requests.get(f'http://127.0.0.1:{port}/', headers={'User-Agent': BROWSER}, timeout=STEP_SECONDS).ok
         stopped = machine.run('application', 'stop')
         assert (stopped.returncode, last_line(stopped.stdout).endswith(': stopped')) == (0, True)
-        assert process.wait(20) == 0, 'a server that was told to end has ended well'
+        assert process.wait(STEP_SECONDS) == 0, 'a server that was told to end has ended well'
 
 
-def test_an_answer_that_has_begun_is_finished(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    port = prepare(machine, cloud, postgresql_url)
+def test_an_answer_that_has_begun_is_finished(
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    port = prepare(machine, aws, postgresql_url)
     with started(machine) as process:
         assert machine.run('application', 'wait').returncode == 0
         session = requests.Session()
         session.headers['User-Agent'] = BROWSER
-        answers = [session.get(f'http://127.0.0.1:{port}/', timeout=10) for _ in range(3)]
+        answers = [session.get(f'http://127.0.0.1:{port}/', timeout=STEP_SECONDS) for _ in range(3)]
         stopping = threading.Thread(target=machine.run, args=('application', 'stop'))
         stopping.start()
         while process.poll() is None:
             try:
-                answers.append(session.get(f'http://127.0.0.1:{port}/', timeout=10))
+                answers.append(session.get(f'http://127.0.0.1:{port}/', timeout=STEP_SECONDS))
             except requests.ConnectionError:
                 break  # refused, because no process listens; not cut off half-way
         stopping.join()
         assert {answer.status_code for answer in answers} == {200}
-        assert process.wait(20) == 0
+        assert process.wait(STEP_SECONDS) == 0
 
 
-def test_a_container_may_do_no_more_than_it_needs(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    prepare(machine, cloud, postgresql_url)
+def test_a_container_may_do_no_more_than_it_needs(
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    prepare(machine, aws, postgresql_url)
     with started(machine):
         assert machine.run('application', 'wait').returncode == 0
     call = run_of(machine, 'visitors')
@@ -110,11 +112,11 @@ def test_a_container_may_do_no_more_than_it_needs(machine: FolderMachine, cloud:
         for folder in ('/run/visitors/secrets/application', '/run/visitors/requests')]
 
 
-def test_a_process_list_and_a_container_show_no_secret(machine: FolderMachine, cloud: Cloud,
+def test_a_process_list_and_a_container_show_no_secret(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                        postgresql_url: str) -> None:
-    put_settings(cloud, MIGRATION_DATABASE_URL=postgresql_url)
-    put_secrets(cloud, DATABASE_PASSWORD=PASSWORD, MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
-    prepare(machine, cloud, postgresql_url)
+    put_settings(aws, MIGRATION_DATABASE_URL=postgresql_url)
+    put_secrets(aws, DATABASE_PASSWORD=PASSWORD, MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
+    prepare(machine, aws, postgresql_url)
     with started(machine) as process:
         assert machine.run('application', 'wait').returncode == 0
         environments = [environment_of(pid) for pid in processes_of(process.pid)]
@@ -147,7 +149,7 @@ def answers_during(port: int, act: Callable[[], None]) -> set[int]:
 
     def ask() -> None:
         while not is_over.is_set():
-            statuses.append(requests.get(f'http://127.0.0.1:{port}/livez', timeout=10).status_code)
+            statuses.append(requests.get(f'http://127.0.0.1:{port}/livez', timeout=STEP_SECONDS).status_code)
 
     with ThreadPoolExecutor(1) as thread:
         asking = thread.submit(ask)
@@ -160,8 +162,8 @@ def answers_during(port: int, act: Callable[[], None]) -> set[int]:
 
 
 def test_an_engine_that_dies_again_and_again_interrupts_no_answer_and_ends_nothing(
-        machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    port = prepare(machine, cloud, postgresql_url)
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    port = prepare(machine, aws, postgresql_url)
     with started(machine) as process:
         assert machine.run('application', 'wait').returncode == 0
 
@@ -174,7 +176,7 @@ def test_an_engine_that_dies_again_and_again_interrupts_no_answer_and_ends_nothi
         assert answers_during(port, lose_the_client_six_times) == {200}
         assert process.poll() is None, 'the unit has not died, so systemd counts nothing'
         assert machine.run('application', 'stop').returncode == 0
-        assert process.wait(20) == 0
+        assert process.wait(STEP_SECONDS) == 0
     assert run_of(machine, 'visitors'), 'it was started once'
 
 
@@ -182,26 +184,26 @@ def attachments(machine: FolderMachine) -> list[list[str]]:
     return [call for call in machine.calls('docker') if call[0] == 'attach']
 
 
-def test_a_live_container_of_the_right_image_is_adopted(machine: FolderMachine, cloud: Cloud,
+def test_a_live_container_of_the_right_image_is_adopted(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                         postgresql_url: str) -> None:
-    port = prepare(machine, cloud, postgresql_url)
+    port = prepare(machine, aws, postgresql_url)
     with started(machine) as killed:
         assert machine.run('application', 'wait').returncode == 0
         (client,) = docker_clients(killed)
         killed.kill()
         os.kill(client, signal.SIGKILL)
-        killed.wait(20)
+        killed.wait(STEP_SECONDS)
         with started(machine) as process:
             eventually(lambda: bool(attachments(machine)), 'the container is attached to')
-            assert requests.get(f'http://127.0.0.1:{port}/livez', timeout=10).ok
+            assert requests.get(f'http://127.0.0.1:{port}/livez', timeout=STEP_SECONDS).ok
             assert run_of(machine, 'visitors'), 'the first start is the only one'
             process.terminate()
-            assert process.wait(20) == 0, 'a signal reaches a container that was adopted'
+            assert process.wait(STEP_SECONDS) == 0, 'a signal reaches a container that was adopted'
 
 
 def test_a_live_container_of_another_image_is_stopped_before_it_is_removed(
-        machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    prepare(machine, cloud, postgresql_url)
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    prepare(machine, aws, postgresql_url)
     with started(machine) as killed:
         assert machine.run('application', 'wait').returncode == 0
         (client,) = docker_clients(killed)
@@ -247,9 +249,9 @@ def environment_of(pid: int) -> str:
         return file.read()
 
 
-def test_another_image_than_the_baked_one_is_not_started(machine: FolderMachine, cloud: Cloud,
+def test_another_image_than_the_baked_one_is_not_started(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                          postgresql_url: str) -> None:
-    prepare(machine, cloud, postgresql_url)
+    prepare(machine, aws, postgresql_url)
     machine.write('etc/visitors/image.json', json.dumps({**IMAGE, 'id': f'sha256:{"1" * 64}'}))
     result = machine.run('application', 'start')
     assert result.returncode == 1
@@ -270,9 +272,9 @@ def test_a_bad_description_of_the_image_is_told(machine: FolderMachine, text: st
     assert says in last_line(result.stdout)
 
 
-def test_what_an_engine_that_was_killed_has_left_is_removed_first(machine: FolderMachine, cloud: Cloud,
+def test_what_an_engine_that_was_killed_has_left_is_removed_first(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                                   postgresql_url: str) -> None:
-    prepare(machine, cloud, postgresql_url)
+    prepare(machine, aws, postgresql_url)
     with started(machine):
         assert machine.run('application', 'wait').returncode == 0
     calls = [call[:3] for call in machine.calls('docker')]
@@ -280,9 +282,9 @@ def test_what_an_engine_that_was_killed_has_left_is_removed_first(machine: Folde
     assert calls[-1][0] == 'run'
 
 
-def test_an_application_that_has_ended_is_not_waited_for(machine: FolderMachine, cloud: Cloud,
+def test_an_application_that_has_ended_is_not_waited_for(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                          postgresql_url: str) -> None:
-    prepare(machine, cloud, postgresql_url)
+    prepare(machine, aws, postgresql_url)
     machine.know_units({'visitors.service': {'ActiveState': 'failed'}})
     machine.install('journalctl', 'echo "bad setting: THREADS=many: use a whole number from 1 to 64"')
     begun = time.monotonic()
@@ -293,10 +295,10 @@ def test_an_application_that_has_ended_is_not_waited_for(machine: FolderMachine,
 
 
 def test_a_bad_setting_ends_the_application_with_the_code_that_is_not_tried_again(
-        machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    put_settings(cloud, THREADS='many')
-    put_settings(cloud, DATABASE_URL=postgresql_url)
-    put_secrets(cloud, VISITOR_KEY=KEY)
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    put_settings(aws, THREADS='many')
+    put_settings(aws, DATABASE_URL=postgresql_url)
+    put_secrets(aws, VISITOR_KEY=KEY)
     assert machine.run('config').returncode == 0
     with started(machine) as process:
         assert process.wait(STEP_SECONDS) == 1
@@ -329,9 +331,10 @@ def test_a_machine_that_is_too_small_is_refused() -> None:
         Size(2, 511 * MEBIBYTE).application_memory
 
 
-def test_a_step_that_is_told_to_end_ends_the_server(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    prepare(machine, cloud, postgresql_url)
+def test_a_step_that_is_told_to_end_ends_the_server(
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    prepare(machine, aws, postgresql_url)
     with started(machine) as process:
         assert machine.run('application', 'wait').returncode == 0
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(STEP_SECONDS) == 0

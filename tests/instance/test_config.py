@@ -18,9 +18,9 @@ from instance.errors import StepFailed
 from instance.metadata import ROLE
 from instance.parameters import account, file_of, plan
 from instance.user_data import UserData
-from tests.support.cloud import Cloud, refused_json
-from tests.support.machine_folder import DEPLOY, FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
-from tests.support.metadata_service import MetadataService
+from rehearsal.embedded import EmbeddedRehearsal
+from tests.support.local_aws import operations
+from tests.support.machine_folder import DEPLOY, FolderMachine, last_line, PREFIX, STEP_SECONDS
 from tests.support.parameters import KEY, OWNER_PASSWORD, PASSWORD, put_secrets, put_settings, URL
 from tests.support.sdks import SDKS
 from tests.support.server import ROOT
@@ -28,19 +28,21 @@ from tests.support.server import ROOT
 FOLDERS = {**{role: Path('/run/visitors/secrets') / role for role in ('application', 'migration')},
            'requests': Path('/run/visitors/requests')}
 APPLICATION_SECRET = {'DATABASE_PASSWORD': 'arn:password'}  # pragma: allowlist secret
+SLOW = 2.1  # seconds, twice what the SDK by itself waits for the metadata service
 LEAST_SETTINGS, LEAST_SECRETS = {'DATABASE_URL': URL}, {'VISITOR_KEY': 'arn:key'}
 
 
 @pytest.fixture
-def parameters(cloud: Cloud) -> Cloud:
+def parameters(aws: EmbeddedRehearsal) -> EmbeddedRehearsal:
     """Give an AWS with the parameters and secrets of a whole installation."""
-    put_settings(cloud, DATABASE_URL=URL, TRUSTED_PROXIES='1', MIGRATION_DATABASE_URL=URL.replace('visitors@', 'own@'))
-    put_secrets(cloud, VISITOR_KEY=KEY, DATABASE_PASSWORD=PASSWORD,
+    put_settings(aws, DATABASE_URL=URL, TRUSTED_PROXIES='1', MIGRATION_DATABASE_URL=URL.replace('visitors@', 'own@'))
+    put_secrets(aws, VISITOR_KEY=KEY, DATABASE_PASSWORD=PASSWORD,
                 MIGRATION_DATABASE_PASSWORD=json.dumps({'username': 'own', 'password': OWNER_PASSWORD}))
-    return cloud
+    return aws
 
 
-def test_config_ends_in_a_line_and_records_what_was_before_it(machine: FolderMachine, parameters: Cloud) -> None:
+def test_config_ends_in_a_line_and_records_what_was_before_it(
+        machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
     before = time.monotonic()
     result = machine.run('config')
     assert result.returncode == 0, result.stderr
@@ -52,16 +54,16 @@ def test_config_ends_in_a_line_and_records_what_was_before_it(machine: FolderMac
     boot = machine.boot
     assert [phase['phase'] for phase in boot['phases']] == ['power-on', 'network', 'config']
     assert boot['failure'] is None
-    assert (boot['instance_id'], boot['deploy_id']) == (INSTANCE, DEPLOY)
+    assert (boot['instance_id'], boot['deploy_id']) == (machine.instance, DEPLOY)
     assert before < boot['started'] < time.monotonic()
 
 
 def test_the_application_gets_its_settings_and_nothing_of_the_migration(machine: FolderMachine,
-                                                                        parameters: Cloud) -> None:
+                                                                        parameters: EmbeddedRehearsal) -> None:
     assert machine.run('config').returncode == 0
     variables = machine.variables('application')
     assert {name: variables[name] for name in ('DATABASE_URL', 'TRUSTED_PROXIES', 'DEPLOY_ID', 'INSTANCE_ID')} == {
-        'DATABASE_URL': URL, 'TRUSTED_PROXIES': '1', 'DEPLOY_ID': DEPLOY, 'INSTANCE_ID': INSTANCE}
+        'DATABASE_URL': URL, 'TRUSTED_PROXIES': '1', 'DEPLOY_ID': DEPLOY, 'INSTANCE_ID': machine.instance}
     assert variables['DATABASE_PASSWORD_FILE'] == '/run/visitors/secrets/application/DATABASE_PASSWORD'
     assert 2 <= int(variables['WORKERS']) <= 8
     assert not [name for name in variables if name.startswith('MIGRATION_')]
@@ -71,7 +73,8 @@ def test_the_application_gets_its_settings_and_nothing_of_the_migration(machine:
     assert more.keys() - variables.keys() == {'MIGRATION_DATABASE_URL', 'MIGRATION_DATABASE_PASSWORD_FILE'}
 
 
-def test_only_the_user_of_the_containers_can_read_a_secret(machine: FolderMachine, parameters: Cloud) -> None:
+def test_only_the_user_of_the_containers_can_read_a_secret(
+        machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
     assert machine.run('config').returncode == 0
     files = {path: path.stat() for path in (machine.root / 'run/visitors/secrets').rglob('*') if path.is_file()}
     assert {path.name for path in files} == {'VISITOR_KEY', 'DATABASE_PASSWORD', 'MIGRATION_DATABASE_PASSWORD'}
@@ -88,7 +91,7 @@ def test_only_the_user_of_the_containers_can_read_a_secret(machine: FolderMachin
 
 
 def test_the_user_of_the_containers_reads_its_files_and_nobody_else_does(machine: FolderMachine,
-                                                                         parameters: Cloud) -> None:
+                                                                         parameters: EmbeddedRehearsal) -> None:
     assert machine.run('config').returncode == 0
     for folder in machine.root.parents:
         if Path(tempfile.gettempdir()) in folder.parents:
@@ -103,7 +106,7 @@ def test_the_user_of_the_containers_reads_its_files_and_nobody_else_does(machine
     assert read_as(65534) != 0
 
 
-def test_no_secret_is_anywhere_but_in_its_file(machine: FolderMachine, parameters: Cloud) -> None:
+def test_no_secret_is_anywhere_but_in_its_file(machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
     result = machine.run('config')
     assert result.returncode == 0
     secrets = machine.root / 'run/visitors/secrets'
@@ -115,7 +118,7 @@ def test_no_secret_is_anywhere_but_in_its_file(machine: FolderMachine, parameter
         assert value not in result.stdout + result.stderr + str(machine.calls('systemctl'))
 
 
-def test_parameters_come_in_pages(machine: FolderMachine, parameters: Cloud) -> None:
+def test_parameters_come_in_pages(machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
     put_settings(parameters, **{f'SETTING_{number}': str(number) for number in range(25)})
     assert machine.run('config').returncode == 0
     assert machine.variables('application')['SETTING_24'] == '24'
@@ -126,10 +129,11 @@ def test_parameters_come_in_pages(machine: FolderMachine, parameters: Cloud) -> 
     ({'DATABASE_URL': URL}, {}, f'{PREFIX}/secrets/VISITOR_KEY'),
     ({}, {}, f'{PREFIX}/settings/DATABASE_URL, {PREFIX}/secrets/VISITOR_KEY'),
 ])
-def test_a_missing_parameter_fails_and_is_named(machine: FolderMachine, cloud: Cloud, settings: dict[str, str],
-                                                secrets: dict[str, str], missing: str) -> None:
-    put_settings(cloud, **settings)
-    put_secrets(cloud, **secrets)
+def test_a_missing_parameter_fails_and_is_named(
+        machine: FolderMachine, aws: EmbeddedRehearsal, settings: dict[str, str], secrets: dict[str, str], missing:
+        str) -> None:
+    put_settings(aws, **settings)
+    put_secrets(aws, **secrets)
     result = machine.run('config')
     assert result.returncode == 1
     assert last_line(result.stdout).endswith(f'FAILED (1): missing in the Parameter Store: {missing}')
@@ -137,20 +141,21 @@ def test_a_missing_parameter_fails_and_is_named(machine: FolderMachine, cloud: C
                                        'reason': f'missing in the Parameter Store: {missing}'}
 
 
-def test_a_secret_that_does_not_exist_is_named(machine: FolderMachine, cloud: Cloud) -> None:
-    put_settings(cloud, DATABASE_URL=URL)
-    arn = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:nothing'
-    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=arn, Type='String')
+def test_a_secret_that_does_not_exist_is_named(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    put_settings(aws, DATABASE_URL=URL)
+    arn = f'arn:aws:secretsmanager:{aws.region}:{aws.account}:secret:nothing'
+    aws.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=arn, Type='String')
     result = machine.run('config')
     assert result.returncode == 1
     assert (f'the secret that parameter {PREFIX}/secrets/VISITOR_KEY names: ResourceNotFoundException' in
             last_line(result.stdout))
 
 
-def test_a_secret_in_the_place_of_its_name_is_not_shown(machine: FolderMachine, cloud: Cloud) -> None:
-    put_settings(cloud, DATABASE_URL=URL)
-    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=KEY, Type='String')
-    cloud.answers['GetSecretValue'] = (400, refused_json('AccessDeniedException', f'no right to read {KEY} for you'))
+def test_a_secret_in_the_place_of_its_name_is_not_shown(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    put_settings(aws, DATABASE_URL=URL)
+    aws.client('ssm').put_parameter(Name=f'{PREFIX}/secrets/VISITOR_KEY', Value=KEY, Type='String')
+    aws.faults.refuse('GetSecretValue', status=400, code='AccessDeniedException',
+                      message=f'no right to read {KEY} for you')
     result = machine.run('config')
     assert result.returncode == 1
     assert (f'the secret that parameter {PREFIX}/secrets/VISITOR_KEY names: AccessDeniedException: no right to read '
@@ -158,15 +163,15 @@ def test_a_secret_in_the_place_of_its_name_is_not_shown(machine: FolderMachine, 
     assert KEY not in result.stdout + result.stderr + json.dumps(machine.boot)
 
 
-def test_an_encrypted_setting_is_refused(machine: FolderMachine, cloud: Cloud) -> None:
-    cloud.client('ssm').put_parameter(Name=f'{PREFIX}/settings/DATABASE_URL', Value=URL, Type='SecureString')
+def test_an_encrypted_setting_is_refused(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    aws.client('ssm').put_parameter(Name=f'{PREFIX}/settings/DATABASE_URL', Value=URL, Type='SecureString')
     result = machine.run('config')
     assert result.returncode == 1
     assert f'parameter {PREFIX}/settings/DATABASE_URL is a SecureString; use a String' in last_line(result.stdout)
 
 
 def test_what_is_gone_from_the_parameter_store_is_gone_from_the_machine(machine: FolderMachine,
-                                                                        parameters: Cloud) -> None:
+                                                                        parameters: EmbeddedRehearsal) -> None:
     assert machine.run('config').returncode == 0
     parameters.client('ssm').delete_parameter(Name=f'{PREFIX}/secrets/DATABASE_PASSWORD')
     assert machine.run('config').returncode == 0
@@ -174,7 +179,8 @@ def test_what_is_gone_from_the_parameter_store_is_gone_from_the_machine(machine:
     assert not machine.secret('application', 'DATABASE_PASSWORD').exists()
 
 
-def test_an_api_that_is_away_for_a_moment_costs_no_machine(machine: FolderMachine, parameters: Cloud) -> None:
+def test_an_api_that_is_away_for_a_moment_costs_no_machine(
+        machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
     parameters.stop()
     with machine.start('config') as process:
         time.sleep(2)
@@ -188,8 +194,8 @@ def test_an_api_that_is_away_for_a_moment_costs_no_machine(machine: FolderMachin
     ('RequestTimeTooSkewed', 'the clock of this instance shows 20'),
     ('AccessDeniedException', 'AccessDeniedException: not for you'),
 ])
-def test_why_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, code: str, says: str) -> None:
-    cloud.answers['GetParametersByPath'] = (400, refused_json(code, 'not for you'))
+def test_why_aws_refuses_is_told(machine: FolderMachine, aws: EmbeddedRehearsal, code: str, says: str) -> None:
+    aws.faults.refuse('GetParametersByPath', status=400, code=code, message='not for you')
     result = machine.run('config')
     assert result.returncode == 1
     assert f'parameters under {PREFIX}/settings: {code}: not for you' in last_line(result.stdout)
@@ -220,51 +226,55 @@ def test_a_machine_without_a_role_is_told_apart(machine: FolderMachine, monkeypa
 
 
 def test_a_metadata_service_that_goes_away_is_not_taken_for_a_missing_role(
-        machine: FolderMachine, metadata: MetadataService, monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-    metadata.give_role('visitors')
-    metadata.trouble[f'{ROLE}visitors'] = [500] * 1000
+        machine: FolderMachine, monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    machine.give_role('visitors')
+    machine.metadata.faults.refuse(f'GET /{ROLE}visitors', status=500)
     assert reason_without_keys(machine, monkeypatch) == (
         f'parameters under {PREFIX}/settings: no credentials: the metadata service names the role visitors but '
         'returns none of its credentials')
-    metadata.trouble[ROLE] = [503] * 1000
+    machine.metadata.faults.refuse(f'GET /{ROLE}', status=503)
     assert reason_without_keys(machine, monkeypatch) == (
-        f'parameters under {PREFIX}/settings: no credentials: the metadata service at {metadata.endpoint} answers 503 '
-        f'under {ROLE}')
+        f'parameters under {PREFIX}/settings: no credentials: the metadata service at {machine.metadata.endpoint} '
+        f'answers 503 under {ROLE}')
 
 
-@pytest.mark.parametrize('trouble', [503, 404, 401, 2.1], ids=str)
+@pytest.mark.parametrize('trouble', [503, 404, 401, SLOW], ids=str)
 def test_a_metadata_service_in_trouble_for_a_moment_costs_no_machine(
-        machine: FolderMachine, parameters: Cloud, metadata: MetadataService, trouble: float,
+        machine: FolderMachine, parameters: EmbeddedRehearsal, trouble: float,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    metadata.give_role('visitors')
-    # A slow answer takes its time from this test as well; there the last request is enough.
-    paths = ('latest/api/token', 'latest/meta-data/instance-id', ROLE, f'{ROLE}visitors')
-    metadata.trouble = {path: [trouble] for path in paths if trouble != 2.1 or path == ROLE}
+    machine.give_role('visitors')
+    faults = machine.metadata.faults
+    requests = ('PUT /latest/api/token', 'GET /latest/meta-data/instance-id', f'GET /{ROLE}', f'GET /{ROLE}visitors')
+    if trouble == SLOW:
+        # A slow answer takes its time from this test as well; there one request is enough.
+        faults.stall(f'GET /{ROLE}', seconds=SLOW, times=1)
+    else:
+        faults.refuse(*requests, status=int(trouble), times=1)
     entered = machine.enter(monkeypatch)
     for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
         monkeypatch.setenv(name, '')
     monkeypatch.setattr('instance.aws.FIRST_PAUSE', 0.05)
     monkeypatch.setattr('instance.metadata.FIRST_PAUSE', 0.05)
     assert config.run(entered).endswith(' variables, 3 secrets')
-    assert not any(metadata.trouble.values()), 'nothing went wrong'
+    assert {call.operation for call in faults.calls} >= set(requests)
+    assert trouble == SLOW or set(faults.refused) == set(requests), 'nothing went wrong'
 
 
 @pytest.mark.parametrize(('status', 'code'), [(503, 'ServiceUnavailable'), (500, 'InternalFailure'),
                                               (429, 'TooManyRequestsException'), (400, 'ThrottlingException')])
 def test_an_api_in_trouble_is_asked_again_for_seconds_and_not_for_a_number_of_times(
-        machine: FolderMachine, parameters: Cloud, status: int, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        machine: FolderMachine, parameters: EmbeddedRehearsal, status: int, code: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('instance.aws.FIRST_PAUSE', 0.01)
     monkeypatch.setattr('instance.aws.LONGEST_PAUSE', 0.01)
-    attempts = iter(range(1000))
-    parameters.refuse = lambda action, _body: (
-        (status, refused_json(code, 'not now')) if action == 'GetSecretValue' and next(attempts) < 40 else None)
+    parameters.faults.refuse('GetSecretValue', status=status, code=code, times=40)
     assert config.run(machine.enter(monkeypatch)).endswith(' variables, 3 secrets')
-    assert next(attempts) > 40
+    assert operations(parameters).count('GetSecretValue') > 40
 
 
-def test_the_time_that_a_call_may_take_has_an_end(machine: FolderMachine, cloud: Cloud, impatient: None,
+def test_the_time_that_a_call_may_take_has_an_end(machine: FolderMachine, aws: EmbeddedRehearsal, impatient: None,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    cloud.answers['GetParametersByPath'] = (503, refused_json('ServiceUnavailable', 'not now'))
+    aws.faults.refuse('GetParametersByPath', message='not now')
     with pytest.raises(StepFailed, match=f'parameters under {PREFIX}/settings: ServiceUnavailable: not now'):
         config.run(machine.enter(monkeypatch))
 
@@ -286,11 +296,11 @@ def test_a_setting_of_the_sdk_that_leads_nowhere_is_one_line(
     assert says in reason
 
 
-def test_the_role_of_the_instance_signs(machine: FolderMachine, parameters: Cloud, metadata: MetadataService) -> None:
-    metadata.give_role('visitors')
+def test_the_role_of_the_instance_signs(machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
+    machine.give_role('visitors')
     result = machine.run('config', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')
     assert result.returncode == 0, result.stdout
-    assert metadata.refused == 0
+    assert machine.metadata.faults.calls[0].operation == 'PUT /latest/api/token', 'an instance requires a token'
 
 
 def test_a_metadata_service_that_is_away_is_told(machine: FolderMachine, impatient: None,
@@ -307,9 +317,9 @@ def test_without_user_data_the_file_that_is_missing_is_named(machine: FolderMach
     assert 'etc/visitors/instance.env: No such file or directory; the user data writes it' in last_line(result.stdout)
 
 
-def test_a_self_test_needs_no_network_and_no_role(machine: FolderMachine, cloud: Cloud) -> None:
+def test_a_self_test_needs_no_network_and_no_role(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
-    cloud.stop()
+    aws.stop()
     result = machine.run('config', AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9', AWS_ACCESS_KEY_ID='')
     assert result.returncode == 0, result.stdout
     assert last_line(result.stdout).endswith('self-test: an embedded database and a generated key')
@@ -317,7 +327,7 @@ def test_a_self_test_needs_no_network_and_no_role(machine: FolderMachine, cloud:
     assert len(machine.secret('application', 'VISITOR_KEY').read_text()) == 64
     data = (machine.root / 'run/visitors/data').stat()
     assert (data.st_uid, stat.S_IMODE(data.st_mode)) == (10001, 0o700)
-    assert not cloud.calls
+    assert not aws.faults.calls
 
 
 def test_a_network_that_never_came_is_recorded(machine: FolderMachine) -> None:
@@ -491,14 +501,14 @@ except aws.AwsFailed as error:
 
 
 @pytest.mark.parametrize('version', SDKS)
-def test_the_patience_is_a_minute_with_the_sdk_of_the_ami_and_with_this_one(machine: FolderMachine, cloud: Cloud,
-                                                                            version: str) -> None:
-    cloud.answers['GetParametersByPath'] = (503, refused_json('ServiceUnavailable', 'not now'))
+def test_the_patience_is_a_minute_with_the_sdk_of_the_ami_and_with_this_one(
+        machine: FolderMachine, aws: EmbeddedRehearsal, version: str) -> None:
+    aws.faults.refuse('GetParametersByPath', message='not now')
     older = SDKS[version]
     path = f'{older}:{ROOT}' if older else str(ROOT)
     result = subprocess.run([sys.executable, '-c', MEASURE], capture_output=True, text=True, check=True, cwd='/',
-                            env={**machine.environment, 'PYTHONPATH': path, 'AWS_ENDPOINT_URL': cloud.endpoint})
+                            env={**machine.environment, 'PYTHONPATH': path, 'AWS_ENDPOINT_URL': aws.endpoint})
     used, seconds, reason = json.loads(result.stdout)
     assert used.startswith(f'{version}.')
     assert (seconds, reason) == (60, 'parameters under /a: ServiceUnavailable: not now')
-    assert len(cloud.calls) > 12, 'the SDK itself gives up earlier'
+    assert len(aws.faults.calls) > 12, 'the SDK itself gives up earlier'

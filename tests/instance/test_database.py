@@ -15,10 +15,9 @@ import pytest
 
 from instance import password_renewal, probe
 from instance.urls import AUTHORITIES
-from tests.support.authority import Authority
-from tests.support.cloud import Cloud
-from tests.support.machine_folder import FolderMachine, last_line, machine_in
-from tests.support.metadata_service import MetadataService
+from rehearsal.embedded import EmbeddedRehearsal
+from tests.support.machine_folder import FolderMachine, last_line, machine_in, STEP_SECONDS
+from tests.support.made_up_authority import Authority
 from tests.support.parameters import KEY, put_secrets, put_settings
 from tests.support.postgresql import execute, free_port, PostgresServer, value
 
@@ -55,14 +54,15 @@ def encrypted(authority: Authority, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_every_container_verifies_the_database_by_the_authorities_of_the_bake(
-        machine: FolderMachine, cloud: Cloud, authority: Authority, encrypted: PostgresServer, tmp_path: Path) -> None:
+        machine: FolderMachine, aws: EmbeddedRehearsal, authority: Authority, encrypted: PostgresServer, tmp_path:
+        Path) -> None:
     url = f'{encrypted.create_database()}?sslmode=verify-full&sslrootcert='
     (tmp_path / 'other.pem').write_text(Authority('another one').certificate, encoding='ascii')
     with pytest.raises(psycopg2.OperationalError, match='certificate verify failed'):
         psycopg2.connect(f'{url}{tmp_path}/other.pem')
     machine.write(AUTHORITIES.lstrip('/'), authority.certificate)
-    put_settings(cloud, DATABASE_URL=f'{url}{AUTHORITIES}', PORT=str(free_port()), PURGE_OLDER_THAN='30', WORKERS='1')
-    put_secrets(cloud, VISITOR_KEY=KEY)
+    put_settings(aws, DATABASE_URL=f'{url}{AUTHORITIES}', PORT=str(free_port()), PURGE_OLDER_THAN='30', WORKERS='1')
+    put_secrets(aws, VISITOR_KEY=KEY)
     for step in ('config', 'migrate', 'purge'):
         result = machine.run(step)
         assert result.returncode == 0, result.stdout
@@ -70,7 +70,7 @@ def test_every_container_verifies_the_database_by_the_authorities_of_the_bake(
         waited = machine.run('application', 'wait')
         ready = machine.run('ready')
         machine.run('application', 'stop')
-        process.communicate(timeout=30)
+        process.communicate(timeout=STEP_SECONDS)
     assert waited.returncode == ready.returncode == 0, waited.stdout + ready.stdout
     runs = [call for call in machine.calls('docker') if call[0] == 'run']
     assert len(runs) == 3
@@ -78,9 +78,9 @@ def test_every_container_verifies_the_database_by_the_authorities_of_the_bake(
         assert f'--mount=type=bind,source={machine.root}{AUTHORITIES},target={AUTHORITIES},readonly' in call
 
 
-def test_an_ami_without_authorities_refuses_to_verify_at_once(machine: FolderMachine, cloud: Cloud) -> None:
-    put_settings(cloud, DATABASE_URL=f'postgresql://of@db/visitors?sslmode=verify-full&sslrootcert={AUTHORITIES}')
-    put_secrets(cloud, VISITOR_KEY=KEY)
+def test_an_ami_without_authorities_refuses_to_verify_at_once(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    put_settings(aws, DATABASE_URL=f'postgresql://of@db/visitors?sslmode=verify-full&sslrootcert={AUTHORITIES}')
+    put_secrets(aws, VISITOR_KEY=KEY)
     result = machine.run('config')
     assert result.returncode == 1
     assert last_line(result.stdout).endswith(f'sslrootcert={AUTHORITIES} is not on this instance; bake the AMI with '
@@ -88,15 +88,15 @@ def test_an_ami_without_authorities_refuses_to_verify_at_once(machine: FolderMac
 
 
 class Rotated:
-    def __init__(self, machine: FolderMachine, cloud: Cloud, server: PostgresServer, role: str) -> None:
+    def __init__(self, machine: FolderMachine, aws: EmbeddedRehearsal, server: PostgresServer, role: str) -> None:
         """Bring up a database whose application role has its name and its password in one secret."""
-        self.machine, self.role, self._cloud = machine, role, cloud
+        self.machine, self.role, self._cloud = machine, role, aws
         self.url = server.create_database()
         self.port = free_port()
         database = self.url.rpartition('/')[2]
-        put_settings(cloud, DATABASE_URL=server.url(database, role), MIGRATION_DATABASE_URL=self.url,
+        put_settings(aws, DATABASE_URL=server.url(database, role), MIGRATION_DATABASE_URL=self.url,
                      PORT=str(self.port), WORKERS='1', THREADS='1')
-        put_secrets(cloud, VISITOR_KEY=KEY, DATABASE_PASSWORD=json.dumps({'username': role, 'password': 'first'}))
+        put_secrets(aws, VISITOR_KEY=KEY, DATABASE_PASSWORD=json.dumps({'username': role, 'password': 'first'}))
         for step in ('config', 'migrate'):
             result = machine.run(step)
             assert result.returncode == 0, result.stdout
@@ -116,7 +116,7 @@ class Rotated:
                 yield
             finally:
                 self.machine.run('application', 'stop')
-                process.communicate(timeout=30)
+                process.communicate(timeout=STEP_SECONDS)
 
     def visit(self) -> int:
         """Return the status of the answer to a visit."""
@@ -128,8 +128,8 @@ class Rotated:
 
 
 def test_a_rotation_by_alternating_users_changes_the_name_with_the_password(
-        machine: FolderMachine, cloud: Cloud, encrypted: PostgresServer) -> None:
-    rotated = Rotated(machine, cloud, encrypted, 'alternating')
+        machine: FolderMachine, aws: EmbeddedRehearsal, encrypted: PostgresServer) -> None:
+    rotated = Rotated(machine, aws, encrypted, 'alternating')
     with rotated.serving():
         assert rotated.visit() == 200
         execute(rotated.url, "CREATE ROLE alternating_clone LOGIN PASSWORD 'second' IN ROLE alternating")
@@ -147,10 +147,11 @@ def test_a_rotation_by_alternating_users_changes_the_name_with_the_password(
 
 
 @pytest.fixture
-def near(cloud: Cloud, metadata: MetadataService) -> Iterator[FolderMachine]:
+def near(aws: EmbeddedRehearsal) -> Iterator[FolderMachine]:
     """Give a machine in a folder with a short name, because the address of a socket has 107 bytes at most."""
     with tempfile.TemporaryDirectory(prefix='near-') as folder:
-        yield machine_in(Path(folder), cloud, metadata)
+        with machine_in(Path(folder), aws) as machine:
+            yield machine
 
 
 @contextmanager
@@ -176,8 +177,9 @@ def renewing(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def test_a_rotated_password_is_asked_for_when_it_is_refused_and_no_visit_is_lost(
-        near: FolderMachine, cloud: Cloud, encrypted: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    rotated = Rotated(near, cloud, encrypted, 'single')
+        near: FolderMachine, aws: EmbeddedRehearsal, encrypted: PostgresServer,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    rotated = Rotated(near, aws, encrypted, 'single')
     with rotated.serving(), renewing(near, monkeypatch) as requests:
         assert rotated.visit() == 200
         execute(rotated.url, "ALTER ROLE single PASSWORD 'second'")

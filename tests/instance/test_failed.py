@@ -14,8 +14,9 @@ from instance.aws import Patience
 from instance.boot_record import Failure
 from instance.failed import dimensions_of, failure_of, metric_of, UnitEnd
 from instance.user_data import UserData
-from tests.support.cloud import Cloud, refused
-from tests.support.groups import GROUP, HOOK, Launched
+from rehearsal.embedded import EmbeddedRehearsal
+from tests.support.launched_group import COMPLETE, GROUP, HOOK, LaunchedGroup
+from tests.support.local_aws import operations, texts_of
 from tests.support.machine_folder import DEPLOY, FolderMachine, last_line, PREFIX
 from tests.support.parameters import KEY, put_secrets, put_settings
 
@@ -52,22 +53,22 @@ def hurried(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
     return run
 
 
-def counted(cloud: Cloud) -> list[tuple[str, dict[str, str]]]:
+def counted(aws: EmbeddedRehearsal) -> list[tuple[str, dict[str, str]]]:
     """Return the metrics as CloudWatch reports them."""
-    metrics = cloud.client('cloudwatch').list_metrics(Namespace='Visitors')['Metrics']
+    metrics = aws.client('cloudwatch').list_metrics(Namespace='Visitors')['Metrics']
     pairs = [(metric['MetricName'], {each['Name']: each['Value'] for each in metric['Dimensions']})
              for metric in metrics]
     return sorted(pairs, key=str, reverse=True)
 
 
-def abandoned(cloud: Cloud) -> list[dict[str, str]]:
-    return [dict(parse_qsl(text)) for action, text in cloud.calls if action == 'CompleteLifecycleAction']
+def abandoned(aws: EmbeddedRehearsal) -> list[dict[str, str]]:
+    return [dict(parse_qsl(text)) for text in texts_of(aws, COMPLETE)]
 
 
-def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, cloud: Cloud) -> None:
-    launched = Launched(cloud, machine)
-    put_settings(cloud, DATABASE_URL='postgresql://visitors@database/visitors')
-    put_secrets(cloud, VISITOR_KEY=KEY)
+def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    launched = LaunchedGroup(aws, machine)
+    put_settings(aws, DATABASE_URL='postgresql://visitors@database/visitors')
+    put_secrets(aws, VISITOR_KEY=KEY)
     assert machine.run('config').returncode == 0
     machine.answer_migration(20, 'x y ERROR schema: deploy 7 failed: DataError\n')
     assert machine.run('migrate').returncode == 20
@@ -75,28 +76,28 @@ def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, cloud: 
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[0] == ('visitors FAILED in migrate: the migration of this deploy has failed: '
                                              'deploy 7 failed: DataError; turning off')
-    assert counted(cloud) == [('MigrationFailed', {}), ('MigrationFailed', {'DeployId': DEPLOY})]
-    (call,) = abandoned(cloud)
+    assert counted(aws) == [('MigrationFailed', {}), ('MigrationFailed', {'DeployId': DEPLOY})]
+    (call,) = abandoned(aws)
     assert {name: call[name] for name in ('LifecycleActionResult', 'InstanceId', 'AutoScalingGroupName',
                                           'LifecycleHookName')} == {
         'LifecycleActionResult': 'ABANDON', 'InstanceId': launched.instance, 'AutoScalingGroupName': GROUP,
         'LifecycleHookName': HOOK}
 
 
-def test_what_fails_before_anything_is_known_is_told_as_well(machine: FolderMachine, cloud: Cloud) -> None:
-    launched = Launched(cloud, machine)
+def test_what_fails_before_anything_is_known_is_told_as_well(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    launched = LaunchedGroup(aws, machine)
     assert machine.run('config').returncode == 1, 'nothing is in the Parameter Store'
     result = failed(machine)
     assert 'visitors FAILED in config: missing in the Parameter Store' in result.stdout
-    assert counted(cloud) == [('BootFailed', {}), ('BootFailed', {'DeployId': DEPLOY})]
-    assert abandoned(cloud)[0]['InstanceId'] == launched.instance
+    assert counted(aws) == [('BootFailed', {}), ('BootFailed', {'DeployId': DEPLOY})]
+    assert abandoned(aws)[0]['InstanceId'] == launched.instance
 
 
-def test_without_a_hook_nobody_is_told_that_it_is_given_up(machine: FolderMachine, cloud: Cloud) -> None:
+def test_without_a_hook_nobody_is_told_that_it_is_given_up(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     fail(machine)
     assert failed(machine).returncode == 0
-    assert not abandoned(cloud)
-    assert counted(cloud)
+    assert not abandoned(aws)
+    assert counted(aws)
 
 
 @pytest.mark.parametrize(('phase', 'code', 'metric'), [
@@ -114,100 +115,99 @@ def test_each_alarm_gets_the_failure_under_its_own_dimensions() -> None:
     assert dimensions_of(UserData()) == [{}]
 
 
-def test_a_hook_that_waits_no_more_is_no_reason_to_stay_on(machine: FolderMachine, cloud: Cloud) -> None:
-    launched = Launched(cloud, machine)
-    launched.state.lifecycle_state = 'InService'
+def test_a_hook_that_waits_no_more_is_no_reason_to_stay_on(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    launched = LaunchedGroup(aws, machine)
+    launched.complete()
     fail(machine)
     result = failed(machine)
     assert result.returncode == 0
     assert 'lifecycle hook: done' in result.stderr
 
 
-def test_an_api_that_is_away_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
+def test_an_api_that_is_away_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                  hurried: Callable[..., tuple[str, str]]) -> None:
-    Launched(cloud, machine)
+    LaunchedGroup(aws, machine)
     fail(machine)
-    cloud.stop()
+    aws.stop()
     stdout, stderr = hurried()
     assert 'visitors FAILED in config: a reason; turning off' in stdout
     assert 'metric: metric BootFailed: Could not connect' in stderr
     assert 'lifecycle hook: ' in stderr
 
 
-def test_an_api_that_is_silent_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
+def test_an_api_that_is_silent_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                    hurried: Callable[..., tuple[str, str]]) -> None:
-    Launched(cloud, machine)
+    LaunchedGroup(aws, machine)
     fail(machine)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         machine.write('etc/visitors/instance.env', (machine.root / 'etc/visitors/instance.env').read_text().replace(
-            cloud.endpoint, f'http://127.0.0.1:{silent.getsockname()[1]}'))
+            aws.endpoint, f'http://127.0.0.1:{silent.getsockname()[1]}'))
         assert 'timeout' in hurried()[1].lower()
 
 
-def test_one_act_that_fails_does_not_keep_the_other(machine: FolderMachine, cloud: Cloud) -> None:
-    Launched(cloud, machine)
+def test_one_act_that_fails_does_not_keep_the_other(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    LaunchedGroup(aws, machine)
     fail(machine)
-    for refused_action in ('PutMetricData', 'CompleteLifecycleAction'):
-        cloud.answers = {refused_action: (403, refused('AccessDenied', 'not for you'))}
-        cloud.calls.clear()
+    for refused in (COMPLETE, 'PutMetricData'):
+        aws.faults.clear()
+        aws.faults.refuse(refused, status=403, code='AccessDenied')
         result = failed(machine)
         assert 'AccessDenied' in result.stderr
-        assert {'PutMetricData', 'CompleteLifecycleAction'} <= set(cloud.actions())
+        assert {'PutMetricData', COMPLETE} <= set(operations(aws))
 
 
-def test_a_clock_that_is_wrong_is_told_and_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud) -> None:
-    Launched(cloud, machine)
+def test_a_clock_that_is_wrong_is_told_and_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    LaunchedGroup(aws, machine)
     fail(machine)
-    for action in ('PutMetricData', 'CompleteLifecycleAction'):
-        cloud.answers[action] = (403, refused('SignatureDoesNotMatch', 'Signature expired'))
+    aws.faults.refuse('PutMetricData', COMPLETE, status=403, code='SignatureDoesNotMatch')
     result = failed(machine)
     assert 'the clock of this instance shows 20' in result.stderr
 
 
-def test_a_metadata_service_that_is_away_keeps_no_machine_on(machine: FolderMachine, cloud: Cloud,
+def test_a_metadata_service_that_is_away_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                              hurried: Callable[..., tuple[str, str]]) -> None:
-    Launched(cloud, machine)
+    LaunchedGroup(aws, machine)
     fail(machine)
     _, stderr = hurried(AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
     assert 'lifecycle hook: the metadata service' in stderr
-    assert counted(cloud), 'that needs no metadata'
+    assert counted(aws), 'that needs no metadata'
 
 
-def test_without_credentials_it_turns_off_as_well(machine: FolderMachine, cloud: Cloud,
+def test_without_credentials_it_turns_off_as_well(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                   hurried: Callable[..., tuple[str, str]]) -> None:
     fail(machine)
     assert 'no credentials' in hurried(AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')[1]
 
 
-def test_without_user_data_it_says_so_and_turns_off(machine: FolderMachine, cloud: Cloud,
+def test_without_user_data_it_says_so_and_turns_off(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                     hurried: Callable[..., tuple[str, str]]) -> None:
     machine.environment_file.unlink()
-    stdout, _ = hurried(AWS_ENDPOINT_URL=cloud.endpoint)
+    stdout, _ = hurried(AWS_ENDPOINT_URL=aws.endpoint)
     assert 'No such file or directory; the user data writes it' in stdout
 
 
-def test_bad_user_data_is_used_as_far_as_it_can_be_read(machine: FolderMachine, cloud: Cloud) -> None:
-    launched = Launched(cloud, machine)
+def test_bad_user_data_is_used_as_far_as_it_can_be_read(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    launched = LaunchedGroup(aws, machine)
     machine.tell(**{**launched.user_data, 'PARAMETER_PREFX': PREFIX})
     assert machine.run('config').returncode == 1
     result = failed(machine)
     assert 'unknown name PARAMETER_PREFX' in result.stdout
-    assert abandoned(cloud), 'the group would wait for five minutes'
-    assert counted(cloud)
+    assert abandoned(aws), 'the group would wait for five minutes'
+    assert counted(aws)
 
 
 def test_a_broken_record_and_a_broken_systemd_hide_nothing_but_the_reason(machine: FolderMachine,
-                                                                          cloud: Cloud) -> None:
+                                                                          aws: EmbeddedRehearsal) -> None:
     machine.write('run/visitors/boot.json', '{"phases": ')
     machine.know_units({'broken': True})
     result = machine.run('failed')
     assert machine.was_turned_off
     assert result.returncode == 1, 'systemd then turns the machine off: FailureAction of the unit'
     assert 'not ready within 1200 s' in result.stdout
-    assert counted(cloud)
+    assert counted(aws)
 
 
-def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachine, cloud: Cloud) -> None:
+def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     machine.know_units({'visitors-config.service': {'Result': 'success', 'ExecMainStatus': '0'},
                         'visitors-migrate.service': {'Result': 'success', 'ExecMainStatus': '0'},
                         'visitors.service': {'Result': 'exit-code', 'ExecMainStatus': '137'}})
@@ -217,7 +217,7 @@ def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachin
                                              'exit code 137: MemoryError; turning off')
 
 
-def test_user_data_that_fail_are_named(machine: FolderMachine, cloud: Cloud) -> None:
+def test_user_data_that_fail_are_named(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     machine.know_units({'cloud-final.service': {'Result': 'exit-code', 'ExecMainStatus': '1'}})
     machine.install('journalctl', 'echo "Failed to run module scripts_user"')
     result = failed(machine)
@@ -233,14 +233,14 @@ def test_the_first_unit_that_has_failed_is_the_one() -> None:
     assert failure_of([]).reason == 'not ready within 1200 s'
 
 
-def test_in_a_self_test_the_console_says_which_step_has_failed(machine: FolderMachine, cloud: Cloud) -> None:
+def test_in_a_self_test_the_console_says_which_step_has_failed(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     fail(machine, 'migrate', 22, 'UNVERSIONED')
     result = failed(machine)
     assert 'SELFTEST FAILED migrate: UNVERSIONED' in result.stdout.splitlines()
-    assert not cloud.calls
+    assert not aws.faults.calls
 
 
-def test_the_line_that_ends_it_is_the_last(machine: FolderMachine, cloud: Cloud) -> None:
+def test_the_line_that_ends_it_is_the_last(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     fail(machine)
     assert last_line(failed(machine).stdout).endswith(' s: turning off')

@@ -12,11 +12,12 @@ import pytest
 from instance import events, logs
 from instance.events import Batch, Event, event_of, request_of
 from instance.journal import Stop
-from tests.support.cloud import Answer, Cloud, refused_json
-from tests.support.journal import WrittenJournal
-from tests.support.machine_folder import FolderMachine, INSTANCE, last_line, PREFIX, STEP_SECONDS
+from rehearsal.embedded import EmbeddedRehearsal
+from tests.support.local_aws import operations
+from tests.support.machine_folder import FolderMachine, last_line, PREFIX, STEP_SECONDS
 from tests.support.waiting import eventually
 from tests.support.warm import WarmProcess
+from tests.support.written_journal import WrittenJournal
 
 HOUR = 60 * 60 * 1000
 
@@ -30,18 +31,20 @@ def journal(machine: FolderMachine) -> Iterator[WrittenJournal]:
 
 
 @pytest.fixture
-def group(cloud: Cloud) -> str:
+def group(aws: EmbeddedRehearsal) -> str:
     """Give the log group of the test's machines."""
-    cloud.client('logs').create_log_group(logGroupName=PREFIX)
+    aws.client('logs').create_log_group(logGroupName=PREFIX)
     return PREFIX
 
 
-def sent(cloud: Cloud) -> list[str]:
+def sent(aws: EmbeddedRehearsal) -> list[str]:
     """Return the messages in the log group, by time."""
-    logs = cloud.client('logs')
-    if not logs.describe_log_streams(logGroupName=PREFIX)['logStreams']:
+    logs = aws.client('logs')
+    streams = [each['logStreamName'] for each in logs.describe_log_streams(logGroupName=PREFIX)['logStreams']]
+    if not streams:
         return []
-    answer = logs.get_log_events(logGroupName=PREFIX, logStreamName=INSTANCE, startFromHead=True, limit=10000)
+    (stream,) = streams
+    answer = logs.get_log_events(logGroupName=PREFIX, logStreamName=stream, startFromHead=True, limit=10000)
     return [str(json.loads(event['message'])['message']) for event in answer['events']]
 
 
@@ -68,87 +71,87 @@ def first_words(process: WarmProcess) -> str:
     return process.stderr.readline()
 
 
-def wait_until_sent(cloud: Cloud, message: str) -> None:
-    eventually(lambda: message in sent(cloud), lambda: f'{message} is sent: {sent(cloud)}')
+def wait_until_sent(aws: EmbeddedRehearsal, message: str) -> None:
+    eventually(lambda: message in sent(aws), lambda: f'{message} is sent: {sent(aws)}')
 
 
-def test_the_journal_is_sent_from_its_first_entry_on(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
-                                                     group: str) -> None:
+def test_the_journal_is_sent_from_its_first_entry_on(
+        machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
     journal.write('the kernel starts', 'systemd starts', seconds_ago=30)
     with sending(machine) as process:
-        wait_until_sent(cloud, 'systemd starts')
+        wait_until_sent(aws, 'systemd starts')
         journal.write('later')
-        wait_until_sent(cloud, 'later')
+        wait_until_sent(aws, 'later')
         stdout, _ = end(process)
-    assert sent(cloud) == ['the kernel starts', 'systemd starts', 'later']
+    assert sent(aws) == ['the kernel starts', 'systemd starts', 'later']
     assert last_line(stdout).endswith(' s: 3 entries sent')
 
 
-def test_what_was_sent_is_not_sent_again(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+def test_what_was_sent_is_not_sent_again(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
                                          group: str) -> None:
     journal.write('one', 'two')
     with sending(machine) as process:
-        wait_until_sent(cloud, 'two')
+        wait_until_sent(aws, 'two')
         end(process)
     journal.write('three')
     with sending(machine) as process:
-        wait_until_sent(cloud, 'three')
+        wait_until_sent(aws, 'three')
         end(process)
-    assert sent(cloud) == ['one', 'two', 'three']
+    assert sent(aws) == ['one', 'two', 'three']
 
 
-def test_nothing_is_lost_while_the_api_is_away(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+def test_nothing_is_lost_while_the_api_is_away(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
                                                group: str) -> None:
     with sending(machine) as process:
         journal.write('before')
-        wait_until_sent(cloud, 'before')
-        cloud.stop()
+        wait_until_sent(aws, 'before')
+        aws.stop()
         messages = [f'while it is away {number}' for number in range(300)]
         journal.write(*messages[:100])
         lines = [first_words(process)]
         journal.write(*messages[100:])
-        cloud.start()
-        wait_until_sent(cloud, messages[-1])
+        aws.start()
+        wait_until_sent(aws, messages[-1])
         _, stderr = end(process)
-    assert sent(cloud) == ['before', *messages]
+    assert sent(aws) == ['before', *messages]
     lines += stderr.strip().splitlines()
     assert len(lines) == 2, 'told once when it goes and once when it comes back, not at each try'
-    assert lines[0].startswith(f'cannot send, the journal keeps the entries: log stream {PREFIX}/{INSTANCE}: ')
+    assert lines[0].startswith(f'cannot send, the journal keeps the entries: log stream {PREFIX}/{machine.instance}: ')
     assert lines[1].startswith('sending again after ')
 
 
-def test_nothing_is_lost_when_it_is_killed_while_the_api_is_away(machine: FolderMachine, cloud: Cloud,
+def test_nothing_is_lost_when_it_is_killed_while_the_api_is_away(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                                  journal: WrittenJournal, group: str) -> None:
     with sending(machine):
         journal.write('before')
-        wait_until_sent(cloud, 'before')
-        cloud.stop()
+        wait_until_sent(aws, 'before')
+        aws.stop()
         journal.write('while it is away')
         time.sleep(2)
-    cloud.start()
+    aws.start()
     with sending(machine) as process:
-        wait_until_sent(cloud, 'while it is away')
+        wait_until_sent(aws, 'while it is away')
         end(process)
-    assert sent(cloud) == ['before', 'while it is away']
+    assert sent(aws) == ['before', 'while it is away']
 
 
-def test_at_its_end_it_sends_what_the_others_say_at_theirs(machine: FolderMachine, cloud: Cloud,
+def test_at_its_end_it_sends_what_the_others_say_at_theirs(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                            journal: WrittenJournal, group: str) -> None:
     with sending(machine) as process:
         journal.write('before')
-        wait_until_sent(cloud, 'before')
+        wait_until_sent(aws, 'before')
         # Frozen until the entry is in the journal, because it would wait for one second only.
         process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)
         journal.write('the application has stopped')
         process.send_signal(signal.SIGCONT)
         end(process)
-    assert sent(cloud) == ['before', 'the application has stopped']
+    assert sent(aws) == ['before', 'the application has stopped']
 
 
-def test_an_api_that_is_away_does_not_delay_its_end(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
-                                                    group: str) -> None:
-    cloud.stop()
+def test_an_api_that_is_away_does_not_delay_its_end(
+        machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
+    aws.stop()
     journal.write('nobody hears this')
     with sending(machine) as process:
         assert 'cannot send' in first_words(process)
@@ -156,52 +159,52 @@ def test_an_api_that_is_away_does_not_delay_its_end(machine: FolderMachine, clou
         stdout, _ = end(process)
         assert time.monotonic() - begun < STEP_SECONDS / 2
     assert last_line(stdout).endswith(' s: 0 entries sent')
-    cloud.start()
+    aws.start()
     with sending(machine) as process:
-        wait_until_sent(cloud, 'nobody hears this')
+        wait_until_sent(aws, 'nobody hears this')
         end(process)
 
 
-def test_a_group_that_is_made_later_is_waited_for(machine: FolderMachine, cloud: Cloud,
+def test_a_group_that_is_made_later_is_waited_for(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                   journal: WrittenJournal) -> None:
     journal.write('early')
     with sending(machine) as process:
         assert 'ResourceNotFoundException' in first_words(process)
-        cloud.client('logs').create_log_group(logGroupName=PREFIX)
-        wait_until_sent(cloud, 'early')
+        aws.client('logs').create_log_group(logGroupName=PREFIX)
+        wait_until_sent(aws, 'early')
         end(process)
 
 
-def test_a_stream_that_somebody_has_deleted_is_made_anew(machine: FolderMachine, cloud: Cloud,
+def test_a_stream_that_somebody_has_deleted_is_made_anew(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                          journal: WrittenJournal, group: str) -> None:
     with sending(machine) as process:
         journal.write('one')
-        wait_until_sent(cloud, 'one')
-        cloud.client('logs').delete_log_stream(logGroupName=group, logStreamName=INSTANCE)
+        wait_until_sent(aws, 'one')
+        aws.client('logs').delete_log_stream(logGroupName=group, logStreamName=machine.instance)
         journal.write('two')
-        wait_until_sent(cloud, 'two')
+        wait_until_sent(aws, 'two')
         end(process)
 
 
-def test_a_metadata_service_that_comes_late_is_waited_for(machine: FolderMachine, cloud: Cloud, group: str,
+def test_a_metadata_service_that_comes_late_is_waited_for(machine: FolderMachine, aws: EmbeddedRehearsal, group: str,
                                                           journal: WrittenJournal) -> None:
-    machine.be('')
+    machine.metadata.faults.refuse('GET /latest/meta-data/instance-id', status=404)
     journal.write('early')
     with sending(machine) as process:
-        time.sleep(2)
-        machine.be(INSTANCE)
-        wait_until_sent(cloud, 'early')
+        eventually(lambda: len(machine.metadata.faults.refused) >= 2, 'it is asked again')
+        machine.metadata.faults.clear()
+        wait_until_sent(aws, 'early')
         end(process)
 
 
-def test_an_entry_that_nothing_can_read_keeps_none_behind_it(machine: FolderMachine, cloud: Cloud,
+def test_an_entry_that_nothing_can_read_keeps_none_behind_it(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                              journal: WrittenJournal, group: str) -> None:
     deep = f'{{"a":{"[" * 12_000}'
     journal.write('before', deep, 'behind')
     with sending(machine) as process:
-        wait_until_sent(cloud, 'behind')
+        wait_until_sent(aws, 'behind')
         stdout, _ = end(process)
-    assert sent(cloud) == ['before', deep, 'behind']
+    assert sent(aws) == ['before', deep, 'behind']
     assert last_line(stdout).endswith(' s: 3 entries sent')
 
 
@@ -227,72 +230,70 @@ def test_what_is_too_deep_to_be_written_again_is_sent_as_it_came(monkeypatch: py
     assert (event.message, event.cursor, event.is_raw) == ('{"a": 1}', 'x', True)
 
 
-def test_an_entry_that_the_sdk_refuses_is_left_out_and_told(machine: FolderMachine, cloud: Cloud,
+def test_an_entry_that_the_sdk_refuses_is_left_out_and_told(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                             monkeypatch: pytest.MonkeyPatch, group: str) -> None:
     monkeypatch.setattr('signal.signal', lambda *_: None)
     sender = logs.Sender(machine.enter(monkeypatch), Stop())
     now = int(time.time() * 1000)
     assert sender.send([Event(now, '', 's=1'), Event(now, '{"message": "behind"}', 's=2')])
-    assert sent(cloud) == ['behind']
+    assert sent(aws) == ['behind']
 
 
-def test_an_entry_that_is_refused_is_left_out_and_told(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
-                                                       group: str) -> None:
+def test_an_entry_that_is_refused_is_left_out_and_told(
+        machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
     journal.write(*(f'entry {number}' for number in range(20)))
-    refuse_entry(cloud, 'entry 7"')
+    refuse_entry(aws, 'entry 7"')
     with sending(machine) as process:
-        wait_until_sent(cloud, 'entry 19')
+        wait_until_sent(aws, 'entry 19')
         _, stderr = end(process)
-    assert sent(cloud) == [f'entry {number}' for number in range(20) if number != 7]
+    assert sent(aws) == [f'entry {number}' for number in range(20) if number != 7]
     assert 'skipped an entry of ' in stderr
 
 
-def refuse_entry(cloud: Cloud, text: str) -> None:
+def refuse_entry(aws: EmbeddedRehearsal, text: str) -> None:
     """Make CloudWatch refuse every batch that holds a text."""
-    def refuse(action: str, body: str) -> Answer | None:
-        is_in = action == 'PutLogEvents' and text in body.replace('\\', '')
-        return (400, refused_json('InvalidParameterException', 'not like this')) if is_in else None
-
-    cloud.refuse = refuse
+    aws.faults.refuse('PutLogEvents', status=400, code='InvalidParameterException',
+                      when=lambda call: text in call.text.replace('\\', ''))
 
 
-def test_entries_that_are_too_old_are_told(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+def test_entries_that_are_too_old_are_told(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
                                            group: str) -> None:
     journal.write('of last month', seconds_ago=30 * 86400)
     journal.write('of now')
     with sending(machine) as process:
-        wait_until_sent(cloud, 'of now')
+        wait_until_sent(aws, 'of now')
         _, stderr = end(process)
     assert "rejected entries that are too old or in the future: {'tooOldLogEventEndIndex'" in stderr
 
 
-def test_a_cursor_that_leads_nowhere_is_forgotten(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
-                                                  group: str) -> None:
+def test_a_cursor_that_leads_nowhere_is_forgotten(
+        machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
     machine.write('var/lib/visitors/logs.cursor', 'nonsense')
     journal.write('one')
     result = machine.run('logs')
     assert result.returncode == 1, 'its unit starts it again'
     assert 'Failed to seek to cursor' in last_line(result.stdout)
     with sending(machine) as process:
-        wait_until_sent(cloud, 'one')
+        wait_until_sent(aws, 'one')
         end(process)
 
 
-def test_many_entries_are_sent_in_few_calls(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal,
+def test_many_entries_are_sent_in_few_calls(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
                                             group: str) -> None:
     journal.write(*(f'entry {number}' for number in range(3000)))
     with sending(machine) as process:
-        wait_until_sent(cloud, 'entry 2999')
+        wait_until_sent(aws, 'entry 2999')
         end(process)
-    assert len(sent(cloud)) == 3000
-    assert cloud.actions().count('PutLogEvents') < 30
+    assert len(sent(aws)) == 3000
+    assert operations(aws).count('PutLogEvents') < 30
 
 
-def test_in_a_self_test_nothing_is_sent(machine: FolderMachine, cloud: Cloud, journal: WrittenJournal) -> None:
+def test_in_a_self_test_nothing_is_sent(
+        machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     result = machine.run('logs')
     assert (result.returncode, last_line(result.stdout).endswith('self-test: nothing is sent')) == (0, True)
-    assert not cloud.calls
+    assert not aws.faults.calls
 
 
 def entry(**fields: object) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from instance.checks import CONNECT_PROGRAM, METADATA_ADDRESSES
 from instance.container import USER
-from tests.support.network import another_host, Host
+from tests.support.separate_host import another_host, Host
 from tests.support.server import ROOT
 from tests.support.waiting import eventually
 

@@ -11,35 +11,34 @@ from instance import container, lifecycle, migrate
 from instance.errors import StepFailed
 from instance.lifecycle import heartbeats
 from instance.migrate import last_messages, meaning
-from tests.support.cloud import Answer, Cloud, refused
-from tests.support.groups import Launched
-from tests.support.machine_folder import FolderMachine, IMAGE_ID, INSTANCE, last_line, STEP_SECONDS, value_of
+from rehearsal.api.calls import Call
+from rehearsal.embedded import EmbeddedRehearsal
+from tests.support.launched_group import HEARTBEAT, LaunchedGroup
+from tests.support.local_aws import operations, texts_of
+from tests.support.machine_folder import DEPLOY, FolderMachine, IMAGE_ID, last_line, STEP_SECONDS, value_of
 from tests.support.parameters import OWNER_PASSWORD, PASSWORD, put_secrets, put_settings
 from tests.support.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.support.server import flask
 
 KEY = 'k' * 32
-HEARTBEAT = 'RecordLifecycleActionHeartbeat'
 
 
-def configure(machine: FolderMachine, cloud: Cloud, url: str, **secrets: str) -> None:
-    put_settings(cloud, DATABASE_URL=url)
-    put_secrets(cloud, VISITOR_KEY=KEY, **secrets)
+def configure(machine: FolderMachine, aws: EmbeddedRehearsal, url: str, **secrets: str) -> None:
+    put_settings(aws, DATABASE_URL=url)
+    put_secrets(aws, VISITOR_KEY=KEY, **secrets)
     result = machine.run('config')
     assert result.returncode == 0, result.stdout
 
 
-def migrate_until_beats(machine: FolderMachine, cloud: Cloud, file: Path, number: int,
-                        answer: Answer | None = None) -> None:
+def migrate_until_beats(machine: FolderMachine, aws: EmbeddedRehearsal, file: Path, number: int) -> None:
     """Let the migration run until this many heartbeats have arrived."""
     machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'until': str(file)}})
 
-    def watch(action: str, _body: str) -> Answer | None:
-        if action == HEARTBEAT and cloud.actions().count(HEARTBEAT) >= number:
+    def count(_call: Call) -> None:
+        if operations(aws).count(HEARTBEAT) >= number:
             file.touch()
-        return answer if action == HEARTBEAT else None
 
-    cloud.refuse = watch
+    aws.faults.watch(HEARTBEAT, act=count)
 
 
 def result(machine: FolderMachine) -> tuple[int, str]:
@@ -47,23 +46,24 @@ def result(machine: FolderMachine) -> tuple[int, str]:
     return result.returncode, last_line(result.stdout)
 
 
-def test_an_empty_database_gets_its_schema(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    configure(machine, cloud, postgresql_url)
+def test_an_empty_database_gets_its_schema(
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    configure(machine, aws, postgresql_url)
     code, line = result(machine)
     assert code == 0
     assert re.fullmatch(r'visitors migrate: [0-9.]+ s: the schema fits', line)
     assert value(postgresql_url, 'SELECT count(*) FROM alembic_version') == 1
     attempts = rows(postgresql_url, 'SELECT deploy_id, instance_id FROM migration_attempt')
-    assert attempts == [('7/ami-0123456789abcdef0', INSTANCE)], 'the verdict is kept under the deploy of the user data'
+    assert attempts == [(DEPLOY, machine.instance)], 'the verdict is kept under the deploy of the user data'
     assert machine.boot['phases'][-1]['phase'] == 'migrate'
 
 
-def test_the_owner_migrates_and_the_application_never_has_its_password(machine: FolderMachine, cloud: Cloud,
+def test_the_owner_migrates_and_the_application_never_has_its_password(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                                        postgresql: PostgresServer) -> None:
     url = postgresql.create_database()
     database = url.rpartition('/')[2]
-    put_settings(cloud, MIGRATION_DATABASE_URL=url)
-    configure(machine, cloud, postgresql.url(database, 'reader'), DATABASE_PASSWORD=PASSWORD,
+    put_settings(aws, MIGRATION_DATABASE_URL=url)
+    configure(machine, aws, postgresql.url(database, 'reader'), DATABASE_PASSWORD=PASSWORD,
               MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
     assert result(machine)[0] == 0
     assert value(url, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'reader'") is True
@@ -73,9 +73,9 @@ def test_the_owner_migrates_and_the_application_never_has_its_password(machine: 
     assert value_of(migration, '--env-file').endswith('/migration.env')
 
 
-def test_it_runs_the_image_that_was_baked_and_no_other(machine: FolderMachine, cloud: Cloud,
+def test_it_runs_the_image_that_was_baked_and_no_other(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                        postgresql_url: str) -> None:
-    configure(machine, cloud, postgresql_url)
+    configure(machine, aws, postgresql_url)
     machine.answer_docker({'image inspect': {'stdout': f'sha256:{"0" * 64}\n'}})
     code, line = result(machine)
     assert code == 1
@@ -83,17 +83,18 @@ def test_it_runs_the_image_that_was_baked_and_no_other(machine: FolderMachine, c
     assert not [call for call in machine.calls('docker') if call[0] == 'run']
 
 
-def test_an_image_that_is_missing_is_named(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> None:
-    configure(machine, cloud, postgresql_url)
+def test_an_image_that_is_missing_is_named(
+        machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
+    configure(machine, aws, postgresql_url)
     machine.answer_docker({'image inspect': {'stderr': 'Error: No such image: visitors:1.0.2-build.41', 'code': 1}})
     code, line = result(machine)
     assert (code, line.partition('FAILED (1): ')[2]) == (
         1, 'image visitors:1.0.2-build.41: Error: No such image: visitors:1.0.2-build.41')
 
 
-def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine, cloud: Cloud,
+def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                           postgresql_url: str) -> None:
-    configure(machine, cloud, postgresql_url)
+    configure(machine, aws, postgresql_url)
     # A table that the first revision creates as well: the revision fails each time, and is tried once.
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
     execute(postgresql_url, "INSERT INTO alembic_version VALUES ('e75588bf2531')")  # pragma: allowlist secret
@@ -106,12 +107,12 @@ def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine
     assert machine.boot['failure']['code'] == 20
     again, repeated = result(machine)
     assert again == 20
-    assert f'deploy 7/ami-0123456789abcdef0 failed on {INSTANCE}' in repeated
+    assert f'deploy 7/ami-0123456789abcdef0 failed on {machine.instance}' in repeated
 
 
-def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, cloud: Cloud,
+def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                        postgresql_url: str) -> None:
-    configure(machine, cloud, postgresql_url)
+    configure(machine, aws, postgresql_url)
     execute(postgresql_url, 'CREATE TABLE of_another_application (id integer)')
     code, line = result(machine)
     assert code == 22
@@ -132,8 +133,9 @@ def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
     (22, 'does not fit'), (23, 'uses another time zone'), (24, 'pooler'), (1, 'flask schema ready ended with 1'),
     (125, 'docker could not run it (125)'), (137, 'flask schema ready ended with 137'),
 ])
-def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud: Cloud, code: int, says: str) -> None:
-    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+def test_each_exit_code_is_passed_on_and_explained(
+        machine: FolderMachine, aws: EmbeddedRehearsal, code: int, says: str) -> None:
+    configure(machine, aws, 'postgresql://visitors@database/visitors')
     machine.answer_migration(code, 'its last words\n')
     ended_with, line = result(machine)
     assert ended_with == code
@@ -142,8 +144,8 @@ def test_each_exit_code_is_passed_on_and_explained(machine: FolderMachine, cloud
     assert says in meaning(code)
 
 
-def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine, cloud: Cloud) -> None:
-    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    configure(machine, aws, 'postgresql://visitors@database/visitors')
     machine.answer_migration(0)
     assert result(machine)[0] == 0
     calls = machine.calls('docker')
@@ -151,10 +153,10 @@ def test_a_container_that_was_left_over_is_removed_first(machine: FolderMachine,
     assert calls[2] == ['rm', '--force', 'visitors-migrate']
 
 
-def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
-                                                              postgresql_url: str,
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    configure(machine, cloud, postgresql_url)
+def test_a_migration_that_takes_longer_than_the_boot_is_ended(
+        machine: FolderMachine, aws: EmbeddedRehearsal, tmp_path: Path, postgresql_url: str, monkeypatch:
+        pytest.MonkeyPatch) -> None:
+    configure(machine, aws, postgresql_url)
     begun, stopped = str(tmp_path / 'begun'), str(tmp_path / 'stopped')
     machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'until': begun, 'touches': stopped},
                            'run': {'stderr': 'I am at work\n', 'begins': begun, 'until': stopped}})
@@ -167,9 +169,9 @@ def test_a_migration_that_takes_longer_than_the_boot_is_ended(machine: FolderMac
     assert ['stop', '--time=15', 'visitors-migrate'] in machine.calls('docker')
 
 
-def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, cloud: Cloud,
+def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                        postgresql_url: str) -> None:
-    configure(machine, cloud, postgresql_url)
+    configure(machine, aws, postgresql_url)
     machine.age_boot(1000)
     code, line = result(machine)
     assert code == 1
@@ -177,9 +179,9 @@ def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, c
     assert not machine.calls('docker')
 
 
-def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
+def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, aws: EmbeddedRehearsal, tmp_path: Path,
                                                        postgresql_url: str) -> None:
-    configure(machine, cloud, postgresql_url)
+    configure(machine, aws, postgresql_url)
     stopped = str(tmp_path / 'stopped')
     machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'touches': stopped},
                            'run': {'stderr': 'I am at work\n', 'until': stopped}})
@@ -219,30 +221,31 @@ def test_the_first_heartbeat_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize('group', ['', 'visitors'])
-def test_a_hook_is_kept_waiting_while_the_schema_is_brought_up(machine: FolderMachine, cloud: Cloud, group: str,
-                                                               tmp_path: Path,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    launched = Launched(cloud, machine)
-    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+def test_a_hook_is_kept_waiting_while_the_schema_is_brought_up(
+        machine: FolderMachine, aws: EmbeddedRehearsal, group: str, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = LaunchedGroup(aws, machine)
+    configure(machine, aws, 'postgresql://visitors@database/visitors')
     machine.tell(**launched.user_data, AUTO_SCALING_GROUP=group)
-    migrate_until_beats(machine, cloud, tmp_path / 'enough', 2)
+    migrate_until_beats(machine, aws, tmp_path / 'enough', 2)
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
     assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'
-    beats = [text for action, text in cloud.calls if action == HEARTBEAT]
+    beats = texts_of(aws, HEARTBEAT)
     assert len(beats) >= 2
     assert f'InstanceId={launched.instance}' in beats[0]
     assert 'LifecycleHookName=launch' in beats[0]
     assert 'AutoScalingGroupName=visitors' in beats[0]
 
 
-def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, cloud: Cloud, tmp_path: Path,
+def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, aws: EmbeddedRehearsal, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch,
                                                 capfd: pytest.CaptureFixture[str]) -> None:
-    launched = Launched(cloud, machine)
-    configure(machine, cloud, 'postgresql://visitors@database/visitors')
+    launched = LaunchedGroup(aws, machine)
+    configure(machine, aws, 'postgresql://visitors@database/visitors')
     machine.tell(**launched.user_data)
     # The first failure was printed before the second heartbeat.
-    migrate_until_beats(machine, cloud, tmp_path / 'enough', 2, (400, refused('AccessDenied', 'not for you')))
+    migrate_until_beats(machine, aws, tmp_path / 'enough', 2)
+    aws.faults.refuse(HEARTBEAT, status=400, code='AccessDenied', message='not for you')
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
     assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'
     assert 'heartbeat: lifecycle hook launch of visitors: AccessDenied: not for you' in capfd.readouterr().err

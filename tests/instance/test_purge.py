@@ -5,7 +5,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from tests.support.cloud import Cloud
+from rehearsal.embedded import EmbeddedRehearsal
 from tests.support.machine_folder import FolderMachine, IMAGE_ID, last_line, value_of
 from tests.support.parameters import KEY, put_secrets, put_settings
 from tests.support.postgresql import execute, value
@@ -13,10 +13,10 @@ from visitors.retention import PURGE_LOCK
 
 
 @pytest.fixture
-def serving(machine: FolderMachine, cloud: Cloud, postgresql_url: str) -> FolderMachine:
+def serving(machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> FolderMachine:
     """Give a machine whose database has an old visitor, with a retention of 60 days."""
-    put_settings(cloud, DATABASE_URL=postgresql_url, PURGE_OLDER_THAN='60')
-    put_secrets(cloud, VISITOR_KEY=KEY)
+    put_settings(aws, DATABASE_URL=postgresql_url, PURGE_OLDER_THAN='60')
+    put_secrets(aws, VISITOR_KEY=KEY)
     for step in ('config', 'migrate'):
         result = machine.run(step)
         assert result.returncode == 0, result.stdout + result.stderr
@@ -41,9 +41,9 @@ def test_another_machine_that_forgets_is_left_alone(serving: FolderMachine, post
     assert value(postgresql_url, 'SELECT count(*) FROM visitors') == 1
 
 
-def test_where_nobody_is_forgotten_nothing_is_started(machine: FolderMachine, cloud: Cloud) -> None:
-    put_settings(cloud, DATABASE_URL='postgresql://visitors@database/visitors')
-    put_secrets(cloud, VISITOR_KEY=KEY)
+def test_where_nobody_is_forgotten_nothing_is_started(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    put_settings(aws, DATABASE_URL='postgresql://visitors@database/visitors')
+    put_secrets(aws, VISITOR_KEY=KEY)
     assert machine.run('config').returncode == 0
     result = machine.run('purge')
     assert (result.returncode, machine.calls('docker')) == (0, [])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import re
+import threading
 import time
 
 from botocore.session import get_session
@@ -10,8 +11,9 @@ import pytest
 from instance import boot_record, lifecycle, ready
 from instance.aws import Patience
 from instance.errors import StepFailed
-from tests.support.cloud import Answer, Cloud, refused
-from tests.support.groups import GROUP, HOOK, Launched
+from rehearsal.embedded import EmbeddedRehearsal
+from tests.support.launched_group import COMPLETE, GROUP, HEARTBEAT, HOOK, LaunchedGroup
+from tests.support.local_aws import operations, texts_of
 from tests.support.machine_folder import FolderMachine, last_line, STEP_SECONDS, version
 from tests.support.made_up_application import Application
 from tests.support.parameters import KEY, put_secrets, put_settings
@@ -29,108 +31,109 @@ def application() -> Iterator[Application]:
 
 
 @pytest.fixture
-def configured(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
+def configured(machine: FolderMachine, aws: EmbeddedRehearsal, application: Application) -> FolderMachine:
     """Give a machine that is configured up to this step, without a group."""
-    return configure(machine, cloud, application)
+    return configure(machine, aws, application)
 
 
-def configure(machine: FolderMachine, cloud: Cloud, application: Application) -> FolderMachine:
-    put_settings(cloud, DATABASE_URL=URL, PORT=str(application.port))
-    put_secrets(cloud, VISITOR_KEY=KEY)
+def configure(machine: FolderMachine, aws: EmbeddedRehearsal, application: Application) -> FolderMachine:
+    put_settings(aws, DATABASE_URL=URL, PORT=str(application.port))
+    put_secrets(aws, VISITOR_KEY=KEY)
     result = machine.run('config')
     assert result.returncode == 0, result.stdout
     return machine
 
 
-def completed(cloud: Cloud) -> list[str]:
-    return [text for action, text in cloud.calls if action == 'CompleteLifecycleAction']
+def completed(aws: EmbeddedRehearsal) -> list[str]:
+    return texts_of(aws, COMPLETE)
 
 
-def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine, cloud: Cloud) -> None:
-    before = len(cloud.calls)
+def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine, aws: EmbeddedRehearsal) -> None:
+    before = len(aws.faults.calls)
     result = configured.run('ready')
     assert result.returncode == 0, result.stdout
     assert last_line(result.stdout).endswith(f'{version()} serves; no lifecycle hook to complete')
-    assert len(cloud.calls) == before
+    assert len(aws.faults.calls) == before
     assert (configured.root / 'run/visitors/ready').exists()
     assert [phase['phase'] for phase in configured.boot['phases']] == ['power-on', 'network', 'config', 'ready']
 
 
-def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachine, cloud: Cloud,
+def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                            application: Application) -> None:
-    launched = Launched(cloud, machine)
-    result = configure(machine, cloud, application).run('ready')
+    launched = LaunchedGroup(aws, machine)
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 0, result.stdout
     assert last_line(result.stdout).endswith(f'{GROUP}: hook completed, healthy in 1 target group')
-    (call,) = completed(cloud)
+    (call,) = completed(aws)
     for part in (f'InstanceId={launched.instance}', f'LifecycleHookName={HOOK}', f'AutoScalingGroupName={GROUP}',
                  'LifecycleActionResult=CONTINUE'):
         assert part in call
-    actions = cloud.actions()
-    through = actions.index('CompleteLifecycleAction')
+    actions = operations(aws)
+    through = actions.index(COMPLETE)
     assert 'DescribeTargetHealth' in actions[:through], 'it has to know before that it may ask afterwards'
     assert 'DescribeTargetHealth' in actions[through:], 'a group registers its machine only when the hook is through'
     assert application.agents == {'visitors-instance'}, 'its own questions are no visits'
 
 
-def test_a_group_without_target_groups_asks_for_no_health(machine: FolderMachine, cloud: Cloud,
+def test_a_group_without_target_groups_asks_for_no_health(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                           application: Application) -> None:
-    Launched(cloud, machine, balanced=False)
-    result = configure(machine, cloud, application).run('ready')
+    LaunchedGroup(aws, machine, balanced=False)
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 0, result.stdout
     assert last_line(result.stdout).endswith('hook completed, healthy in 0 target groups')
 
 
-def test_it_waits_until_the_hook_waits(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
-    launched = Launched(cloud, machine)
-    launched.state.lifecycle_state = 'Pending'
-    configure(machine, cloud, application)
+def test_it_waits_until_the_hook_waits(
+        machine: FolderMachine, aws: EmbeddedRehearsal, application: Application) -> None:
+    launched = LaunchedGroup(aws, machine)
+    waits = threading.Event()
+    launched.show('Pending', until=waits)
+    configure(machine, aws, application)
     with machine.start('ready') as process:
-        eventually(lambda: completed(cloud), 'it has asked once')
-        launched.state.lifecycle_state = 'Pending:Wait'
+        eventually(lambda: completed(aws), 'it has asked once')
+        waits.set()
         stdout, _ = process.communicate(timeout=STEP_SECONDS)
     assert process.returncode == 0, stdout
-    assert len(completed(cloud)) >= 2
+    assert len(completed(aws)) >= 2
 
 
 @pytest.mark.parametrize('state', ['InService', 'Pending:Proceed'])
-def test_a_hook_that_was_told_before_is_not_waited_for(machine: FolderMachine, cloud: Cloud, state: str,
+def test_a_hook_that_was_told_before_is_not_waited_for(machine: FolderMachine, aws: EmbeddedRehearsal, state: str,
                                                        application: Application) -> None:
-    launched = Launched(cloud, machine)
-    launched.state.lifecycle_state = state
-    launched.register(launched.instance)
-    result = configure(machine, cloud, application).run('ready')
+    launched = LaunchedGroup(aws, machine)
+    launched.complete()
+    launched.show(state)
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 0, result.stdout
     assert f'{GROUP}: hook was completed before' in last_line(result.stdout)
 
 
 @pytest.mark.parametrize('state', ['Terminating:Wait', 'Terminated'])
-def test_a_machine_that_its_group_gives_up_fails(machine: FolderMachine, cloud: Cloud, state: str,
+def test_a_machine_that_its_group_gives_up_fails(machine: FolderMachine, aws: EmbeddedRehearsal, state: str,
                                                  application: Application) -> None:
-    launched = Launched(cloud, machine)
-    launched.state.lifecycle_state = state
-    result = configure(machine, cloud, application).run('ready')
+    launched = LaunchedGroup(aws, machine)
+    launched.show(state)
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 1
     assert f'{GROUP} removes this instance (state {state})' in last_line(result.stdout)
 
 
 @pytest.mark.parametrize('state', ['Standby', 'Warmed:Running'])
-def test_a_machine_that_its_group_has_set_aside_goes_on(machine: FolderMachine, cloud: Cloud, state: str,
+def test_a_machine_that_its_group_has_set_aside_goes_on(machine: FolderMachine, aws: EmbeddedRehearsal, state: str,
                                                         application: Application) -> None:
-    launched = Launched(cloud, machine)
-    launched.state.lifecycle_state = state
-    result = configure(machine, cloud, application).run('ready')
+    launched = LaunchedGroup(aws, machine)
+    launched.show(state)
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 0, result.stdout
     assert last_line(result.stdout).endswith(f'serves; {GROUP} has set this instance aside (state {state})')
-    assert not completed(cloud)
+    assert not completed(aws)
 
 
-def test_a_machine_that_was_detached_goes_on_after_a_restart(machine: FolderMachine, cloud: Cloud,
+def test_a_machine_that_was_detached_goes_on_after_a_restart(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                              application: Application) -> None:
-    launched = Launched(cloud, machine)
-    assert configure(machine, cloud, application).run('ready').returncode == 0
-    cloud.client('autoscaling').detach_instances(
-        InstanceIds=[launched.instance], AutoScalingGroupName=GROUP, ShouldDecrementDesiredCapacity=True)
+    launched = LaunchedGroup(aws, machine)
+    assert configure(machine, aws, application).run('ready').returncode == 0
+    launched.detach()
     assert machine.run('config').returncode == 0
     result = machine.run('ready')
     assert result.returncode == 0, result.stdout
@@ -138,10 +141,11 @@ def test_a_machine_that_was_detached_goes_on_after_a_restart(machine: FolderMach
 
 
 def test_a_machine_that_is_set_aside_while_it_waits_for_its_balancer_goes_on(
-        machine: FolderMachine, cloud: Cloud, application: Application) -> None:
-    launched = Launched(cloud, machine)
-    cloud.on_continue = lambda _instance: setattr(launched.state, 'lifecycle_state', 'Warmed:Pending:Proceed')
-    result = configure(machine, cloud, application).run('ready')
+        machine: FolderMachine, aws: EmbeddedRehearsal, application: Application) -> None:
+    launched = LaunchedGroup(aws, machine)
+    launched.show('Warmed:Pending:Proceed', after_complete=True)
+    launched.show_health('unused', 'Target.NotRegistered', 'Target is not registered to the target group')
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 0, result.stdout
     assert 'hook completed, set aside meanwhile (state Warmed:Pending:Proceed)' in last_line(result.stdout)
 
@@ -157,70 +161,60 @@ def test_every_state_of_the_api_is_of_one_kind() -> None:
 
 
 @pytest.mark.parametrize('action', ['DescribeTargetHealth', 'DescribeAutoScalingGroups'])
-def test_what_is_denied_is_denied_before_the_group_goes_on(machine: FolderMachine, cloud: Cloud, action: str,
+def test_what_is_denied_is_denied_before_the_group_goes_on(machine: FolderMachine, aws: EmbeddedRehearsal, action: str,
                                                            application: Application) -> None:
-    Launched(cloud, machine)
-    configure(machine, cloud, application)
-    cloud.answers[action] = (403, refused('AccessDenied', 'not for this role'))
+    LaunchedGroup(aws, machine)
+    configure(machine, aws, application)
+    aws.faults.refuse(action, status=403, code='AccessDenied', message='not for this role')
     result = machine.run('ready')
     assert result.returncode == 1
     assert 'AccessDenied: not for this role' in last_line(result.stdout)
-    assert not completed(cloud), 'it would be in service, and turn itself off'
+    assert not completed(aws), 'it would be in service, and turn itself off'
 
 
 @pytest.mark.parametrize(('status', 'code'), [(403, 'AccessDenied'), (503, 'ServiceUnavailable')])
 def test_what_cannot_be_asked_afterwards_is_asked_again(
-        machine: FolderMachine, cloud: Cloud, application: Application, status: int, code: str,
+        machine: FolderMachine, aws: EmbeddedRehearsal, application: Application, status: int, code: str,
         monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    Launched(cloud, machine)
-    configure(machine, cloud, application)
+    LaunchedGroup(aws, machine)
+    configure(machine, aws, application)
     monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0))
     monkeypatch.setattr('instance.ready.HEALTH_POLL', 0.01)
-    refusals = iter(range(1000))
-    cloud.refuse = lambda action, _body: (
-        (status, refused(code, 'not now'))
-        if all((action == 'DescribeTargetHealth', completed(cloud))) and next(refusals) < 3 else None)
+    aws.faults.refuse('DescribeTargetHealth', status=status, code=code, message='not now', times=3,
+                      when=lambda _call: bool(completed(aws)))
     assert ready.run(machine.enter(monkeypatch)).endswith('hook completed, healthy in 1 target group')
-    assert next(refusals) > 3
+    assert len(aws.faults.refused) == 3
     assert capfd.readouterr().err.count(f'retrying: target group {code}: not now') <= 1
 
 
-def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachine, cloud: Cloud,
+def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                            application: Application,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
-    launched = Launched(cloud, machine)
-    configure(machine, cloud, application)
+    LaunchedGroup(aws, machine)
+    configure(machine, aws, application)
     monkeypatch.setattr('instance.aws.PATIENCE', Patience(seconds=0))
     monkeypatch.setattr('instance.ready.HOOK_POLL', 0.01)
-
-    def lose(action: str, _body: str) -> Answer | None:
-        if action != 'CompleteLifecycleAction' or launched.state.lifecycle_state != 'Pending:Wait':
-            return None
-        launched.state.lifecycle_state = 'InService'
-        launched.register(launched.instance)
-        return 503, refused('ServiceUnavailable', 'lost')
-
-    cloud.refuse = lose
+    aws.faults.lose(COMPLETE, times=1)
     assert ready.run(machine.enter(monkeypatch)).endswith('hook was completed before, healthy in 1 target group')
 
 
-def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, cloud: Cloud,
+def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                        application: Application) -> None:
-    machine.tell(PARAMETER_PREFIX='/visitors/test', AWS_REGION='eu-central-1', DEPLOY_ID='7', LIFECYCLE_HOOK=HOOK)
-    result = configure(machine, cloud, application).run('ready')
+    machine.tell(PARAMETER_PREFIX='/visitors/test', AWS_REGION=aws.region, DEPLOY_ID='7', LIFECYCLE_HOOK=HOOK)
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 1
     assert re.search('LIFECYCLE_HOOK=launch, but i-[0-9a-f]+ is in no Auto Scaling group; leave LIFECYCLE_HOOK empty',
                      last_line(result.stdout))
 
 
-def test_the_wrong_version_is_never_put_into_service(machine: FolderMachine, cloud: Cloud,
+def test_the_wrong_version_is_never_put_into_service(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                      application: Application) -> None:
-    Launched(cloud, machine)
+    LaunchedGroup(aws, machine)
     application.answers['/version'] = (200, {'version': '9.9.9'})
-    result = configure(machine, cloud, application).run('ready')
+    result = configure(machine, aws, application).run('ready')
     assert result.returncode == 1
     assert f'/version answers 9.9.9, image.json has {version()}' in last_line(result.stdout)
-    assert not completed(cloud)
+    assert not completed(aws)
     assert not (machine.root / 'run/visitors/ready').exists()
 
 
@@ -257,38 +251,34 @@ def test_an_application_that_is_not_there_fails(configured: FolderMachine, appli
     assert '/readyz does not answer: ConnectionRefusedError' in reason
 
 
-def test_a_machine_that_the_balancer_finds_ill_fails_with_its_reason(machine: FolderMachine, cloud: Cloud,
+def test_a_machine_that_the_balancer_finds_ill_fails_with_its_reason(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                                      application: Application,
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    Launched(cloud, machine)
-    cloud.on_continue = lambda _instance: None
-    configure(machine, cloud, application)
+    launched = LaunchedGroup(aws, machine)
+    launched.show_health('unhealthy', 'Target.ResponseCodeMismatch', 'Health checks failed with these codes: [503]')
+    configure(machine, aws, application)
     reason = reason_of_a_late_boot(machine, monkeypatch)
-    assert re.search('^not within [01] s: targetgroup/visitors/[0-9a-f]+ reports unused: Target is not reg', reason)
-    assert len(completed(cloud)) == 1, 'it has been told to go on, and no more'
+    assert re.search('^not within [01] s: targetgroup/visitors/[0-9a-f]+ reports unhealthy: Health checks', reason)
+    assert len(completed(aws)) == 1, 'it has been told to go on, and no more'
 
 
-def test_what_aws_refuses_is_told(machine: FolderMachine, cloud: Cloud, application: Application) -> None:
-    Launched(cloud, machine)
-    configure(machine, cloud, application)
-    cloud.answers['CompleteLifecycleAction'] = (403, refused('AccessDenied', 'not for this role'))
+def test_what_aws_refuses_is_told(machine: FolderMachine, aws: EmbeddedRehearsal, application: Application) -> None:
+    LaunchedGroup(aws, machine)
+    configure(machine, aws, application)
+    aws.faults.refuse(COMPLETE, status=403, code='AccessDenied', message='not for this role')
     result = machine.run('ready')
     assert result.returncode == 1
     assert f'lifecycle hook {HOOK} of {GROUP}: AccessDenied: not for this role' in last_line(result.stdout)
 
 
 def test_the_hook_is_kept_waiting_while_the_application_gets_ready(
-        machine: FolderMachine, cloud: Cloud, application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    Launched(cloud, machine)
-    configure(machine, cloud, application)
+        machine: FolderMachine, aws: EmbeddedRehearsal, application: Application,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    LaunchedGroup(aws, machine)
+    configure(machine, aws, application)
     application.answers['/readyz'] = (503, {})
     monkeypatch.setattr('instance.lifecycle.HEARTBEAT_SECONDS', 0.3)
-
-    def get_ready(action: str, _body: str) -> None:
-        if action == 'RecordLifecycleActionHeartbeat':
-            application.answers['/readyz'] = (200, {})
-
-    cloud.refuse = get_ready
+    aws.faults.watch(HEARTBEAT, act=lambda _call: application.answers.update({'/readyz': (200, {})}))
     ready.run(machine.enter(monkeypatch))
-    actions = cloud.actions()
-    assert actions.index('RecordLifecycleActionHeartbeat') < actions.index('CompleteLifecycleAction')
+    actions = operations(aws)
+    assert actions.index(HEARTBEAT) < actions.index(COMPLETE)

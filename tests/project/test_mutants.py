@@ -40,6 +40,7 @@ def decorated(a, b):
 '''
 SURVIVOR = Mutant('visitors/a.py', ('-a > b', '+a >= b'), SURVIVED)
 DEAD = Mutant('visitors/a.py', (), KILLED)
+NAME = re.compile(r'[A-Za-z_]\w+')
 
 
 def test_every_module_that_is_changed_exists_and_the_document_lists_just_these() -> None:
@@ -55,13 +56,14 @@ def test_every_module_that_is_changed_exists_and_the_document_lists_just_these()
         assert (ROOT / path).is_file(), path
 
 
-def test_every_line_that_an_answer_speaks_of_stands_in_the_code() -> None:
-    code = {line.strip() for module in Configuration.load().tests
-            for line in (ROOT / module).read_text(encoding='utf-8').splitlines()}
+def test_the_subject_of_every_answer_is_still_in_the_code() -> None:
+    """Only names are compared: whether an answer still fits after an edit of a value, `make mutation` says."""
+    code = {name for module in Configuration.load().tests
+            for name in NAME.findall((ROOT / module).read_text(encoding='utf-8'))}
     answers = answered(DOCUMENT.read_text(encoding='utf-8'))
-    spoken_of = {line[1:] for each in answers for line in each if line.startswith('-')}
-    assert spoken_of, 'no answer is found in the document'
-    assert spoken_of <= code
+    lines = [line for answer in answers for line in answer if line.startswith('-')]
+    assert lines, 'no answer is found in the document'
+    assert [line for line in lines if not set(NAME.findall(line)[:1]) <= code] == []
 
 
 def test_every_answer_says_why() -> None:

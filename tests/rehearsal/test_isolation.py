@@ -21,7 +21,7 @@ from rehearsal.machines.sweep import leftovers
 from rehearsal.naming import Names
 from rehearsal.settings import Settings
 from tests.support.instances import Instance, launch, launch_to_build_on
-from tests.support.network import another_host, HERE, THERE
+from tests.support.separate_host import another_host, HERE, THERE
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.ami
@@ -110,40 +110,41 @@ def test_a_way_out_is_refused_and_can_be_shut() -> None:
         empty.check_has_no_way_out()
 
 
-def test_a_machine_is_not_started_whose_network_would_be_forwarded(stage: Rehearsal) -> None:
-    with forwarding(stage):
-        instance = launch(stage)
+def test_a_machine_is_not_started_whose_network_would_be_forwarded(rehearsal: Rehearsal) -> None:
+    with forwarding(rehearsal):
+        instance = launch(rehearsal)
         instance.wait_until('terminated', 30)
     reason = instance.described['StateReason']
     assert reason['Code'] == 'Server.InternalError' and 'would be forwarded' in reason['Message']
     assert 'not started: packets of the machines' in instance.console
-    assert not [name for name in leftovers(client_of(stage), stage.settings.names)['containers']
+    assert not [name for name in leftovers(client_of(rehearsal), rehearsal.settings.names)['containers']
                 if instance.name in name], 'not even its card is left'
-    again = launch(stage)
+    again = launch(rehearsal)
     again.wait_until('running')
     again.terminate()
 
 
 @pytest.fixture(scope='module')
-def insider(stage: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def insider(rehearsal: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """Give a machine in which a script tries to reach hosts beyond its network."""
-    instance = launch_to_build_on(stage, tmp_path_factory.mktemp('keys'))
+    instance = launch_to_build_on(rehearsal, tmp_path_factory.mktemp('keys'))
     instance.run('true')
     yield instance
     instance.terminate()
 
 
-def test_a_metadata_address_is_answered_in_the_machine_and_for_it_alone(stage: Rehearsal, insider: Instance) -> None:
+def test_a_metadata_address_is_answered_in_the_machine_and_for_it_alone(
+        rehearsal: Rehearsal, insider: Instance) -> None:
     ask = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 5 http://{METADATA}/latest/meta-data/"
     assert insider.run(ask) == '401'
     local = subprocess.run(['ip', 'route', 'get', METADATA], capture_output=True, text=True, check=False).stdout
-    assert bridge_of(stage) not in local, 'on this machine the address is none of the rehearsal'
+    assert bridge_of(rehearsal) not in local, 'on this machine the address is none of the rehearsal'
 
 
-def test_root_in_a_machine_finds_no_way_out_even_with_a_route(stage: Rehearsal, insider: Instance) -> None:
+def test_root_in_a_machine_finds_no_way_out_even_with_a_route(rehearsal: Rehearsal, insider: Instance) -> None:
     """The host beyond is reached as soon as this machine forwards, so it is really that which holds them back."""
     reach = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 3 http://{THERE}/ || true"
-    insider.run(f'sudo ip route replace default via {stage.gateway}')
+    insider.run(f'sudo ip route replace default via {rehearsal.gateway}')
     with another_host() as host:
         server = subprocess.Popen([*host.prefix, 'python3', '-c', SERVER], stderr=subprocess.DEVNULL)
         back = [*host.prefix, 'ip', 'route', 'add', 'default', 'via', HERE]
@@ -154,9 +155,9 @@ def test_root_in_a_machine_finds_no_way_out_even_with_a_route(stage: Rehearsal, 
         try:
             eventually(lambda: subprocess.run(['curl', '-s', '--max-time', '1', f'http://{THERE}/'],
                                               capture_output=True, check=False).returncode == 0, 'it answers')
-            with unfiltered(bridge_of(stage), host.cable):
+            with unfiltered(bridge_of(rehearsal), host.cable):
                 assert insider.run(reach) == '000'
-                with forwarding(stage):
+                with forwarding(rehearsal):
                     assert insider.run(reach) == '200', 'the test could not have failed'
         finally:
             cable.write_text(before, encoding='ascii')
@@ -169,25 +170,26 @@ def test_names_beyond_the_machine_fail_at_once(insider: Instance) -> None:
     assert insider.run('timeout 2 getent hosts example.org; echo $?') == '2', 'not found, and not 124: too late'
 
 
-def test_machines_of_a_vpc_reach_each_other(stage: Rehearsal, insider: Instance) -> None:
-    other = launch(stage)
+def test_machines_of_a_vpc_reach_each_other(rehearsal: Rehearsal, insider: Instance) -> None:
+    other = launch(rehearsal)
     other.wait_until('running')
     greeting = f'timeout 1 bash -c "exec 3<>/dev/tcp/{other.described["PrivateIpAddress"]}/22; head -c 4 <&3" || true'
     eventually(lambda: insider.run(greeting) == 'SSH-', 'the other one answers')
     other.terminate()
 
 
-def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(stage: Rehearsal, insider: Instance) -> None:
+def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(
+        rehearsal: Rehearsal, insider: Instance) -> None:
     name = f'k-{uuid.uuid4().hex[:8]}'
     assert main(['up', '--name', name]) == 0
-    rehearsal = Rehearsal(Settings(name))
-    engine, server, bridge = client_of(rehearsal), psutil.Process(rehearsal.facts['pid']), bridge_of(rehearsal)
-    instance = launch(rehearsal)
+    killed = Rehearsal(Settings(name))
+    engine, server, bridge = client_of(killed), psutil.Process(killed.facts['pid']), bridge_of(killed)
+    instance = launch(killed)
     instance.wait_until('running')
-    ami = rehearsal.client('ec2').create_image(InstanceId=instance.name, Name='kept', NoReboot=True)['ImageId']
+    ami = killed.client('ec2').create_image(InstanceId=instance.name, Name='kept', NoReboot=True)['ImageId']
     eventually(lambda: len(leftovers(engine, Names(name))['images']) == 2, f'{ami} is stored')
     server.send_signal(signal.SIGKILL)
-    eventually(lambda: not rehearsal.is_up, 'it is seen')
+    eventually(lambda: not killed.is_up, 'it is seen')
     left = leftovers(engine, Names(name))
     assert all(left.values()), 'the kill has left nothing, so this test would have proven nothing'
 
@@ -195,19 +197,19 @@ def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(stage: 
     assert not any(leftovers(engine, Names(name)).values())
     assert bridge not in psutil.net_if_addrs()
     assert not [process for process in psutil.process_iter(['cmdline']) if name in str(process.info['cmdline'])]
-    assert insider.run('true') == '' and stage.is_up
+    assert insider.run('true') == '' and rehearsal.is_up
 
 
-def test_the_next_one_of_the_name_sweeps_first(stage: Rehearsal) -> None:
+def test_the_next_one_of_the_name_sweeps_first(rehearsal: Rehearsal) -> None:
     name = f'k-{uuid.uuid4().hex[:8]}'
     assert main(['up', '--name', name]) == 0
-    rehearsal = Rehearsal(Settings(name))
-    launch(rehearsal).wait_until('running')
-    os.kill(rehearsal.facts['pid'], signal.SIGKILL)
-    eventually(lambda: not rehearsal.is_up, 'it is seen')
+    killed = Rehearsal(Settings(name))
+    launch(killed).wait_until('running')
+    os.kill(killed.facts['pid'], signal.SIGKILL)
+    eventually(lambda: not killed.is_up, 'it is seen')
     with Rehearsal(Settings(name)) as again:
         assert leftovers(client_of(again), Names(name))['containers'] == []
-        assert again.gateway != stage.gateway, 'side by side they have networks of their own'
+        assert again.gateway != rehearsal.gateway, 'side by side they have networks of their own'
         launch(again).wait_until('running')
 
 
@@ -218,8 +220,8 @@ def test_a_block_that_is_taken_is_not_chosen() -> None:
     assert BLOCKS[3] not in free_blocks('any', [IPv4Network(f'{BLOCKS[3][77]}/32')])
 
 
-def test_a_block_that_another_rehearsal_has_is_refused_by_name(stage: Rehearsal,
+def test_a_block_that_another_rehearsal_has_is_refused_by_name(rehearsal: Rehearsal,
                                                                capsys: pytest.CaptureFixture[str]) -> None:
-    block = str(IPv4Network(f'{stage.gateway}/16', strict=False))
+    block = str(IPv4Network(f'{rehearsal.gateway}/16', strict=False))
     assert main(['up', '--name', f'k-{uuid.uuid4().hex[:8]}', '--vpc-cidr', block]) == 1
     assert block in capsys.readouterr().err

@@ -34,9 +34,9 @@ SAYING = '#!/bin/sh\necho "said: {}" > /dev/console\n'
 
 
 @pytest.fixture(scope='module')
-def builder(stage: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def builder(rehearsal: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """Give an instance that was logged in to; tests may change files on it, but not stop it."""
-    instance = launch_to_build_on(stage, tmp_path_factory.mktemp('keys'), UserData=SAYING.format('hello'))
+    instance = launch_to_build_on(rehearsal, tmp_path_factory.mktemp('keys'), UserData=SAYING.format('hello'))
     instance.run('true')
     yield instance
     instance.terminate()
@@ -46,9 +46,9 @@ def encoded(script: str) -> str:
     return b64encode(script.encode()).decode()
 
 
-def stored(stage: Rehearsal, instance: Instance, name: str, **options: bool) -> str:
+def stored(rehearsal: Rehearsal, instance: Instance, name: str, **options: bool) -> str:
     """Return a new AMI of an instance, when it is available."""
-    ec2 = stage.client('ec2')
+    ec2 = rehearsal.client('ec2')
     ami = ec2.create_image(InstanceId=instance.name, Name=f'{name}-{time.monotonic_ns()}', **options)['ImageId']
     eventually(lambda: bool(ec2.describe_images(ImageIds=[ami])['Images'][0]['State'] == 'available'), 'stored')
     return str(ami)
@@ -106,21 +106,21 @@ def test_a_machine_leaves_the_cgroups_of_this_machine_as_they_are(builder: Insta
 
 
 def test_an_engine_in_a_machine_runs_containers_and_its_images_get_into_an_ami(
-        stage: Rehearsal, tmp_path: Path) -> None:
-    instance = launch_to_build_on(stage, tmp_path)
+        rehearsal: Rehearsal, tmp_path: Path) -> None:
+    instance = launch_to_build_on(rehearsal, tmp_path)
     instance.run('sudo apt-get -qq update && sudo apt-get -qq --yes install busybox-static docker.io 2>&1')
     instance.run('sudo tar --create --directory=/bin busybox | sudo docker import - busybox:1')
     run = 'sudo docker run --rm {} busybox:1 /busybox {}'
     limits = '--network=host --memory=64m --read-only --cap-drop=ALL --security-opt=no-new-privileges'
     assert instance.run(run.format(limits, 'echo contained')) == 'contained'
     assert instance.run(run.format('', 'ip route | grep --count default')) == '1', 'a bridge of its own works'
-    ami = stored(stage, instance, 'engine')
+    ami = stored(rehearsal, instance, 'engine')
     instance.terminate()
-    copy = launch_to_build_on(stage, tmp_path, ImageId=ami)
+    copy = launch_to_build_on(rehearsal, tmp_path, ImageId=ami)
     assert copy.run('sudo docker info --format "{{.Driver}}"') == 'overlay2'
     assert copy.run(run.format(limits, 'echo again')) == 'again'
     copy.terminate()
-    stage.client('ec2').deregister_image(ImageId=ami, DeleteAssociatedSnapshots=True)
+    rehearsal.client('ec2').deregister_image(ImageId=ami, DeleteAssociatedSnapshots=True)
 
 
 def test_it_has_no_more_memory_than_its_type(builder: Instance) -> None:
@@ -129,21 +129,21 @@ def test_it_has_no_more_memory_than_its_type(builder: Instance) -> None:
 
 
 def test_an_ami_of_a_running_machine_has_its_files_and_the_machine_comes_back(
-        stage: Rehearsal, builder: Instance, tmp_path: Path) -> None:
+        rehearsal: Rehearsal, builder: Instance, tmp_path: Path) -> None:
     builder.run('sudo sh -c "echo baked > /etc/baked; echo image > /var/lib/docker/baked"')
-    ami = stored(stage, builder, 'running')
+    ami = stored(rehearsal, builder, 'running')
     assert builder.run('cat /etc/baked; uptime --since > /dev/null') == 'baked'
-    copy = launch_to_build_on(stage, tmp_path, ImageId=ami)
+    copy = launch_to_build_on(rehearsal, tmp_path, ImageId=ami)
     assert copy.run('cat /etc/baked; sudo cat /var/lib/docker/baked') == 'baked\nimage'
     assert copy.run('cat /etc/machine-id') != ''
     copy.terminate()
-    stage.client('ec2').deregister_image(ImageId=ami, DeleteAssociatedSnapshots=True)
+    rehearsal.client('ec2').deregister_image(ImageId=ami, DeleteAssociatedSnapshots=True)
 
 
 def test_nothing_that_makes_a_container_a_machine_gets_into_an_image(
-        stage: Rehearsal, builder: Instance, tmp_path: Path) -> None:
-    ami = stored(stage, builder, 'clean', NoReboot=True)
-    copy = launch_to_build_on(stage, tmp_path, ImageId=ami)
+        rehearsal: Rehearsal, builder: Instance, tmp_path: Path) -> None:
+    ami = stored(rehearsal, builder, 'clean', NoReboot=True)
+    copy = launch_to_build_on(rehearsal, tmp_path, ImageId=ami)
     # The overlays of these files are mounts of their own, above the files of Debian.
     below = 'sudo sh -c "mkdir /below; mount --bind / /below; {}"'
     assert copy.run(below.format('grep --count _call_dmidecode '
@@ -151,28 +151,28 @@ def test_nothing_that_makes_a_container_a_machine_gets_into_an_image(
     assert copy.run('sudo sh -c "stat --format=%s /below/usr/sbin/dhcpcd"') != '0'
     assert copy.run('sudo grep --recursive --files-with-matches 169.254.169.25[013] /below/etc || true') == ''
     copy.terminate()
-    stage.client('ec2').deregister_image(ImageId=ami)
+    rehearsal.client('ec2').deregister_image(ImageId=ami)
 
 
-def test_a_stopped_machine_starts_again_with_its_disk_and_a_clean_run(stage: Rehearsal, tmp_path: Path) -> None:
-    instance = launch_to_build_on(stage, tmp_path)
+def test_a_stopped_machine_starts_again_with_its_disk_and_a_clean_run(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    instance = launch_to_build_on(rehearsal, tmp_path)
     instance.run('sudo touch /kept /run/lost')
-    stage.client('ec2').stop_instances(InstanceIds=[instance.name])
+    rehearsal.client('ec2').stop_instances(InstanceIds=[instance.name])
     instance.wait_until('stopped')
     assert 'Powering off' in instance.console, 'it was shut down in order'
     assert instance.described['StateReason']['Code'] == 'Client.UserInitiatedShutdown'
-    stage.client('ec2').start_instances(InstanceIds=[instance.name])
+    rehearsal.client('ec2').start_instances(InstanceIds=[instance.name])
     assert instance.run('ls -d /kept /run/lost 2> /dev/null || true') == '/kept'
     assert instance.state == 'running'
     instance.terminate()
 
 
 @pytest.mark.parametrize('how', ['inside', 'api'])
-def test_a_reboot_is_a_boot_of_the_same_machine(stage: Rehearsal, tmp_path: Path, how: str) -> None:
-    instance = launch_to_build_on(stage, tmp_path)
+def test_a_reboot_is_a_boot_of_the_same_machine(rehearsal: Rehearsal, tmp_path: Path, how: str) -> None:
+    instance = launch_to_build_on(rehearsal, tmp_path)
     instance.run('sudo touch /kept /run/lost')
     if how == 'api':
-        stage.client('ec2').reboot_instances(InstanceIds=[instance.name])
+        rehearsal.client('ec2').reboot_instances(InstanceIds=[instance.name])
     else:
         instance.run('sudo systemd-run --on-active=1 systemctl reboot')
     eventually(lambda: instance.console.count('Welcome to Debian') == 2, 'it boots again', BOOT_SECONDS)
@@ -183,8 +183,8 @@ def test_a_reboot_is_a_boot_of_the_same_machine(stage: Rehearsal, tmp_path: Path
 
 @pytest.mark.parametrize(('behavior', 'state'), [('stop', 'stopped'), ('terminate', 'terminated')])
 def test_a_machine_that_powers_itself_off_ends_as_it_was_launched_to(
-        stage: Rehearsal, behavior: str, state: str) -> None:
-    instance = launch(stage, InstanceInitiatedShutdownBehavior=behavior,
+        rehearsal: Rehearsal, behavior: str, state: str) -> None:
+    instance = launch(rehearsal, InstanceInitiatedShutdownBehavior=behavior,
                       UserData=SAYING.format('bye') + 'systemctl --no-block poweroff\n')
     instance.wait_until(state)
     assert instance.described['StateReason']['Code'] == 'Client.InstanceInitiatedShutdown'
@@ -194,37 +194,38 @@ def test_a_machine_that_powers_itself_off_ends_as_it_was_launched_to(
         assert 'said: bye' in instance.console
 
 
-def test_a_boot_that_fails_is_on_the_console(stage: Rehearsal) -> None:
-    instance = launch(stage, UserData=BROKEN_UNIT)
+def test_a_boot_that_fails_is_on_the_console(rehearsal: Rehearsal) -> None:
+    instance = launch(rehearsal, UserData=BROKEN_UNIT)
     instance.wait_for_console('Failed to start broken.service')
     instance.terminate()
 
 
-def test_a_machine_that_is_not_done_booting_can_be_terminated(stage: Rehearsal) -> None:
-    instance = launch(stage)
+def test_a_machine_that_is_not_done_booting_can_be_terminated(rehearsal: Rehearsal) -> None:
+    instance = launch(rehearsal)
     instance.terminate()
     assert instance.described['StateReason']['Code'] == 'Client.UserInitiatedShutdown'
 
 
-def test_several_machines_boot_at_once(stage: Rehearsal) -> None:
-    answer = stage.client('ec2').run_instances(ImageId=stage.facts['source_ami'], InstanceType='t3.small', MinCount=3,
-                                               MaxCount=3, UserData=SAYING.format('together'))
-    instances = [Instance(stage, each['InstanceId']) for each in answer['Instances']]
+def test_several_machines_boot_at_once(rehearsal: Rehearsal) -> None:
+    answer = rehearsal.client('ec2').run_instances(
+        ImageId=rehearsal.facts['source_ami'], InstanceType='t3.small', MinCount=3, MaxCount=3,
+        UserData=SAYING.format('together'))
+    instances = [Instance(rehearsal, each['InstanceId']) for each in answer['Instances']]
     for instance in instances:
         instance.wait_for_console('said: together')
     assert len({instance.described['PrivateIpAddress'] for instance in instances}) == 3
-    stage.client('ec2').terminate_instances(InstanceIds=[instance.name for instance in instances])
+    rehearsal.client('ec2').terminate_instances(InstanceIds=[instance.name for instance in instances])
     for instance in instances:
         instance.wait_until('terminated')
 
 
-def test_a_group_launches_machines_that_know_their_ids_and_replaces_them(stage: Rehearsal) -> None:
-    ec2, scaling, iam = (stage.client(service) for service in ('ec2', 'autoscaling', 'iam'))
+def test_a_group_launches_machines_that_know_their_ids_and_replaces_them(rehearsal: Rehearsal) -> None:
+    ec2, scaling, iam = (rehearsal.client(service) for service in ('ec2', 'autoscaling', 'iam'))
     iam.create_role(RoleName='machine', AssumeRolePolicyDocument='{}')
     iam.create_instance_profile(InstanceProfileName='profile')
     iam.add_role_to_instance_profile(InstanceProfileName='profile', RoleName='machine')
     ec2.create_launch_template(LaunchTemplateName='machines', LaunchTemplateData={
-        'ImageId': stage.facts['source_ami'], 'InstanceType': 't3.small', 'UserData': encoded(ASKING),
+        'ImageId': rehearsal.facts['source_ami'], 'InstanceType': 't3.small', 'UserData': encoded(ASKING),
         'IamInstanceProfile': {'Name': 'profile'}})
     scaling.create_auto_scaling_group(
         AutoScalingGroupName='machines', MinSize=0, MaxSize=2, DesiredCapacity=1, AvailabilityZones=['us-east-1a'],
@@ -236,7 +237,7 @@ def test_a_group_launches_machines_that_know_their_ids_and_replaces_them(stage: 
         answer = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=['machines'])
         return {each['InstanceId']: each['LifecycleState'] for each in answer['AutoScalingGroups'][0]['Instances']}
     eventually(lambda: list(members().values()) == ['Pending:Wait'], 'one waits')
-    first = Instance(stage, list(members())[0])
+    first = Instance(rehearsal, list(members())[0])
     console = first.wait_for_console('asked the API')
     assert 'asked without token: 401' in console
     assert f'asked for {first.name} {first.described["PrivateIpAddress"]} machine' in console
@@ -252,5 +253,5 @@ def test_a_group_launches_machines_that_know_their_ids_and_replaces_them(stage: 
     scaling.delete_auto_scaling_group(AutoScalingGroupName='machines', ForceDelete=True)
 
 
-def test_nothing_that_was_asked_for_is_missing(stage: Rehearsal) -> None:
-    assert stage.gaps() == []
+def test_nothing_that_was_asked_for_is_missing(rehearsal: Rehearsal) -> None:
+    assert rehearsal.gaps() == []

@@ -135,13 +135,13 @@ def test_artefacts_may_be_stored_in_a_bucket(checkout: Checkout, account: Accoun
 
 def test_an_ami_that_failed_its_self_test_is_verified_again_and_not_baked_again(
         checkout: Checkout, account: Account) -> None:
-    account.say('console', 'SELFTEST FAILED docker: it is off\n')
+    account.say('SELFTEST FAILED docker: it is off\n')
     failed = checkout.bake()
     assert failed.code == 6
     assert 'docker: it is off' in failed.err
     (ami,) = account.images(Stage='app')
 
-    account.say('console', 'SELFTEST PASSED {version}\n')
+    account.say('SELFTEST PASSED {Version}\n')
     again = checkout.bake()
     assert (again.code, again.out) == (0, ami['ImageId']), again
     assert (checkout.report['baked'], checkout.report['verified']) == ([], True)

@@ -18,7 +18,7 @@ from release.progress import Progress, View
 from release.waiting import Deadline
 from tests.support.account import Account
 from tests.support.archives import make_archive
-from tests.support.checkout import ANSIBLE, Checkout, Ended, ended, processes_with, without
+from tests.support.checkout import ANSIBLE, Checkout, Ended, ended, PATIENCE, processes_with, without, WITHOUT_VERDICT
 
 pytestmark = pytest.mark.packer
 PHASES = ['read the inputs', 'app: take the lock', 'base: launch', 'base: provision', 'base: AMI', 'base: clean up',
@@ -32,7 +32,7 @@ def checkout(account: Account, tmp_path: Path) -> Checkout:
     return Checkout(tmp_path, account)
 
 
-def at(process: 'subprocess.Popen[str]', text: str, act: Callable[[], None], timeout: float = 120) -> Ended:
+def at(process: 'subprocess.Popen[str]', text: str, act: Callable[[], None], timeout: float = 400) -> Ended:
     """Act as soon as a process prints a text, and return its end."""
     assert process.stderr
     output = ''
@@ -61,8 +61,6 @@ def test_without_a_region_nothing_starts(checkout: Checkout) -> None:
 
 
 def test_a_region_without_an_ami_of_debian_is_named(checkout: Checkout, account: Account) -> None:
-    for image in account.sources('eu-central-1'):
-        account.client('ec2', 'eu-central-1').deregister_image(ImageId=image)
     result = checkout.bake('--region', 'eu-central-1')
     assert result.code == 3, result
     assert 'the region eu-central-1 has no AMI debian-13-amd64-* of Debian (account 136693071363)' in result.err
@@ -123,7 +121,7 @@ def test_an_archive_with_the_name_of_another_image_starts_nothing(checkout: Chec
 
 
 def test_an_ami_that_never_becomes_available_is_removed(checkout: Checkout, account: Account) -> None:
-    account.say('image-state', 'pending')
+    account.keep_new_amis('pending')
     result = checkout.bake(AWS_MAX_ATTEMPTS='3')
     assert result.code == 5, result
     assert 'exceeded wait attempts' in result.err
@@ -132,7 +130,7 @@ def test_an_ami_that_never_becomes_available_is_removed(checkout: Checkout, acco
 
 
 def test_a_bake_ends_at_its_time_limit_and_leaves_nothing(checkout: Checkout, account: Account) -> None:
-    account.say('image-state', 'pending')
+    account.keep_new_amis('pending')
     result = checkout.bake('--timeout', '12')
     assert result.code == 7, result
     assert 'timed out after 12 s waiting for ' in result.err
@@ -158,10 +156,10 @@ def test_an_untracked_file_starts_nothing(checkout: Checkout, account: Account) 
 
 def test_a_self_test_without_a_verdict_times_out(checkout: Checkout, account: Account) -> None:
     ami = checkout.bake().out
-    account.say('console', 'booting\nstill booting\n')
-    result = checkout.release('verify', ami, '--timeout', '2')
+    account.say('booting\nstill booting\n')
+    result = checkout.verify_in_vain(ami)
     assert result.code == 7, result
-    assert 'timed out after 2 s waiting for the verdict of the self-test' in result.err
+    assert WITHOUT_VERDICT in result.err
     assert '| still booting' in result.err
     assert not account.leftovers()
     assert {tag['Key']: tag['Value'] for tag in account.images(Stage='app')[0]['Tags']}['Released'] == 'true'
@@ -170,8 +168,8 @@ def test_a_self_test_without_a_verdict_times_out(checkout: Checkout, account: Ac
 def test_an_outage_of_aws_during_the_self_test_does_not_cost_the_bake(checkout: Checkout,
                                                                       account: Account) -> None:
     process = checkout.start('bake', '--archive', str(checkout.archive))
-    result = at(process, ' s  verify: start a copy\n', lambda: account.refuse(8))
-    account.refuse(0)
+    result = at(process, ' s  verify: start a copy\n', lambda: account.refuse(times=8))
+    account.recover()
     assert (result.code, checkout.report['released']) == (0, True), result
     assert {'RunInstances', 'DescribeInstances', 'CreateTags', 'TerminateInstances', 'DeleteParameter'} <= set(
         account.refused)
@@ -180,23 +178,24 @@ def test_an_outage_of_aws_during_the_self_test_does_not_cost_the_bake(checkout: 
 
 def test_a_failed_clean_up_keeps_the_lock_so_that_the_next_bake_removes_the_rest(checkout: Checkout,
                                                                                  account: Account) -> None:
+    checkout.patience = {**PATIENCE, 'release.lock.LEASE_SECONDS': 10.0}
     process = checkout.start('bake', '--archive', str(checkout.archive))
     refused = at(process, ' s  verify: terminate it\n',
-                 lambda: account.refuse(1, 'TerminateInstances', status=400, code='UnsupportedOperation'))
+                 lambda: account.refuse('TerminateInstances', times=1, status=400, code='UnsupportedOperation'))
     assert refused.code == 0, refused
     assert 'left behind, and costing money: instance' in refused.err
     assert account.leftovers()['locks'], 'the leftovers would not be found'
-    account.refuse(0)
+    account.recover()
     result = checkout.bake('--force')
     assert 'died while it baked the same inputs; removing its leftovers' in result.err, result
     assert not account.leftovers()
 
 
 @pytest.fixture(scope='module')
-def many_times(account_server: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def many_times(shared_account: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Give a checkout and an account that many tests share: each leaves nothing, or a committed AMI."""
-    account_server.reset()
-    return Checkout(tmp_path_factory.mktemp('many-times'), account_server)
+    shared_account.reset()
+    return Checkout(tmp_path_factory.mktemp('many-times'), shared_account)
 
 
 @pytest.mark.parametrize(('phase', 'force', 'number', 'code'), [

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support.account import Account
+from tests.support.account import Account, SOURCE_AMI
 from tests.support.checkout import Checkout, PATIENCE, START
 
 pytestmark = pytest.mark.packer
@@ -54,8 +54,8 @@ def test_a_running_ami_stays(checkout: Checkout, account: Account) -> None:
 
 def test_a_missing_or_foreign_ami_is_refused(checkout: Checkout, account: Account) -> None:
     for which, says in (('0000000000000000', 'the region us-east-1 has no AMI with the input hash 0000000000000000'),
-                        ('ami-0123456789abcdef0', 'the region us-east-1 has no AMI ami-0123456789abcdef0'),
-                        ('ami-0debian13newest', 'is no AMI of this project')):
+                        ('ami-00000000000000000', 'the region us-east-1 has no AMI ami-00000000000000000'),
+                        (SOURCE_AMI, 'is no AMI of this project')):
         result = checkout.release('remove', which, '--yes')
         assert (result.code, says in result.err) == (3, True), result
     assert len(account.images()) == 2
@@ -105,7 +105,7 @@ def test_a_second_call_finishes_a_removal_that_failed_halfway(checkout: Checkout
                                                               which: str) -> None:
     ami, input_hash = checkout.report['amis']['app'], checkout.report['keys']['app']
     named = {'ami': ami, 'input hash': input_hash}[which]
-    account.refuse(1, 'DeleteSnapshot', status=400, code='InvalidSnapshot.InUse')
+    account.refuse('DeleteSnapshot', times=1, status=400, code='InvalidSnapshot.InUse')
     result = checkout.release('remove', named, '--yes')
     assert result.code == 3, result
     assert 'InvalidSnapshot.InUse' in result.err and 'Repeat the call' in result.err

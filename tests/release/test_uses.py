@@ -1,11 +1,9 @@
 """The uses of an AMI: all that runs or starts it, wherever AWS lets it be named, and every unclear description."""
 
 from collections.abc import Callable, Iterator
-import json
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import pytest
 
 from release.aws import Aws
@@ -123,8 +121,7 @@ def by_default_version(account: Account) -> str:
 def by_refresh(account: Account) -> str:
     group(account, LaunchTemplate={'LaunchTemplateId': template(account, OTHER, 'other'), 'Version': '1'})
     desired = {'LaunchTemplate': {'LaunchTemplateId': in_old_version(account, AMI), 'Version': '1'}}
-    account.say('refreshes', json.dumps({'group': [{'InstanceRefreshId': 'r', 'Status': 'InProgress',
-                                                    'DesiredConfiguration': desired}]}))
+    account.refresh('group', 'InProgress', desired)
     return 'the instance refresh of the Auto Scaling group group'
 
 
@@ -183,13 +180,12 @@ def test_an_unclear_description_is_a_use_of_every_ami(account: Account, aws: Aws
 
 def test_a_finished_refresh_is_no_use(account: Account, aws: Aws) -> None:
     by_refresh(account)
-    file = account.folder / 'refreshes'
-    file.write_text(file.read_text(encoding='utf-8').replace('InProgress', 'Successful'), encoding='utf-8')
+    account.refresh('group', 'Successful', {'LaunchTemplate': {'LaunchTemplateName': 'template', 'Version': '1'}})
     assert not uses(aws, [AMI])
 
 
 def test_a_region_whose_groups_cannot_be_listed_does_not_count_as_unused(account: Account, aws: Aws) -> None:
-    account.refuse(1, 'DescribeAutoScalingGroups', status=400, code='ValidationError')
+    account.refuse('DescribeAutoScalingGroups', times=1, status=400, code='ValidationError')
     with pytest.raises(AwsFailed):
         uses(aws, [AMI])
 

@@ -1,17 +1,18 @@
 """The verification of an AMI: the console of its copy decides, and the copy is terminated in any case."""
 
 from pathlib import Path
+import re
 import subprocess
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import pytest
 
+from rehearsal.faults import Fault
 from release.errors import NotReady
 from release.selftest_output import end_of, Verdict, verdict_of
 from release.userdata import render
-from tests.support.account import Account
+from tests.support.account import Account, SOURCE_AMI
 from tests.support.checkout import Checkout, Ended, ended
 from tests.support.server import ROOT
 from tests.support.waiting import eventually
@@ -72,10 +73,10 @@ def test_an_unusable_template_is_named(tmp_path: Path, template: str | None, say
 
 
 @pytest.fixture(scope='module')
-def checkout(account_server: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def checkout(shared_account: Account, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Give a checkout, and an account with an AMI of it, which the tests share."""
-    account_server.reset()
-    made = Checkout(tmp_path_factory.mktemp('verify'), account_server)
+    shared_account.reset()
+    made = Checkout(tmp_path_factory.mktemp('verify'), shared_account)
     baked = made.bake()
     assert baked.code == 0, baked
     return made
@@ -84,8 +85,8 @@ def checkout(account_server: Account, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def ami(checkout: Checkout) -> str:
     """Give the id of the AMI."""
-    checkout.account.say('console', 'SELFTEST PASSED {version}\n')
-    checkout.account.refuse(0)
+    checkout.account.say('SELFTEST PASSED {Version}\n')
+    checkout.account.recover()
     (app,) = checkout.account.images(Stage='app')
     return str(app['ImageId'])
 
@@ -129,7 +130,7 @@ def test_the_user_data_of_the_copy_ask_for_a_self_test_and_its_tags_name_the_run
 
 
 def test_an_ami_that_fails_is_not_released_and_every_failed_check_is_named(checkout: Checkout, ami: str) -> None:
-    checkout.account.say('console', 'SELFTEST FAILED host keys: one is left\nSELFTEST FAILED docker: it is off\n')
+    checkout.account.say('SELFTEST FAILED host keys: one is left\nSELFTEST FAILED docker: it is off\n')
     result = checkout.release('verify', ami)
     assert result.code == 6, result
     assert 'host keys: one is left\n  docker: it is off' in result.err
@@ -139,7 +140,7 @@ def test_an_ami_that_fails_is_not_released_and_every_failed_check_is_named(check
 
 
 def test_a_copy_of_another_version_does_not_pass(checkout: Checkout, ami: str) -> None:
-    checkout.account.say('console', 'SELFTEST PASSED 0.9.0\n')
+    checkout.account.say('SELFTEST PASSED 0.9.0\n')
     result = checkout.release('verify', ami)
     assert (result.code, 'the instance runs 0.9.0' in result.err) == (6, True), result
     assert tags(checkout)['Released'] == 'false'
@@ -152,7 +153,7 @@ def test_a_copy_of_another_version_does_not_pass(checkout: Checkout, ami: str) -
 ])
 def test_a_copy_that_ends_without_a_verdict_fails_with_its_own_reason(checkout: Checkout, ami: str,
                                                                       console: str, says: str) -> None:
-    checkout.account.say('console', console)
+    checkout.account.say(console)
     before = len(copies(checkout))
     process = checkout.start('verify', ami)
     copy = new_copy(checkout, before)
@@ -172,28 +173,28 @@ def new_copy(checkout: Checkout, before: int) -> str:
 
 def test_without_a_verdict_in_time_a_released_ami_stays_released(checkout: Checkout, ami: str) -> None:
     assert checkout.release('verify', ami).code == 0
-    checkout.account.say('console', 'booting\n')
-    result = checkout.release('verify', ami, '--timeout', '2')
+    checkout.account.say('booting\n')
+    result = checkout.verify_in_vain(ami)
     assert result.code == 7, result
     assert tags(checkout)['Released'] == 'true'
-    assert tags(checkout)['Verified'].startswith('no verdict: timed out after 2 s waiting for the verdict of the self')
+    assert re.match('no verdict: timed out after [0-9]+ s waiting for the verdict', tags(checkout)['Verified'])
     assert not checkout.account.leftovers()
 
 
 def test_an_outage_of_aws_costs_no_call_of_a_verification(checkout: Checkout, ami: str) -> None:
-    checkout.account.refuse(8)
+    checkout.account.refuse(times=8)
     result = checkout.release('verify', ami)
-    checkout.account.refuse(0)
+    checkout.account.recover()
     assert (result.code, tags(checkout)['Released']) == (0, 'true'), result
-    assert 'injected; retrying for ' in result.err
+    assert f'{Fault.message}; retrying for ' in result.err
     assert {'DescribeImages', 'RunInstances', 'GetConsoleOutput', 'DescribeInstances', 'CreateTags',
             'TerminateInstances', 'DescribeVolumes'} <= set(checkout.account.refused)
     assert not checkout.account.leftovers()
 
 
 @pytest.mark.parametrize(('which', 'says'), [
-    ('ami-0123456789abcdef0', 'the region us-east-1 has no such AMI'),
-    ('ami-0debian13newest', 'is no AMI of this project: it has no tag Project=visitors'),
+    ('ami-00000000000000000', 'the region us-east-1 has no such AMI'),
+    (SOURCE_AMI, 'is no AMI of this project: it has no tag Project=visitors'),
 ])
 def test_an_ami_of_another_project_is_refused(checkout: Checkout, which: str, says: str) -> None:
     result: Ended = checkout.release('verify', which)

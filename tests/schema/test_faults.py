@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url, NullPool, text
 
 from tests.support.booting import codes, head, Instances, leaders, logs, sessions, tables, verdict
-from tests.support.network import another_host, HERE, THERE
 from tests.support.pooler import pooler
 from tests.support.postgresql import execute, PostgresServer, rows, value
 from tests.support.revisions import add_revision, has_begun, make_release, once
+from tests.support.separate_host import another_host, HERE, THERE
 from tests.support.server import environment, flask, ROOT
 from tests.support.waiting import eventually, seconds_until
 from visitors.schema.errors import SchemaError

@@ -11,7 +11,6 @@ import uuid
 import pytest
 
 from rehearsal.client import Rehearsal
-from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.errors import RehearsalError
 from rehearsal.settings import Settings
 from tests.support.waiting import eventually
@@ -28,28 +27,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope='session')
-def stage() -> Iterator[Rehearsal]:
+def rehearsal() -> Iterator[Rehearsal]:
     """Give a rehearsal with machines, one for the whole run; tests that break or end one bring up their own."""
     try:
-        rehearsal = Rehearsal().__enter__()
+        running = Rehearsal().__enter__()
     except RehearsalError as error:
         pytest.fail(f'NOTHING TESTED ON MACHINES: {error}', pytrace=False)
-    yield rehearsal
-    rehearsal.__exit__(None, None, None)
+    yield running
+    running.__exit__(None, None, None)
 
 
 @pytest.fixture(scope='module')
 def api() -> Iterator[Rehearsal]:
     """Give a rehearsal without machines."""
-    with Rehearsal(Settings(name=f'api-{uuid.uuid4().hex[:8]}', machines=False)) as rehearsal:
-        yield rehearsal
-
-
-@pytest.fixture(scope='module')
-def embedded() -> Iterator[EmbeddedRehearsal]:
-    """Give a rehearsal without machines in this process, whose records the tests of a module share."""
-    with EmbeddedRehearsal() as rehearsal:
-        yield rehearsal
+    with Rehearsal(Settings(name=f'api-{uuid.uuid4().hex[:8]}', machines=False)) as running:
+        yield running
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A machine in a folder: its files, the programs that it calls, and its steps as processes of their own."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, ExitStack
 import json
 import os
 from pathlib import Path
@@ -14,15 +15,15 @@ import pytest
 
 from instance.aws import METADATA_SETTINGS
 from instance.machine import Machine
-from tests.support.cloud import Cloud, KEYS, REGION
-from tests.support.metadata_service import MetadataService
+from rehearsal.embedded import EmbeddedRehearsal
+from rehearsal.settings import CREDENTIALS
+from tests.support.local_aws import launch
 from tests.support.server import ROOT
 from tests.support.warm import Libraries, WarmProcess
 
 PREFIX = '/visitors/test'
 DEPLOY = '7/ami-0123456789abcdef0'
 IMAGE_ID = f'sha256:{"5a" * 32}'
-INSTANCE = 'i-0123456789abcdef0'
 POWERED_ON = 5_000_000  # microseconds
 STEP_SECONDS = 120
 IMAGE = {'image': 'visitors:1.0.2-build.41', 'id': IMAGE_ID, 'version': '1.0.2', 'commit': '5' * 40,
@@ -30,16 +31,19 @@ IMAGE = {'image': 'visitors:1.0.2-build.41', 'id': IMAGE_ID, 'version': '1.0.2',
 
 
 class FolderMachine:
-    def __init__(self, folder: Path, cloud: Cloud, metadata: MetadataService) -> None:
-        """Make a machine that was just turned on."""
+    """A machine that was just turned on: an instance of the API, whose files and programs are in a folder."""
+
+    def __init__(self, folder: Path, aws: EmbeddedRehearsal) -> None:
+        """Launch the instance and write its files."""
         self.root = folder / 'root'
         self.programs = folder / 'programs'
-        self._cloud = cloud
-        self._metadata = metadata
+        self._aws = aws
+        self._services = ExitStack()
+        self.be(launch(aws))
         for path in ('etc/visitors', 'var/lib', 'run'):
             (self.root / path).mkdir(parents=True)
         self.programs.mkdir()
-        self.tell(PARAMETER_PREFIX=PREFIX, AWS_REGION=REGION, DEPLOY_ID=DEPLOY, LIFECYCLE_HOOK='')
+        self.tell(PARAMETER_PREFIX=PREFIX, AWS_REGION=aws.region, DEPLOY_ID=DEPLOY, LIFECYCLE_HOOK='')
         self.write('etc/visitors/image.json', json.dumps({**IMAGE, 'version': version()}))
         self.know_units({
             '': {'UserspaceTimestampMonotonic': str(POWERED_ON)},
@@ -60,7 +64,7 @@ class FolderMachine:
 
     def tell(self, **names: str) -> None:
         """Write what the user data would have written."""
-        sdk = {'AWS_ENDPOINT_URL': self._cloud.endpoint}
+        sdk = {'AWS_ENDPOINT_URL': self._aws.endpoint}
         lines = ''.join(f'{name}={value}\n' for name, value in {**names, **sdk}.items())
         self.write('etc/visitors/instance.env', lines)
 
@@ -75,8 +79,22 @@ class FolderMachine:
         return self.root / 'etc/visitors/instance.env'
 
     def be(self, instance: str) -> None:
-        """Be this instance from now on."""
-        self._metadata.tree['latest/meta-data/instance-id'] = instance
+        """Be this instance from now on; its metadata service answers."""
+        self.instance = instance
+        self.metadata = self._services.enter_context(self._aws.metadata(instance))
+
+    def give_role(self, role: str) -> None:
+        """Give the instance a profile with a role, whose keys its metadata service hands out."""
+        iam = self._aws.client('iam')
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument='{}')
+        iam.create_instance_profile(InstanceProfileName=role)
+        iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
+        self._aws.client('ec2').associate_iam_instance_profile(
+            InstanceId=self.instance, IamInstanceProfile={'Name': role})
+
+    def close(self) -> None:
+        """Let the metadata service of the instance end."""
+        self._services.close()
 
     def know_units(self, units: Mapping[str, Any]) -> None:
         """Write what systemctl answers."""
@@ -105,10 +123,11 @@ class FolderMachine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment that a unit would give a step, the secret keys for moto aside."""
+        """The environment of a step as its unit sets it, and keys, because the instance has no role."""
         kept = {name: value for name, value in os.environ.items() if name.startswith('COVERAGE_')}
-        return {**kept, **KEYS, 'PATH': f'{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin', 'PYTHONPATH': str(ROOT),
-                'AWS_EC2_METADATA_SERVICE_ENDPOINT': self._metadata.endpoint, 'PYTHONUNBUFFERED': '1'}
+        path = f'{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin'
+        return {**kept, **CREDENTIALS, 'PATH': path, 'PYTHONPATH': str(ROOT),
+                'AWS_EC2_METADATA_SERVICE_ENDPOINT': self.metadata.endpoint, 'PYTHONUNBUFFERED': '1'}
 
     def start(self, *step: str, **environment: str) -> WarmProcess:
         """Start a step."""
@@ -180,29 +199,20 @@ def value_of(options: Sequence[str], name: str) -> str:
 
 
 @pytest.fixture
-def cloud() -> Iterator[Cloud]:
-    """Give an AWS of which nothing exists yet."""
-    cloud = Cloud()
-    yield cloud
-    cloud.stop()
-
-
-@pytest.fixture
-def metadata() -> Iterator[MetadataService]:
-    """Give the metadata service of an instance that has no role; tests hand the steps their keys otherwise."""
-    with MetadataService({'latest/meta-data/instance-id': INSTANCE,
-                          'latest/meta-data/placement/region': REGION}) as service:
-        yield service
-
-
-@pytest.fixture
-def machine(tmp_path: Path, cloud: Cloud, metadata: MetadataService) -> FolderMachine:
+def machine(tmp_path: Path, aws: EmbeddedRehearsal) -> Iterator[FolderMachine]:
     """Give a machine that was just turned on."""
-    return machine_in(tmp_path, cloud, metadata)
+    with machine_in(tmp_path, aws) as machine:
+        yield machine
 
 
-def machine_in(folder: Path, cloud: Cloud, metadata: MetadataService) -> FolderMachine:
-    """Return a machine in a folder; some of its files belong to others than its user, as only root can make it."""
+@contextmanager
+def machine_in(folder: Path, aws: EmbeddedRehearsal) -> Iterator[FolderMachine]:
+    """Give a machine in a folder; some of its files belong to others than its user, as only root can make it.
+
+    The API's calls begin with the machine's own.
+    """
     if os.geteuid():
         pytest.skip('not root: a machine gives files to the user of its containers')
-    return FolderMachine(folder, cloud, metadata)
+    with closing(FolderMachine(folder, aws)) as machine:
+        aws.faults.clear()
+        yield machine

@@ -54,7 +54,7 @@ def pooler(url: str, ignored: str = 'extra_float_digits') -> Iterator[str]:
             yield direct.set(host='127.0.0.1', port=port).render_as_string(hide_password=False)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _as_nobody_special(folder: Path) -> list[str]:

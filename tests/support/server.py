@@ -122,7 +122,7 @@ class Server:
 
     def connect(self) -> socket.socket:
         """Return a new connection to the server."""
-        return socket.create_connection(self.endpoint, timeout=20)
+        return socket.create_connection(self.endpoint, timeout=60)
 
     def exchange(self, request: bytes) -> str:
         """Return all that the server answers to exactly these bytes; raise TimeoutError if it does not close."""

@@ -175,7 +175,7 @@ def test_of_instances_that_differ_in_their_first_visits_at_once_one_zone_wins(da
 
     def first_visit(zone: str) -> bool:
         own = counter(database_url, zone)
-        start.wait(20)
+        start.wait(60)
         try:
             return own.visit(zone.encode()[:16].ljust(16)).visits > 0
         except OtherTimeZone:

@@ -26,7 +26,7 @@ class Failing(BaseHTTPRequestHandler):
 def check(host: str, port: int | str) -> subprocess.CompletedProcess[str]:
     """Return the result of the health check, started as the container starts it."""
     command = [sys.executable, '-m', 'visitors.healthcheck', host, str(port)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(('listens', 'asked'), [

@@ -155,7 +155,7 @@ def test_a_browser_is_a_visitor(server: Server, somebody: dict[str, str], agent:
 def test_a_head_request_is_answered_and_not_counted(server: Server, somebody: dict[str, str]) -> None:
     headers = {'X-Forwarded-For': somebody['X_Forwarded_For'], 'User-Agent': BROWSER}
     for _ in range(2):
-        answer = server.http.head(server.address, headers=headers, timeout=10)
+        answer = server.http.head(server.address, headers=headers, timeout=60)
         assert (answer.status_code, answer.content) == (200, b'')
     assert server.visits(**somebody) == 1
 
@@ -193,7 +193,7 @@ def test_several_headers_are_one_list_and_their_last_entry_counts(server: Server
 def raw(server: Server, headers: str) -> str:
     """Return the answer to a browser's request whose other headers are written exactly so."""
     host, _, port = server.address.removeprefix('http://').partition(':')
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(f'GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: {BROWSER}\r\n{headers}'
                            'Connection: close\r\n\r\n'.encode())
         return b''.join(iter(lambda: connection.recv(65536), b'')).decode()
@@ -236,8 +236,8 @@ def test_no_cache_may_keep_an_answer(server: Server, path: str) -> None:
 def test_a_page_of_the_shortcut_and_one_of_the_framework_have_the_same_headers(server: Server, accepts: str) -> None:
     server.get('/')
     headers = {'Accept-Encoding': accepts}
-    short = server.http.get(server.address, headers=headers, timeout=10).headers
-    long = server.http.head(server.address, headers=headers, timeout=10).headers
+    short = server.http.get(server.address, headers=headers, timeout=60).headers
+    long = server.http.head(server.address, headers=headers, timeout=60).headers
     left_out = {'Date', 'Content-Length'}
     assert {name: short[name] for name in short if name not in left_out} == {
         name: long[name] for name in long if name not in left_out}
@@ -295,7 +295,7 @@ def test_a_developers_static_files_are_kept_by_no_cache(developers: Server) -> N
 def encoded(server: Server, path: str, accepts: str | None) -> tuple[bytes, Mapping[str, str]]:
     """Return the bytes of an answer as they come, and its headers."""
     with server.http.get(server.address + path, headers={'Accept-Encoding': accepts, 'DNT': '1'}, stream=True,
-                         timeout=10) as answer:
+                         timeout=60) as answer:
         return answer.raw.read(decode_content=False), answer.headers
 
 
@@ -338,7 +338,7 @@ def test_a_cache_keeps_what_is_compressed_apart(server: Server, path: str, accep
 def test_a_compressed_page_holds_the_numbers_of_its_own_view(server: Server, somebody: dict[str, str]) -> None:
     headers = {'X-Forwarded-For': somebody['X_Forwarded_For'], 'Accept-Encoding': 'gzip'}
     for visit in range(1, 4):
-        with server.http.get(server.address, headers=headers, stream=True, timeout=10) as answer:
+        with server.http.get(server.address, headers=headers, stream=True, timeout=60) as answer:
             page = gzip.decompress(answer.raw.read(decode_content=False)).decode()
         assert f'You have visited this page {visit} time' in page
         assert page.endswith('</html>')
@@ -481,7 +481,7 @@ def test_an_unknown_address_of_json_is_json(server: Server) -> None:
 
 @pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'PATCH'])
 def test_another_method_is_refused_and_told_which_would_do(server: Server, method: str) -> None:
-    answer = server.http.request(method, server.address + '/', data=b'x', timeout=10)
+    answer = server.http.request(method, server.address + '/', data=b'x', timeout=60)
     assert answer.status_code == 405
     assert {'GET', 'HEAD'} <= set(answer.headers['Allow'].split(', '))
     assert '<title>Method Not Allowed' in answer.text
@@ -494,7 +494,7 @@ def test_another_method_is_refused_and_told_which_would_do(server: Server, metho
 ], ids=['a long line', 'a long header', 'many headers'])
 def test_an_oversized_request_is_refused(server: Server, request_head: bytes) -> None:
     host, _, port = server.address.removeprefix('http://').partition(':')
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request_head)
         status = connection.recv(100).split(b'\r\n')[0]
     assert re.match(rb'HTTP/1.1 4(00|14|31) ', status), status

@@ -86,12 +86,12 @@ class Started:
 
     def get(self, path: str = '/') -> requests.Response:
         """Return the answer to a browser's request."""
-        return requests.get(self.address + path, headers={'User-Agent': BROWSER}, timeout=20)
+        return requests.get(self.address + path, headers={'User-Agent': BROWSER}, timeout=60)
 
     def interrupt(self) -> int:
         """Press Ctrl-C, which a terminal sends to all processes of the command, and return the exit code."""
         os.killpg(self._process.pid, signal.SIGINT)
-        code = self._process.wait(20)
+        code = self._process.wait(60)
         assert not self._lives(), 'a process is left'
         return code
 

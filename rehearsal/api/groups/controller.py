@@ -79,7 +79,8 @@ class Controller:
         for member in group.instance_states:
             for wait in getattr(member, 'waits', []):
                 if wait.hook == hook and (wait.token == token or member.instance.id == instance):
-                    return wait if member.lifecycle_state.endswith(':Wait') else None
+                    is_active = member.lifecycle_state.endswith(':Wait') and not wait.result
+                    return wait if is_active else None
         return None
 
     def now(self) -> float:

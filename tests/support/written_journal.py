@@ -34,7 +34,7 @@ class WrittenJournal:
         """Write no more."""
         assert self._writer.stdin
         self._writer.stdin.close()
-        self._writer.wait(20)
+        self._writer.wait(60)
 
     def write(self, *messages: str | bytes, seconds_ago: float = 0, unit: str = 'visitors.service') -> None:
         """Write an entry for each message."""

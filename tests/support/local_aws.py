@@ -1,0 +1,40 @@
+"""The API of AWS for tests: one rehearsal without machines in their own process, reset for each of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from rehearsal.embedded import EmbeddedRehearsal
+
+# What the tests ask for again and again; other instances differ in nothing that they look at.
+SIZE = 't3.small'
+
+
+@pytest.fixture(scope='session')
+def embedded() -> Iterator[EmbeddedRehearsal]:
+    """Give a rehearsal without machines in this process, whose records are those of the tests before."""
+    with EmbeddedRehearsal() as rehearsal:
+        yield rehearsal
+
+
+@pytest.fixture
+def aws(embedded: EmbeddedRehearsal) -> EmbeddedRehearsal:
+    """Give an API without resources, faults and calls."""
+    embedded.reset()
+    return embedded
+
+
+def operations(aws: EmbeddedRehearsal) -> list[str]:
+    """Return the operations that were called, in order."""
+    return [call.operation for call in aws.faults.calls]
+
+
+def texts_of(aws: EmbeddedRehearsal, operation: str) -> list[str]:
+    """Return the texts of the calls of an operation, in order."""
+    return [call.text for call in list(aws.faults.calls) if call.operation == operation]
+
+
+def launch(aws: EmbeddedRehearsal) -> str:
+    """Return the id of a new instance in no group."""
+    launched = aws.client('ec2').run_instances(ImageId=aws.source_ami, InstanceType=SIZE, MinCount=1, MaxCount=1)
+    return str(launched['Instances'][0]['InstanceId'])
