@@ -88,7 +88,7 @@ def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], i
 
 
 def role_of(name: str) -> str:
-    """Return the role whose folder holds a secret: `migration` for MIGRATION_*, else `application`."""
+    """Return the role whose folder holds a file with a secret, by the name of its setting."""
     return 'migration' if name.startswith(MIGRATION) else 'application'
 
 

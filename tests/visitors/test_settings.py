@@ -82,7 +82,8 @@ def test_every_spelling_of_postgresql_means_the_driver_that_is_shipped(tmp_path:
     ('PUBLIC_URL', 'visitors.example.org', 'PUBLIC_URL=visitors.example.org: use http or https, a host, and a port'),
     ('PUBLIC_URL', 'ftp://a.example', 'PUBLIC_URL=ftp://a.example: use http or https'),
     ('PUBLIC_URL', 'https://', 'PUBLIC_URL=https://: use http or https'),
-    ('PUBLIC_URL', 'https://me:word@a.example', 'PUBLIC_URL=https://...@a.example: use http or https'),
+    ('PUBLIC_URL', 'https://me:word@a.example',  # pragma: allowlist secret
+     'PUBLIC_URL=https://...@a.example: use http or https'),
     ('PUBLIC_URL', 'https://a.example/?x', 'PUBLIC_URL=https://a.example/?x: use http or https'),
     ('PUBLIC_URL', 'https://a.example/v', 'its path is not URL_PREFIX, which is unset; set both to the same path'),
     ('TIME_ZONE', 'Mars/Olympus', "TIME_ZONE='Mars/Olympus': no such time zone; use UTC or an IANA name"),
