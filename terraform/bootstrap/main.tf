@@ -93,7 +93,7 @@ resource "aws_s3_bucket_policy" "this" {
 # https://docs.gitlab.com/ci/cloud_services/aws/
 resource "aws_iam_openid_connect_provider" "gitlab" {
   url            = var.gitlab_url
-  client_id_list = [var.gitlab_url]
+  client_id_list = local.roles # the audiences: the names of the roles
 }
 
 resource "aws_budgets_budget" "monthly" {

@@ -29,7 +29,9 @@ pytestmark = pytest.mark.stack
 REGION, ZONE = 'eu-central-1', 'visitors.example.com'
 BUCKETS = ['visitors-artefacts-123456789012', 'visitors-state-123456789012']
 STATE_BUCKET = BUCKETS[1]
-BOOTSTRAP = ['-var=region=eu-central-1', '-var=monthly_budget_usd=200', '-var=budget_emails=["costs@example.com"]']
+BOOTSTRAP = ['-var=region=eu-central-1', '-var=monthly_budget_usd=200', '-var=budget_emails=["costs@example.com"]',
+             '-var=gitlab_project=group/visitors',
+             '-var=environments={staging={domain_name="staging.visitors.example.com"}}']
 URL = 'https://staging.visitors.example.com/'
 SECONDS = 900
 CHANGED = 2  # of `terraform plan -detailed-exitcode`

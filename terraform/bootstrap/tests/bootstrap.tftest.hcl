@@ -11,6 +11,8 @@ mock_provider "aws" {
 
 variables {
   region             = "eu-central-1"
+  gitlab_project     = "group/visitors"
+  environments       = { staging = { domain_name = "staging.visitors.example.com" } }
   monthly_budget_usd = 200
   budget_emails      = ["costs@example.com"]
 }
