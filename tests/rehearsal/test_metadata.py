@@ -17,6 +17,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 
 class Clock:
+    """A clock that a test sets."""
+
     def __init__(self) -> None:
         """Begin at zero."""
         self.now = 0.0

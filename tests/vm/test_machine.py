@@ -72,6 +72,8 @@ with debian_kernel() as kernel, disk.disk_of(disk.Part(sys.argv[2:])) as filled:
 
 
 class Answers(BaseHTTPRequestHandler):
+    """A handler that answers every request alike."""
+
     def do_GET(self) -> None:
         """Answer every request alike."""
         self.send_response(200)
