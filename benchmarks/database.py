@@ -128,7 +128,7 @@ class Times:
 def measure_times(database: Database) -> Times:
     """Return the medians of the times of one client."""
     since = (today() - timedelta(CHART_DAYS)).isoformat()
-    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off')) as connection:
+    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off -c jit=off')) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         return Times(

@@ -148,7 +148,7 @@ def reading_under_load(server: PostgresServer, database: Database, rate: float, 
     """Return the times of the statistics while visits come at a rate."""
     runs: list[Run] = []
     load = Thread(target=lambda: runs.append(Statement('visit', 8, database, server, rate).run(seconds)))
-    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off')) as connection:
+    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off -c jit=off')) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         read_times(cursor, everything=True, times=3)

@@ -22,7 +22,8 @@ COMMAND_SECONDS = 600
 BUSY_SECONDS = {'request': 1.5, 'command': 30}  # SQLite: the limit of waiting for another process's write
 # A table of few rows looks cheap to read through, but an open snapshot may keep any number of replaced rows in it. The
 # plan of a prepared statement would not change then, so it takes the index from the beginning.
-BY_INDEX = {'enable_seqscan': 'off'}
+# A table without an index then looks so dear that the server would compile the plan, which takes a second.
+BY_INDEX = {'enable_seqscan': 'off', 'jit': 'off'}
 BACKEND = 'SELECT pg_backend_pid()'
 
 

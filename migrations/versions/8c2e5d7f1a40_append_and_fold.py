@@ -81,7 +81,7 @@ FUNCTIONS = (
     # table. So once those that held the lock after the last number was read have ended, no smaller number can come.
     """
     CREATE FUNCTION fold_moves() RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp SET enable_seqscan = off SET jit = off AS $$
     DECLARE
         folded bigint;
         last bigint;
