@@ -72,20 +72,20 @@ def on_engine(engine: Engine, image: Image, aws: EmbeddedRehearsal) -> Iterator[
             put_settings(aws, DATABASE_URL='sqlite:////tmp/visitors.sqlite3', PORT=str(free_port()), WORKERS='2')
             put_secrets(aws, VISITOR_KEY=KEY, MIGRATION_DATABASE_PASSWORD=OWNER_PASSWORD)
             on_engine = EngineMachine(machine, engine, image, unique('machine'))
-            done = on_engine.run('config')
-            assert done.returncode == 0, done.stdout
+            result = on_engine.run('config')
+            assert result.returncode == 0, result.stdout
             yield on_engine
             subprocess.run(['docker', 'rm', '--force', on_engine.name], env=engine.environment, capture_output=True,
                            check=False)
 
 
 def test_the_engine_takes_it_all_and_shows_no_secret(on_engine: EngineMachine) -> None:
-    done = on_engine.run('migrate')
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = on_engine.run('migrate')
+    assert result.returncode == 0, result.stdout + result.stderr
     with on_engine.machine.start('application', 'start', **on_engine.environment) as process:
         waited = on_engine.run('application', 'wait')
         assert waited.returncode == 0, waited.stdout
-        known = on_engine.inspect()
+        description = on_engine.inspect()
         readable = engine_says(on_engine, 'cat', '/run/visitors/secrets/application/VISITOR_KEY')
         with pytest.raises(CommandFailed, match='Read-only file system'):
             engine_says(on_engine, 'touch', '/app/intruder')
@@ -95,19 +95,19 @@ def test_the_engine_takes_it_all_and_shows_no_secret(on_engine: EngineMachine) -
         assert time.monotonic() - begun < STOP_SECONDS, 'it ended by itself, before it would have been killed'
         assert process.wait(20) == 0
     assert readable == KEY, 'the user of the container reads its own secret'
-    shown = json.dumps(known)
+    shown = json.dumps(description)
     assert KEY not in shown
     assert OWNER_PASSWORD not in shown
     assert 'secrets/migration' not in shown
-    host = known['HostConfig']
+    host = description['HostConfig']
     assert host['NetworkMode'] == 'host'
     assert host['ReadonlyRootfs'] is True
     assert host['CapDrop'] == ['ALL']
     assert host['SecurityOpt'] == ['no-new-privileges']
     assert host['Memory'] == host['MemorySwap'] > 192 * MEBIBYTE
     assert host['LogConfig']['Type'] == 'none'
-    assert not known['Mounts'][0]['RW']
-    assert known['Config']['User'].startswith('10001')
+    assert not description['Mounts'][0]['RW']
+    assert description['Config']['User'].startswith('10001')
 
 
 def engine_says(on_engine: EngineMachine, *command: str) -> str:
@@ -118,6 +118,6 @@ def engine_says(on_engine: EngineMachine, *command: str) -> str:
 def test_another_image_under_the_same_name_is_not_started(on_engine: EngineMachine, image: Image) -> None:
     on_engine.machine.write('etc/visitors/image.json', json.dumps(
         {'image': image.base, 'id': f'sha256:{"0" * 64}', 'version': '1'}))
-    done = on_engine.run('application', 'start')
-    assert done.returncode == 1
-    assert 'it is not the image of the bake' in last_line(done.stdout)
+    result = on_engine.run('application', 'start')
+    assert result.returncode == 1
+    assert 'it is not the image of the bake' in last_line(result.stdout)

@@ -166,10 +166,10 @@ def test_make_up_and_down_can_be_called_again_and_again(engine: Engine, image: I
 
     def make(verb: str) -> str:
         environment = {**engine.environment, **variables, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
-        done = subprocess.run(['make', verb], cwd=shared_clone, env=environment, capture_output=True, text=True,
-                              timeout=300, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        result = subprocess.run(['make', verb], cwd=shared_clone, env=environment, capture_output=True, text=True,
+                                timeout=300, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
 
     def visits() -> int:
         port = engine.docker('port', f'{name}-application-1', '8000').splitlines()[0].rpartition(':')[2]
@@ -178,10 +178,10 @@ def test_make_up_and_down_can_be_called_again_and_again(engine: Engine, image: I
         return counted(requests.get(f'http://{engine.host}:{port}', headers=headers, timeout=30))[0]
 
     try:
-        told = make('up')
-        assert f'built {name}:{number}-build.1\n' in told
-        assert 'made .env with new secrets' in told
-        assert re.search(r'^serving on http://[0-9.]+:[0-9]+$', told, re.MULTILINE)
+        output = make('up')
+        assert f'built {name}:{number}-build.1\n' in output
+        assert 'made .env with new secrets' in output
+        assert re.search(r'^serving on http://[0-9.]+:[0-9]+$', output, re.MULTILINE)
         assert visits() == 1
         assert 'made .env' not in make('up')
         assert visits() == 2
@@ -226,11 +226,11 @@ def test_without_compose_the_package_is_named_before_anything_is_made(tmp_path: 
     folder.mkdir()
     for name in ('Makefile', '.env.example'):
         shutil.copy(ROOT / name, folder)
-    done = subprocess.run(['make', verb], cwd=folder, env={'PATH': str(tmp_path)}, capture_output=True, text=True,
-                          timeout=60, check=False)
-    assert done.returncode
-    assert done.stderr.startswith(says)
-    assert done.stderr.count('\n') == 2, 'more is said than what is missing, and that make has failed'
+    result = subprocess.run(['make', verb], cwd=folder, env={'PATH': str(tmp_path)}, capture_output=True, text=True,
+                            timeout=60, check=False)
+    assert result.returncode
+    assert result.stderr.startswith(says)
+    assert result.stderr.count('\n') == 2, 'more is said than what is missing, and that make has failed'
     assert not (folder / '.env').exists()
     assert not docker or (tmp_path / 'calls').read_text(encoding='utf-8') == 'docker compose version\n'
 

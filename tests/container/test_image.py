@@ -80,8 +80,8 @@ def test_the_labels_tell_the_build(engine: Engine, image: Image, label: str) -> 
 
 
 def test_the_application_tells_the_same_build_as_the_labels(container: Container, image: Image) -> None:
-    told = container.get('/version').json()
-    assert (told['version'], told['commit'], told['build_time']) == tuple(image.build.values())
+    version = container.get('/version').json()
+    assert (version['version'], version['commit'], version['build_time']) == tuple(image.build.values())
     assert image.build['VERSION'] in container.get('/').text
 
 

@@ -102,9 +102,9 @@ def test_a_request_counts_unless_one_thing_says_otherwise(given_request: dict[st
 
 def test_of_several_reasons_the_visitors_own_wish_goes_before_what_the_program_is() -> None:
     everything = request('HEAD', SEC_PURPOSE='prefetch', SEC_GPC='1', DNT='1', USER_AGENT='curl/8.5.0')
-    told = []
+    reasons = []
     for name in ('REQUEST_METHOD', 'HTTP_SEC_PURPOSE', 'HTTP_SEC_GPC', 'HTTP_DNT', 'HTTP_USER_AGENT'):
-        told.append(reason_not_to_count(everything))
+        reasons.append(reason_not_to_count(everything))
         everything[name] = request().get(name, '')
-    assert told == ['head', 'prefetch', 'gpc', 'dnt', 'bot']
+    assert reasons == ['head', 'prefetch', 'gpc', 'dnt', 'bot']
     assert reason_not_to_count(everything) is None

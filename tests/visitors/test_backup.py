@@ -17,8 +17,8 @@ from visitors.settings import Settings
 
 def backup(url: str, file: Path) -> tuple[int, str]:
     app = create_app(Settings.from_environ(environment(url)))
-    done = app.test_cli_runner().invoke(args=['backup', str(file)])
-    return done.exit_code, done.output.strip()
+    result = app.test_cli_runner().invoke(args=['backup', str(file)])
+    return result.exit_code, result.output.strip()
 
 
 def test_a_backup_under_running_visits_restores_to_counts_that_agree(sqlite_url: str, tmp_path: Path) -> None:
@@ -36,11 +36,11 @@ def test_a_backup_under_running_visits_restores_to_counts_that_agree(sqlite_url:
             return visits
 
         coming = pool.submit(come)
-        done = flask(sqlite_url, 'backup', str(copy))
+        result = flask(sqlite_url, 'backup', str(copy))
         over.set()
-        assert (done.returncode, coming.result(20) > 0) == (0, True), done.stderr
+        assert (result.returncode, coming.result(20) > 0) == (0, True), result.stderr
         assert server.visits(X_Forwarded_For='198.51.100.7') == 2
-    assert 'back up the key of the hash' in done.stdout
+    assert 'back up the key of the hash' in result.stdout
     assert copy.stat().st_mode & 0o077 == 0
     assert {path.name for path in tmp_path.iterdir() if 'copy' in path.name} == {'copy.sqlite3'}
     restored = f'sqlite:///{copy}'

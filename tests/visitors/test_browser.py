@@ -152,15 +152,15 @@ def shown_callouts(page: Page) -> int:
 
 def violations(page: Page) -> list[str]:
     """Return a line for each accessibility rule that a page breaks, with the place of it."""
-    found = Axe().run(page, options=RULES).response['violations']
-    return [f'{rule["id"]}: {node["target"]} {node["failureSummary"]}' for rule in found for node in rule['nodes']]
+    rules = Axe().run(page, options=RULES).response['violations']
+    return [f'{rule["id"]}: {node["target"]} {node["failureSummary"]}' for rule in rules for node in rule['nodes']]
 
 
 def page_answers(server: Server, least: int) -> list[int]:
     """Return the status codes of a server's answers at / when there are so many of them."""
     def statuses() -> list[int]:
-        found = [int(line['status']) for line in json_lines(server.stdout()) if line.get('path') == '/']
-        return found if len(found) >= least else []
+        statuses = [int(line['status']) for line in json_lines(server.stdout()) if line.get('path') == '/']
+        return statuses if len(statuses) >= least else []
 
     return eventually(statuses, f'{least} answers are in the log')
 
@@ -187,9 +187,9 @@ def test_a_page_that_is_gone_back_to_shows_a_visit_that_was_counted(browser: Bro
     page.goto(neighbour.address)
     page.goto(neighbour.address + '/version')
     page.go_back()
-    found = re.search(r'You have visited this page (\d+) time', page.content())
-    assert found, 'the browser shows another page than it left'
-    assert neighbour.visits(X_Forwarded_For=mine['X-Forwarded-For']) == int(found[1]) + 1
+    match = re.search(r'You have visited this page (\d+) time', page.content())
+    assert match, 'the browser shows another page than it left'
+    assert neighbour.visits(X_Forwarded_For=mine['X-Forwarded-For']) == int(match[1]) + 1
     context.close()
 
 

@@ -206,9 +206,9 @@ def test_each_part_of_a_week_is_drawn_in_its_column_between_its_heights(numbers:
     for part in ('returning', 'newcomers'):
         drawn = ''.join(path.attrib['d'] for path in svg.iter('path')
                         if path.attrib['class'] == part)
-        found = re.findall(r'M(\d+)\.14 ([\d.]+)h\.72V([\d.]+)h-\.72z', drawn)
-        assert len(found) == drawn.count('M')
-        for column, top, bottom in found:
+        bars = re.findall(r'M(\d+)\.14 ([\d.]+)h\.72V([\d.]+)h-\.72z', drawn)
+        assert len(bars) == drawn.count('M')
+        for column, top, bottom in bars:
             bar = chart.bars[int(column) - first]
             expected = (bar.returning_top, 100) if part == 'returning' else (bar.newcomers_top, bar.returning_top)
             assert float(top) == pytest.approx(expected[0], abs=0.06)

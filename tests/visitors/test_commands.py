@@ -46,9 +46,9 @@ def last_days(database: Database) -> list[str]:
 def test_purge_forgets_who_has_not_come_since_and_keeps_all_totals(database: Database) -> None:
     with Server(database.url) as server:
         before = server.statistics()
-        done = flask(database.url, 'purge', '--older-than', '60')
-        assert done.returncode == 0, done.stderr
-        assert f'forgot 1 visitors who had not come since {days_ago(60)}' in done.stdout
+        result = flask(database.url, 'purge', '--older-than', '60')
+        assert result.returncode == 0, result.stderr
+        assert f'forgot 1 visitors who had not come since {days_ago(60)}' in result.stdout
         assert {**server.statistics(), 'as_of': before['as_of']} == before
     assert last_days(database) == [days_ago(60), days_ago(31), days_ago(0)]
     assert flask(database.url, 'check-counts').stdout == 'the counts agree\n'
@@ -65,8 +65,8 @@ def test_a_purge_leaves_it_to_another_one_that_is_at_work(postgresql_url: str) -
     with closing(psycopg2.connect(postgresql_url)) as other:
         # Another purge holds this lock in each of its transactions; a second purge does not wait for it.
         other.cursor().execute(str(PURGE_LOCK))
-        done = flask(database.url, 'purge', '--older-than', '30', timeout=20)
-        assert (done.returncode, done.stdout) == (
+        result = flask(database.url, 'purge', '--older-than', '30', timeout=20)
+        assert (result.returncode, result.stdout) == (
             0, 'forgot 0 visitors; another purge is running and forgets the rest\n')
         assert len(last_days(database)) == 4
     assert 'forgot 3 visitors who' in flask(database.url, 'purge', '--older-than', '30').stdout
@@ -77,10 +77,10 @@ def test_two_purges_at_once_forget_each_visitor_once(postgresql_url: str) -> Non
     database.run("INSERT INTO visitors (id, last_day) SELECT md5(number::text)::uuid, '2020-01-01' "
                  'FROM generate_series(1, 2000) AS number')
     with ThreadPoolExecutor() as pool:
-        told = [done.stdout for done in pool.map(
+        outputs = [result.stdout for result in pool.map(
             lambda _: flask(database.url, 'purge', '--older-than', '30', '--batch', '20'), range(2))]
-    forgotten = [int(re.findall(r'forgot (\d+) visitors', line)[0]) for line in told]
-    assert sum(forgotten) == 2003, told
+    forgotten = [int(re.findall(r'forgot (\d+) visitors', line)[0]) for line in outputs]
+    assert sum(forgotten) == 2003, outputs
     assert last_days(database) == [days_ago(0)]
     assert flask(database.url, 'check-counts').stdout == 'the counts agree\n'
 
@@ -88,11 +88,11 @@ def test_two_purges_at_once_forget_each_visitor_once(postgresql_url: str) -> Non
 @pytest.mark.parametrize('days', ['29', '0', '-1', 'x', '36501', '1000000', '9' * 30])
 def test_purge_refuses_a_time_that_would_change_what_is_shown_or_is_before_all_calendars(
         sqlite_url: str, days: str) -> None:
-    done = flask(sqlite_url, 'purge', '--older-than', days)
-    assert done.returncode == 2
-    assert "Invalid value for '--older-than'" in done.stderr.splitlines()[-1]
-    assert days in done.stderr
-    assert 'Traceback' not in done.stderr
+    result = flask(sqlite_url, 'purge', '--older-than', days)
+    assert result.returncode == 2
+    assert "Invalid value for '--older-than'" in result.stderr.splitlines()[-1]
+    assert days in result.stderr
+    assert 'Traceback' not in result.stderr
 
 
 def test_purge_takes_a_century_and_instances_have_the_same_limits(sqlite_url: str) -> None:
@@ -120,17 +120,17 @@ def test_check_counts_tells_each_difference_and_repairs_nothing(database: Databa
     day = days_ago(0)
     database.run(damage.format(today=day))
     for _ in range(2):
-        done = flask(database.url, 'check-counts')
-        assert done.returncode == 1
-        assert says.format(today=day) in done.stdout.splitlines()
+        result = flask(database.url, 'check-counts')
+        assert result.returncode == 1
+        assert says.format(today=day) in result.stdout.splitlines()
 
 
 @pytest.mark.parametrize('command', [('check-counts',), ('purge', '--older-than', '90')])
 def test_a_database_that_is_away_ends_a_command_with_3_and_a_line(command: tuple[str, ...]) -> None:
-    done = flask(f'postgresql://app:hunter2@127.0.0.1:{free_port()}/visitors', *command)
-    assert done.returncode == 3
-    assert re.match('the database failed: OperationalError: .*', done.stderr)
-    assert 'hunter2' not in done.stderr
+    result = flask(f'postgresql://app:hunter2@127.0.0.1:{free_port()}/visitors', *command)
+    assert result.returncode == 3
+    assert re.match('the database failed: OperationalError: .*', result.stderr)
+    assert 'hunter2' not in result.stderr
 
 
 def test_purge_may_run_while_visitors_come(database: Database) -> None:

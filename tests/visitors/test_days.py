@@ -60,9 +60,9 @@ def clock() -> Iterator[Clock]:
 @pytest.fixture(scope='module')
 def server(clock: Clock) -> Iterator[PostgresServer]:
     """Give a server whose clock the tests set."""
-    made = PostgresServer(variables=clock.variables)
-    yield made
-    made.remove()
+    server = PostgresServer(variables=clock.variables)
+    yield server
+    server.remove()
 
 
 def moments() -> Iterator[tuple[str, datetime, str]]:
@@ -192,10 +192,10 @@ def test_another_zone_is_refused_at_the_start_and_by_readiness_with_both_names_a
     counter(bring_up(database_url), 'Asia/Kolkata').visit(b'v' * 16)
     says = ('TIME_ZONE=Europe/Berlin, but this database counts its days in Asia/Kolkata since its first visit; '
             'set TIME_ZONE=Asia/Kolkata, or start with a new database')
-    done = flask(database_url, 'schema', 'ready', TIME_ZONE='Europe/Berlin')
-    assert done.returncode == 23
-    assert says in done.stderr
-    assert 'Traceback' not in done.stderr
+    result = flask(database_url, 'schema', 'ready', TIME_ZONE='Europe/Berlin')
+    assert result.returncode == 23
+    assert says in result.stderr
+    assert 'Traceback' not in result.stderr
     with Server(database_url, TIME_ZONE='Europe/Berlin', WORKERS='1') as server:
         answer = server.get('/readyz')
         assert (answer.status_code, answer.json()['reason']) == (503, says)

@@ -23,13 +23,13 @@ COUNTS, PURGE, IMPORT = ('check-counts',), ('purge', '--older-than', '90'), ('im
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with files of wrong content."""
-    made = tmp_path_factory.mktemp('edges')
-    (made / 'no-database').write_bytes(b'no database at all, but long enough for one' * 20)
-    (made / 'utf-16').write_bytes('a password'.encode('utf-16-le'))
+    folder = tmp_path_factory.mktemp('edges')
+    (folder / 'no-database').write_bytes(b'no database at all, but long enough for one' * 20)
+    (folder / 'utf-16').write_bytes('a password'.encode('utf-16-le'))
     for name, key in (('empty', b''), ('binary', b'\xff' * 40)):
-        (made / name).mkdir()
-        (made / name / 'visitor.key').write_bytes(key)
-    return made
+        (folder / name).mkdir()
+        (folder / name / 'visitor.key').write_bytes(key)
+    return folder
 
 
 @pytest.mark.parametrize(('url', 'command', 'code', 'says'), [
@@ -49,8 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_database_that_is_none_ends_a_command_with_one_line(
         folder: Path, url: str, command: tuple[str, ...], code: int, says: str) -> None:
     nothing = f'postgresql://app@127.0.0.1:{free_port()}/visitors'
-    done = flask(url.format(folder=folder, nothing=nothing), *command)
-    assert_one_line(done, code, says)
+    result = flask(url.format(folder=folder, nothing=nothing), *command)
+    assert_one_line(result, code, says)
 
 
 @pytest.mark.parametrize(('name', 'says'), [
@@ -62,9 +62,9 @@ def test_a_kept_key_that_is_none_ends_every_start_with_one_line(folder: Path, na
     assert_one_line(flask(url, *COUNTS, VISITOR_KEY=''), 1, says)
     # gunicorn replaces a worker that ends; so its first process has to look.
     command = [sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', 'app:create_app()']
-    done = subprocess.run(command, cwd=ROOT, env=environment(url, PORT='0', VISITOR_KEY=''), capture_output=True,
-                          text=True, timeout=60, check=False)
-    assert_one_line(done, 1, says)
+    result = subprocess.run(command, cwd=ROOT, env=environment(url, PORT='0', VISITOR_KEY=''), capture_output=True,
+                            text=True, timeout=60, check=False)
+    assert_one_line(result, 1, says)
 
 
 def test_a_key_that_cannot_be_kept_ends_a_command_with_one_line() -> None:
@@ -74,9 +74,9 @@ def test_a_key_that_cannot_be_kept_ends_a_command_with_one_line() -> None:
 @pytest.mark.parametrize(('command', 'code'), [(COUNTS, 3), (CURRENT, 1)])
 def test_a_password_file_in_utf_16_ends_a_command_with_one_line(
         folder: Path, command: tuple[str, ...], code: int) -> None:
-    done = flask(f'postgresql://app@127.0.0.1:{free_port()}/visitors', *command,
-                 DATABASE_PASSWORD_FILE=str(folder / 'utf-16'))
-    assert_one_line(done, code, 'it holds a NUL, so it is probably UTF-16')
+    result = flask(f'postgresql://app@127.0.0.1:{free_port()}/visitors', *command,
+                   DATABASE_PASSWORD_FILE=str(folder / 'utf-16'))
+    assert_one_line(result, code, 'it holds a NUL, so it is probably UTF-16')
 
 
 def test_an_owner_who_may_not_make_tables_gets_one_line_and_no_verdict(postgresql_url: str) -> None:
@@ -104,9 +104,9 @@ def somebody_else() -> Iterator[None]:
 @pytest.mark.parametrize('name', ['DATABASE_PASSWORD_FILE', 'VISITOR_KEY_FILE'])
 @pytest.mark.usefixtures('somebody_else')
 def test_a_secret_in_a_closed_folder_is_refused(name: str) -> None:
-    given = {'VISITOR_KEY': KEY} if name == 'DATABASE_PASSWORD_FILE' else {}
+    key = {'VISITOR_KEY': KEY} if name == 'DATABASE_PASSWORD_FILE' else {}
     with pytest.raises(SettingsError, match=f'{name}=/proc/1/cwd/secret: Permission denied'):
-        Settings.from_environ({'DATABASE_URL': 'postgresql://app@db.example/visitors', **given,
+        Settings.from_environ({'DATABASE_URL': 'postgresql://app@db.example/visitors', **key,
                                name: '/proc/1/cwd/secret'})
 
 
@@ -124,7 +124,7 @@ def test_an_embedded_database_that_becomes_usable_is_brought_up_without_another_
         assert server.visits() == 2
 
 
-def assert_one_line(done: 'subprocess.CompletedProcess[str]', code: int, says: str) -> None:
+def assert_one_line(result: 'subprocess.CompletedProcess[str]', code: int, says: str) -> None:
     """Fail unless a command ended with this code and one line that says this."""
-    assert (done.returncode, done.stderr.strip().count('\n')) == (code, 0), done.stderr
-    assert says in done.stderr
+    assert (result.returncode, result.stderr.strip().count('\n')) == (code, 0), result.stderr
+    assert says in result.stderr

@@ -201,9 +201,9 @@ def development(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             assert process.poll() is None, log.read_text(encoding='utf-8')
             return re.search(r'Running on http://([0-9.]+):([0-9]+)', log.read_text(encoding='utf-8'))
 
-        found = eventually(place, 'the development server says where it serves')
-        assert found
-        yield found[1], int(found[2]), log
+        match = eventually(place, 'the development server says where it serves')
+        assert match
+        yield match[1], int(match[2]), log
     finally:
         process.terminate()
         process.wait()
@@ -236,6 +236,6 @@ def test_a_refused_request_leaves_one_line_that_says_which_kind_it_was(server: S
 def test_the_development_server_logs_the_path_alone(development: tuple[str, int, Path]) -> None:
     host, port, log = development
     assert requests.get(f'http://{host}:{port}/version?mail=ada', timeout=60).status_code == 200
-    told = log.read_text(encoding='utf-8')
-    assert 'GET /version 200\n' in told
-    assert 'ada' not in told
+    text = log.read_text(encoding='utf-8')
+    assert 'GET /version 200\n' in text
+    assert 'ada' not in text

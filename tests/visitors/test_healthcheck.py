@@ -34,29 +34,29 @@ def check(host: str, port: int | str) -> subprocess.CompletedProcess[str]:
 ])
 def test_a_server_that_lives_is_healthy_wherever_it_listens(sqlite_url: str, listens: str, asked: str) -> None:
     with Server(bring_up(sqlite_url), HOST=listens, WORKERS='1') as server:
-        done = check(asked, server.address.rpartition(':')[2])
-        assert (done.returncode, done.stderr) == (0, '')
+        result = check(asked, server.address.rpartition(':')[2])
+        assert (result.returncode, result.stderr) == (0, '')
         assert [line['path'] for line in json_lines(server.stdout())] == ['/livez']
 
 
 def test_a_server_that_answers_an_error_is_not_healthy() -> None:
     with HTTPServer(('127.0.0.1', 0), Failing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = check('127.0.0.1', server.server_port)
+        result = check('127.0.0.1', server.server_port)
         server.shutdown()
-    assert (done.returncode, done.stderr) == (1, '/livez answers 500\n')
+    assert (result.returncode, result.stderr) == (1, '/livez answers 500\n')
 
 
 def test_where_nobody_listens_nothing_is_healthy() -> None:
-    done = check('127.0.0.1', free_port())
-    assert done.returncode == 1
-    assert '/livez does not answer: ConnectionRefusedError' in done.stderr
+    result = check('127.0.0.1', free_port())
+    assert result.returncode == 1
+    assert '/livez does not answer: ConnectionRefusedError' in result.stderr
 
 
 def test_a_server_that_is_silent_is_given_up_before_the_engine_gives_up_the_check() -> None:
     with closing(socket.create_server(('127.0.0.1', 0))) as silent:
-        done = check('127.0.0.1', silent.getsockname()[1])
-    assert done.returncode == 1
-    assert '/livez does not answer: TimeoutError' in done.stderr
+        result = check('127.0.0.1', silent.getsockname()[1])
+    assert result.returncode == 1
+    assert '/livez does not answer: TimeoutError' in result.stderr
     dockerfile = (ROOT / 'Dockerfile').read_text(encoding='utf-8')
     assert '--timeout=5s' in dockerfile, 'the check needs 3 s and its start; the engine shall not cut it off'

@@ -39,22 +39,22 @@ def errors(pages: dict[str, str], folder: Path) -> dict[str, list[str]]:
         file.write_text(page, encoding='utf-8')
     command = [str(JAVA), '-XX:TieredStopAtLevel=1', '-jar', str(CHECKER)]
     options = ['--stdout', '--exit-zero-always', '--format', 'json']
-    done = subprocess.run([*command, *options, *map(str, files)], capture_output=True, text=True, check=True)
-    found: dict[str, list[str]] = {name: [] for name in pages}
-    for message in json.loads(done.stdout)['messages']:
+    result = subprocess.run([*command, *options, *map(str, files)], capture_output=True, text=True, check=True)
+    messages: dict[str, list[str]] = {name: [] for name in pages}
+    for message in json.loads(result.stdout)['messages']:
         name = list(pages)[int(Path(message['url']).stem)]
-        found[name].append(f'{message["message"]} {message.get("extract", "")}')
-    return found
+        messages[name].append(f'{message["message"]} {message.get("extract", "")}')
+    return messages
 
 
 def test_no_page_has_an_html_error(pages: dict[str, str], tmp_path: Path) -> None:
-    assert {name: found for name, found in errors(pages, tmp_path).items() if found} == {}
+    assert {name: messages for name, messages in errors(pages, tmp_path).items() if messages} == {}
 
 
 def test_the_checker_finds_an_attribute_that_does_not_belong_there(pages: dict[str, str], tmp_path: Path) -> None:
     page = pages['filled, not counted']
     assert page.count('type="radio"') == 30
     spoilt = page.replace('type="radio"', 'type="radio" autocomplete="off"')
-    found = errors({'spoilt': spoilt}, tmp_path)['spoilt']
-    assert len(found) == 30
-    assert all('autocomplete' in message for message in found)
+    messages = errors({'spoilt': spoilt}, tmp_path)['spoilt']
+    assert len(messages) == 30
+    assert all('autocomplete' in message for message in messages)

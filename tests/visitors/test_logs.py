@@ -32,19 +32,19 @@ def test_at_a_terminal_the_log_is_plain_and_still_shows_no_address(sqlite_url: s
     os.close(server_end)
     try:
         start = read_until(terminal, 'Booting worker')
-        found = re.search(r'INFO gunicorn.error: serving on (http://[0-9.:]+)', start)
-        assert found, start
+        match = re.search(r'INFO gunicorn.error: serving on (http://[0-9.:]+)', start)
+        assert match, start
         headers = {'User-Agent': BROWSER, 'X-Forwarded-For': MINE}
-        assert requests.get(f'{found[1]}/?secret=word', headers=headers, timeout=60).status_code == 200
-        told = read_until(terminal, ' ms')
+        assert requests.get(f'{match[1]}/?secret=word', headers=headers, timeout=60).status_code == 200
+        output = read_until(terminal, ' ms')
     finally:
         server.terminate()
         server.wait(60)
         os.close(terminal)
-    assert re.search(r'^GET / 200 [0-9.]+ ms\r?$', told, re.MULTILINE), told
-    assert '{' not in start + told
-    assert MINE not in start + told
-    assert 'word' not in start + told
+    assert re.search(r'^GET / 200 [0-9.]+ ms\r?$', output, re.MULTILINE), output
+    assert '{' not in start + output
+    assert MINE not in start + output
+    assert 'word' not in start + output
 
 
 def test_an_error_is_one_line_of_json_with_where_it_happened() -> None:
@@ -54,9 +54,9 @@ def test_an_error_is_one_line_of_json_with_where_it_happened() -> None:
         record = logging.LogRecord('visitors.page', logging.ERROR, '', 0, 'it failed: %s', ('why',), sys.exc_info())
     line = JsonFormatter().format(record)
     assert '\n' not in line
-    told = json.loads(line)
-    assert (told['level'], told['logger'], told['message']) == ('error', 'visitors.page', 'it failed: why')
-    assert 'visitors/test_logs.py' in told['traceback'] and 'ValueError: a quote "' in told['traceback']
+    record = json.loads(line)
+    assert (record['level'], record['logger'], record['message']) == ('error', 'visitors.page', 'it failed: why')
+    assert 'visitors/test_logs.py' in record['traceback'] and 'ValueError: a quote "' in record['traceback']
 
 
 def test_a_moment_is_written_in_utc_to_the_millisecond() -> None:

@@ -43,10 +43,10 @@ def many(left_behind: Database) -> Iterator[Database]:
 
 
 def imported(database: Database, *options: str) -> str:
-    done = flask(database.url, 'import-original', *options)
-    assert done.returncode == 0, done.stderr
+    result = flask(database.url, 'import-original', *options)
+    assert result.returncode == 0, result.stderr
     assert flask(database.url, 'check-counts').returncode == 0
-    return done.stdout
+    return result.stdout
 
 
 def test_a_database_left_behind_upgrades_in_place_and_keeps_its_rows(left_behind: Database) -> None:
@@ -76,9 +76,9 @@ def test_rows_of_one_64_become_one_visitor(left_behind: Database) -> None:
 def test_rows_without_an_address_are_left_counted_and_told(left_behind: Database) -> None:
     left_behind.fill([('n/a', 7), (None, 2), ('10.0.0.1, 10.0.0.2', 5), ('198.51.100.1', 1)])
     bring_up(left_behind.url)
-    told = imported(left_behind)
-    assert 'read 4 rows, moved 1 visits of 1 rows' in told
-    assert 'left 3 rows with 14 visits, because they hold no address that can be read' in told
+    output = imported(left_behind)
+    assert 'read 4 rows, moved 1 visits of 1 rows' in output
+    assert 'left 3 rows with 14 visits, because they hold no address that can be read' in output
 
 
 def test_a_row_whose_visits_are_null_or_none_is_one_visit(left_behind: Database) -> None:
@@ -137,10 +137,10 @@ def test_two_imports_at_once_move_each_visit_once(many: Database) -> None:
     expected = int(str(many.query('SELECT sum(visits) FROM visitor')[0][0]))
     both = [subprocess.Popen(flask_command('import-original', '--batch', '100'), cwd=ROOT, text=True,
                              env=environment(many.url), stdout=subprocess.PIPE) for _ in range(2)]
-    told = [process.communicate(timeout=100)[0] for process in both]
+    outputs = [process.communicate(timeout=100)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    moved = [re.search(r'moved (\d+) visits', each) for each in told]
-    assert sum(int(found[1]) for found in moved if found) == expected
+    moved = [re.search(r'moved (\d+) visits', each) for each in outputs]
+    assert sum(int(match[1]) for match in moved if match) == expected
     assert many.total() == expected
     assert flask(many.url, 'check-counts').returncode == 0
 
@@ -157,24 +157,24 @@ def test_an_import_while_old_instances_count_loses_nothing(many: Database) -> No
 
 
 def test_a_database_without_the_schema_is_told_how_to_bring_it_up(database_url: str) -> None:
-    done = flask(database_url, 'import-original')
-    assert done.returncode == 3
-    assert 'flask schema ready' in done.stderr
+    result = flask(database_url, 'import-original')
+    assert result.returncode == 3
+    assert 'flask schema ready' in result.stderr
 
 
 def command(database: Database, *arguments: str) -> str:
     """Return the output of a command that is run in this process, which is faster than a process for each."""
     app = create_app(Settings.from_environ(environment(database.url)))
-    done = app.test_cli_runner().invoke(args=arguments)
-    assert done.exit_code == 0, done.output
-    return str(done.output)
+    result = app.test_cli_runner().invoke(args=arguments)
+    assert result.exit_code == 0, result.output
+    return str(result.output)
 
 
 def forgotten_by_purge(database: Database, days: int) -> int:
-    found = re.search(r'forgot (\d+) visitors', command(database, 'purge', '--older-than', str(days)))
-    assert found
+    match = re.search(r'forgot (\d+) visitors', command(database, 'purge', '--older-than', str(days)))
+    assert match
     assert 'agree' in command(database, 'check-counts')
-    return int(found[1])
+    return int(match[1])
 
 
 def test_an_imported_visitor_is_kept_until_the_retention_has_passed_since_the_import(left_behind: Database) -> None:

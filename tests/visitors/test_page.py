@@ -50,9 +50,9 @@ def somebody() -> dict[str, str]:
 
 
 def total(server: Server) -> int:
-    found = re.search(r'Total visitors: (\d+)', server.get('/', DNT='1').text)
-    assert found
-    return int(found[1])
+    match = re.search(r'Total visitors: (\d+)', server.get('/', DNT='1').text)
+    assert match
+    return int(match[1])
 
 
 def test_each_visit_is_counted_and_worded_in_the_right_number(server: Server, somebody: dict[str, str]) -> None:
@@ -74,9 +74,9 @@ def test_the_total_rises_by_one_with_a_visitor_and_not_with_a_visit(server: Serv
     totals = []
     for header in [{'X_Forwarded_For': next(ADDRESSES)} for _ in range(2)]:
         for _ in range(2):
-            found = re.search(r'Total visitors: (\d+)', server.get('/', **header).text)
-            assert found
-            totals.append(int(found[1]))
+            match = re.search(r'Total visitors: (\d+)', server.get('/', **header).text)
+            assert match
+            totals.append(int(match[1]))
     start = totals[0]
     assert totals == [start, start, start + 1, start + 1]
 
@@ -262,10 +262,10 @@ def test_a_view_that_fails_after_its_count_is_a_small_page_and_counted_once(
 
 
 def test_the_static_files_of_a_version_may_be_kept_for_ever(server: Server) -> None:
-    found = re.search(r'href="(/static/style\.css\?v=[^"]+)"', server.get('/', DNT='1').text)
-    assert found
+    match = re.search(r'href="(/static/style\.css\?v=[^"]+)"', server.get('/', DNT='1').text)
+    assert match
     for accepts in ('gzip', 'identity'):
-        answer = server.get(found[1], Accept_Encoding=accepts)
+        answer = server.get(match[1], Accept_Encoding=accepts)
         assert answer.status_code == 200
         assert answer.headers['Cache-Control'] == 'public, max-age=31536000, immutable'
     assert server.get('/static/style.css').headers['Cache-Control'] == 'no-cache'
@@ -504,9 +504,9 @@ def test_page_and_logs_show_no_visitors_address_and_no_database(server: Server) 
     mine = next(ADDRESSES)
     server.visits(X_Forwarded_For=mine)
     for path in PATHS:
-        told = server.get(path, X_Forwarded_For=mine).text
-        assert mine not in told
-        assert not re.search('PostgreSQL|SQLite', told), 'what runs behind the page is its own affair'
+        text = server.get(path, X_Forwarded_For=mine).text
+        assert mine not in text
+        assert not re.search('PostgreSQL|SQLite', text), 'what runs behind the page is its own affair'
     assert mine not in server.stdout() + server.stderr()
 
 

@@ -57,10 +57,10 @@ def test_a_database_that_refuses_visits_is_not_ready_and_does_not_pass_the_start
             assert answer.json()['reason'] == f'the database refuses the statements of a visit: {kind}'
             assert server.get('/livez').status_code == 200
             assert 'traceback' not in {name for line in json_lines(server.stderr()) for name in line}
-        done = flask(url, 'schema', 'ready', '--timeout', '0')
-    assert done.returncode == (21 if damage == READ_ONLY else 3)
-    assert kind in done.stderr
-    assert 'Traceback' not in done.stderr
+        result = flask(url, 'schema', 'ready', '--timeout', '0')
+    assert result.returncode == (21 if damage == READ_ONLY else 3)
+    assert kind in result.stderr
+    assert 'Traceback' not in result.stderr
 
 
 def test_asking_for_readiness_writes_nothing(postgresql_url: str) -> None:
@@ -88,11 +88,12 @@ def test_a_server_that_only_reads_for_a_while_is_waited_for(postgresql_url: str)
 
 @pytest.mark.parametrize('arguments', [('schema', 'ready'), ('check-counts',)])
 def test_an_sqlite_without_returning_is_refused_by_name(sqlite_url: str, arguments: tuple[str, ...]) -> None:
-    done = subprocess.run([sys.executable, '-c', OLD_SQLITE, *arguments], cwd=ROOT, env=environment(sqlite_url),
-                          capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert done.stderr == ('bad setting: DATABASE_URL: the SQLite 3.34.1 of this Python is too old, because it lacks '
-                           'RETURNING; use one from 3.35 on, or PostgreSQL\n')
+    result = subprocess.run([sys.executable, '-c', OLD_SQLITE, *arguments], cwd=ROOT, env=environment(sqlite_url),
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert result.stderr == (
+        'bad setting: DATABASE_URL: the SQLite 3.34.1 of this Python is too old, because it lacks RETURNING; '
+        'use one from 3.35 on, or PostgreSQL\n')
 
 
 def test_a_file_that_cannot_be_written_is_not_ready(sqlite_url: str) -> None:
@@ -103,8 +104,8 @@ def test_a_file_that_cannot_be_written_is_not_ready(sqlite_url: str) -> None:
         assert server.get('/readyz').status_code == 503
         assert 'file is not a database' in server.stderr()
         assert 'Traceback' not in server.stderr()
-    done = flask(sqlite_url, 'schema', 'ready')
-    assert (done.returncode, done.stderr.count('\n')) == (3, 1), done.stderr
+    result = flask(sqlite_url, 'schema', 'ready')
+    assert (result.returncode, result.stderr.count('\n')) == (3, 1), result.stderr
 
 
 @pytest.mark.parametrize('level', ['repeatable read', 'serializable'])
@@ -114,17 +115,17 @@ def test_no_default_isolation_level_of_the_database_costs_a_visit(postgresql_url
     with Server(bring_up(postgresql_url)) as server, ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: server.get('/').status_code, range(160))) == {200}
         assert server.visits() == 161
-    done = flask(postgresql_url, 'purge', '--older-than', '30')
-    assert done.returncode == 0, done.stderr
+    result = flask(postgresql_url, 'purge', '--older-than', '30')
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize('ignored', ['extra_float_digits,options', 'extra_float_digits'])
 def test_a_pooler_before_the_database_that_counts_is_refused_at_the_start(postgresql_url: str, ignored: str) -> None:
     bring_up(postgresql_url)
     with pooler(postgresql_url, ignored=ignored) as url:
-        done = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
-        assert done.returncode == 24, done.stderr
-        assert re.search('pooler is in between|unsupported startup parameter', done.stderr)
+        result = flask(url, 'schema', 'ready', MIGRATION_DATABASE_URL=postgresql_url)
+        assert result.returncode == 24, result.stderr
+        assert re.search('pooler is in between|unsupported startup parameter', result.stderr)
         with Server(url, WORKERS='1') as server:
             assert server.get('/readyz').status_code == 503
             assert {server.get('/').status_code for _ in range(20)} == {503}
@@ -141,6 +142,6 @@ def test_the_options_of_the_url_reach_the_server_beside_the_applications_own(pos
     assert value(postgresql_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     assert flask(url, 'check-counts').stdout == 'the counts agree\n'
     # The other way round nothing of it is found, and the start says so.
-    done = flask(postgresql_url, 'schema', 'ready', MIGRATION_DATABASE_URL=url)
-    assert done.returncode == 3, done.stderr
-    assert 'UndefinedTable' in done.stderr and 'compare search_path' in done.stderr
+    result = flask(postgresql_url, 'schema', 'ready', MIGRATION_DATABASE_URL=url)
+    assert result.returncode == 3, result.stderr
+    assert 'UndefinedTable' in result.stderr and 'compare search_path' in result.stderr

@@ -17,8 +17,8 @@ URL = 'postgresql://app:hunter2@db.example:5432/visitors'  # pragma: allowlist s
 POSTGRESQL = {'DATABASE_URL': URL, 'VISITOR_KEY': KEY}
 
 
-def load(root: Path, **given: str) -> Settings:
-    return Settings.from_environ(given, root)
+def load(root: Path, **values: str) -> Settings:
+    return Settings.from_environ(values, root)
 
 
 def test_without_any_setting_a_file_beside_the_code_is_the_database(tmp_path: Path) -> None:
@@ -236,14 +236,14 @@ def test_a_file_beside_the_code_gives_settings_below_the_environments(
     ('0.0.0.0', '0.0.0.0'), ('localhost', 'localhost'), ('db-1.example', 'db-1.example'), ('::1', '::1'),
     ('[::1]', '::1'), ('[::]', '::'),
 ])
-def test_an_address_to_listen_on_may_be_of_either_kind_or_a_name(tmp_path: Path, given: str, host: str) -> None:
-    assert load(tmp_path, HOST=given).host == host
+def test_an_address_to_listen_on_may_be_of_either_kind_or_a_name(tmp_path: Path, address: str, host: str) -> None:
+    assert load(tmp_path, HOST=address).host == host
 
 
 def test_a_command_ends_with_one_line_for_a_bad_setting(sqlite_url: str) -> None:
-    done = flask(sqlite_url, 'check-counts', TRUSTED_PROXIES='many')
-    assert done.returncode == 1
-    assert done.stderr.strip() == 'bad setting: TRUSTED_PROXIES=many: use a whole number from 0 to 10'
+    result = flask(sqlite_url, 'check-counts', TRUSTED_PROXIES='many')
+    assert result.returncode == 1
+    assert result.stderr.strip() == 'bad setting: TRUSTED_PROXIES=many: use a whole number from 0 to 10'
 
 
 @pytest.mark.parametrize('url', [

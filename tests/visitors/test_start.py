@@ -98,10 +98,10 @@ class Started:
     def _wait_for_address(self) -> str:
         def address() -> str:
             has_ended = self._process.poll() is not None
-            found = AT.search(self.output)
-            if has_ended and not found:
+            match = AT.search(self.output)
+            if has_ended and not match:
                 raise RuntimeError(f'it did not start: {self.output}')
-            return found[1] if found else ''
+            return match[1] if match else ''
 
         try:
             return eventually(address, lambda: f'it says where it serves: {self.output}')
@@ -139,9 +139,9 @@ def test_python_and_make_are_all_that_make_run_needs(engine: Engine, image: Imag
                   './make', 'run', f'PORT={port}')
     try:
         eventually(is_ready, 'it serves', 5 * PATIENCE)
-        told = engine.logs(name)
-        assert 'git is not installed' in told and 'so the version has no build number' in told
-        assert f'serving on http://127.0.0.1:{port}' in told
+        output = engine.logs(name)
+        assert 'git is not installed' in output and 'so the version has no build number' in output
+        assert f'serving on http://127.0.0.1:{port}' in output
     finally:
         print(engine.logs(name))
         engine.docker('rm', '--force', name)
@@ -154,9 +154,9 @@ def log(tmp_path: Path) -> Path:
 
 
 def visits(started: Started) -> int:
-    found = re.search(r'You have visited this page (\d+) time', started.get().text)
-    assert found
-    return int(found[1])
+    match = re.search(r'You have visited this page (\d+) time', started.get().text)
+    assert match
+    return int(match[1])
 
 
 def test_make_run_serves_on_a_file_and_a_key_of_its_own_until_ctrl_c(clone: Path, log: Path) -> None:
@@ -210,11 +210,11 @@ def test_started_from_another_folder_it_finds_what_belongs_to_it(clone: Path, lo
 
 @pytest.mark.parametrize('command', [MAKE, PYTHON, FLASK], ids=['make', 'python', 'flask'])
 def test_a_bad_setting_ends_the_start_with_one_line(clone: Path, command: tuple[str, ...]) -> None:
-    done = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'TRUSTED_PROXIES': 'many'},
-                          capture_output=True, text=True, timeout=START_SECONDS, check=False)
-    assert done.returncode
-    assert 'bad setting: TRUSTED_PROXIES=many: use a whole number from 0 to 10\n' in done.stderr
-    assert 'Traceback' not in done.stderr
+    result = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'TRUSTED_PROXIES': 'many'},
+                            capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    assert result.returncode
+    assert 'bad setting: TRUSTED_PROXIES=many: use a whole number from 0 to 10\n' in result.stderr
+    assert 'Traceback' not in result.stderr
 
 
 @pytest.mark.parametrize(('command', 'host'), [(MAKE, '127.0.0.1'), (MAKE, '::1'), (PYTHON, '0.0.0.0'),
@@ -224,57 +224,57 @@ def test_a_taken_port_ends_the_start_at_once_and_says_who_has_it(clone: Path, co
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     with socket.create_server(('127.0.0.1' if host == 'localhost' else host, 0), family=family) as other:
         port = other.getsockname()[1]
-        done = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'HOST': host, 'PORT': str(port)},
-                              capture_output=True, text=True, timeout=START_SECONDS, check=False)
-    assert done.returncode
+        result = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'HOST': host, 'PORT': str(port)},
+                                capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    assert result.returncode
     name = Path('/proc/self/comm').read_text(encoding='utf-8').strip()
-    found = re.findall(rf'port {port} of {re.escape(host)} is taken by {re.escape(name)} \(process {os.getpid()}\); '
-                       r'end it or use another port: make run PORT=([0-9]+)', done.stderr)
-    assert len(found) == 1, done.stderr
-    assert int(found[0]) > port
-    assert 'Traceback' not in done.stderr and 'Connection in use' not in done.stderr
+    ports = re.findall(rf'port {port} of {re.escape(host)} is taken by {re.escape(name)} \(process {os.getpid()}\); '
+                       r'end it or use another port: make run PORT=([0-9]+)', result.stderr)
+    assert len(ports) == 1, result.stderr
+    assert int(ports[0]) > port
+    assert 'Traceback' not in result.stderr and 'Connection in use' not in result.stderr
 
 
 @pytest.mark.parametrize('command', [MAKE, PYTHON], ids=['make', 'python'])
 def test_an_address_of_another_machine_ends_the_start_with_one_line(clone: Path, command: tuple[str, ...]) -> None:
-    done = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'HOST': '192.0.2.1', 'PORT': '0'},
-                          capture_output=True, text=True, timeout=START_SECONDS, check=False)
-    assert done.returncode
-    assert done.stderr.count('HOST=192.0.2.1 is no address of this machine; use 127.0.0.1') == 1
-    assert 'Traceback' not in done.stderr and 'failed' not in done.stderr
+    result = subprocess.run(command, cwd=clone, env={'PATH': os.environ['PATH'], 'HOST': '192.0.2.1', 'PORT': '0'},
+                            capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    assert result.returncode
+    assert result.stderr.count('HOST=192.0.2.1 is no address of this machine; use 127.0.0.1') == 1
+    assert 'Traceback' not in result.stderr and 'failed' not in result.stderr
 
 
 @pytest.mark.parametrize('command', [('schema', 'ready'), ('db', 'current'), ('check-counts',)], ids=' '.join)
 def test_a_command_by_hand_works_from_any_folder(clone: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / 'elsewhere').mkdir()
     for arguments in (('schema', 'ready'), command):
-        done = subprocess.run([clone / 'bin' / 'flask', *arguments], cwd=tmp_path / 'elsewhere', check=False,
-                              env={'PATH': os.environ['PATH']}, capture_output=True, text=True, timeout=START_SECONDS)
-        assert done.returncode == 0, done.stderr
+        result = subprocess.run([clone / 'bin' / 'flask', *arguments], cwd=tmp_path / 'elsewhere', check=False, text=True,
+                                env={'PATH': os.environ['PATH']}, capture_output=True, timeout=START_SECONDS)
+        assert result.returncode == 0, result.stderr
     assert (clone / 'data' / 'visitors.sqlite3').exists()
     assert list((tmp_path / 'elsewhere').iterdir()) == []
 
 
 def test_a_command_by_hand_ends_with_one_line_for_a_file_that_is_not_utf_8(clone: Path) -> None:
     (clone / '.env').write_bytes('USER_NAME=Jos\u00e9\n'.encode('latin-1'))
-    done = subprocess.run([clone / 'bin' / 'flask', 'check-counts'], env={'PATH': os.environ['PATH']},
-                          capture_output=True, text=True, timeout=START_SECONDS, check=False)
-    assert (done.returncode, done.stderr) == (
+    result = subprocess.run([clone / 'bin' / 'flask', 'check-counts'], env={'PATH': os.environ['PATH']},
+                            capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    assert (result.returncode, result.stderr) == (
         1, f'bad setting: {clone / ".env"} is not UTF-8 (byte 13); save it in that encoding\n')
 
 
 def test_a_command_by_hand_says_how_to_install_what_is_missing(clone: Path) -> None:
     (clone / '.venv').unlink()
-    done = subprocess.run([clone / 'bin' / 'flask', 'check-counts'], capture_output=True, text=True,
-                          timeout=START_SECONDS, check=False)
-    assert (done.returncode, done.stderr.count('\n')) == (1, 1), done.stderr
-    assert 'install the application with `make .venv/bin/.installed`' in done.stderr
+    result = subprocess.run([clone / 'bin' / 'flask', 'check-counts'], capture_output=True, text=True,
+                            timeout=START_SECONDS, check=False)
+    assert (result.returncode, result.stderr.count('\n')) == (1, 1), result.stderr
+    assert 'install the application with `make .venv/bin/.installed`' in result.stderr
 
 
 def test_importing_it_reads_no_setting_and_every_application_has_its_own(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, '-c', TWO_APPLICATIONS, str(tmp_path)], cwd=ROOT, capture_output=True,
-                          text=True, timeout=START_SECONDS, check=False, env={'TRUSTED_PROXIES': 'many'})
-    assert (done.returncode, done.stdout.split()) == (0, ['Ada', 'Grace']), done.stderr
+    result = subprocess.run([sys.executable, '-c', TWO_APPLICATIONS, str(tmp_path)], cwd=ROOT, capture_output=True,
+                            text=True, timeout=START_SECONDS, check=False, env={'TRUSTED_PROXIES': 'many'})
+    assert (result.returncode, result.stdout.split()) == (0, ['Ada', 'Grace']), result.stderr
 
 
 def test_an_interrupted_python_start_leaves_nothing_running(clone: Path, log: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_a_build_of_another_version_wrote_does_not_count(checkout: Path) ->
 
 
 def test_the_command_prints_the_tag_from_any_folder_that_finds_it(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, '-m', 'release', 'version', '--tag'], cwd=tmp_path, text=True,
-                          capture_output=True, check=True, env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin',
-                                                                'CI_PIPELINE_IID': '7'})
-    assert done.stdout.endswith('-build.7\n')
+    result = subprocess.run([sys.executable, '-m', 'release', 'version', '--tag'], cwd=tmp_path, text=True,
+                            capture_output=True, check=True, env={'PYTHONPATH': str(ROOT), 'PATH': '/usr/bin:/bin',
+                                                                  'CI_PIPELINE_IID': '7'})
+    assert result.stdout.endswith('-build.7\n')
