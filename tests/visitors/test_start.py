@@ -248,8 +248,9 @@ def test_an_address_of_another_machine_ends_the_start_with_one_line(clone: Path,
 def test_a_command_by_hand_works_from_any_folder(clone: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / 'elsewhere').mkdir()
     for arguments in (('schema', 'ready'), command):
-        result = subprocess.run([clone / 'bin' / 'flask', *arguments], cwd=tmp_path / 'elsewhere', check=False, text=True,
-                                env={'PATH': os.environ['PATH']}, capture_output=True, timeout=START_SECONDS)
+        result = subprocess.run([clone / 'bin' / 'flask', *arguments], cwd=tmp_path / 'elsewhere', text=True,
+                                env={'PATH': os.environ['PATH']}, capture_output=True, timeout=START_SECONDS,
+                                check=False)
         assert result.returncode == 0, result.stderr
     assert (clone / 'data' / 'visitors.sqlite3').exists()
     assert list((tmp_path / 'elsewhere').iterdir()) == []
