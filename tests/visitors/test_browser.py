@@ -156,19 +156,19 @@ def violations(page: Page) -> list[str]:
     return [f'{rule["id"]}: {node["target"]} {node["failureSummary"]}' for rule in rules for node in rule['nodes']]
 
 
-def page_answers(server: Server, least: int) -> list[int]:
+def page_answers(server: Server, least: int = 0) -> list[int]:
     """Return the status codes of a server's answers at / when there are so many of them."""
     def statuses() -> list[int]:
-        statuses = [int(line['status']) for line in json_lines(server.stdout()) if line.get('path') == '/']
-        return statuses if len(statuses) >= least else []
+        return [int(line['status']) for line in json_lines(server.stdout()) if line.get('path') == '/']
 
-    return eventually(statuses, f'{least} answers are in the log')
+    eventually(lambda: len(statuses()) >= least, f'{least} answers are in the log')
+    return statuses()
 
 
 @pytest.mark.parametrize('act', ['prefetch', 'prerender'])
 def test_a_page_that_chromium_asks_for_in_advance_counts_when_its_user_opens_it(
         browser: Browser, neighbour: Server, act: str) -> None:
-    before = len(page_answers(neighbour, 0))
+    before = len(page_answers(neighbour))
     context = browser.new_context(user_agent=BROWSER, extra_http_headers={'X-Forwarded-For': f'192.0.2.{len(act)}'})
     page = context.new_page()
     page.goto(f'{neighbour.address}/neighbour?{act}')
