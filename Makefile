@@ -85,6 +85,7 @@ check: $(BIN)/.installed-tests ## run every check of style, types, wording, file
 	@$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
 	@$(BIN)/shellcheck .ci/run tests/facts tests/install-packages
 	@FLASK_SKIP_DOTENV=1 bin/flask schema check
+	@$(MAKE) check-words
 	@$(MAKE) check-requirements
 	@$(MAKE) check-packer
 	@$(BIN)/python -m tests.tools.audit $(LOCKS)

@@ -31,11 +31,11 @@ FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error)
 
 class Progress:
     def __init__(self) -> None:
-        """Tell on stderr what has been done, and how long it took."""
+        """Print a finished step on stderr, with its seconds."""
         self._since = time.monotonic()
 
     def __call__(self, what: str) -> None:
-        """Tell what has been done since the last time."""
+        """Print the step that ends now."""
         now = time.monotonic()
         print(f'{now - self._since:7.1f} s  {what}', file=sys.stderr, flush=True)
         self._since = now
@@ -111,7 +111,7 @@ def measure(given: argparse.Namespace, tell: Progress) -> str:
 
 def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServer, threads: int) -> list[Case]:
     cases: list[Case] = []
-    # What is compared runs one after the other.
+    # The cases run one after the other.
     for name, application, database in [('hello', pages.HELLO, databases[0]),
                                         *((f'page {each.rows}', pages.PAGE, each) for each in databases),
                                         *((f'naive {each.rows}', pages.NAIVE, each) for each in databases)]:

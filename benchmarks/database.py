@@ -18,7 +18,7 @@ from visitors.address import network_of, visitor_id
 from visitors.counting import Server
 from visitors.days import CHART_DAYS, FORGOTTEN, NEVER, server_today
 
-# Every commit reaches the disk before it is answered for, which is what the counts' exactness rests on.
+# Every commit reaches the disk before its answer, because the exactness of the counts rests on that.
 SETTINGS = {'fsync': 'on', 'full_page_writes': 'on', 'synchronous_commit': 'on', 'shared_buffers': '1GB',
             'max_wal_size': '16GB', 'checkpoint_timeout': '30min', 'max_connections': '200'}
 FIRST_ADDRESS = int(IPv4Address('10.0.0.0'))
@@ -39,7 +39,7 @@ SELECT last_day, 0, count(*), count(*), count(*) FROM visitors GROUP BY last_day
 INSERT INTO days (day, shard, latest) SELECT '{never}', 0, -count(*) FROM visitors;
 SELECT fold_moves();
 """
-# What the other side of a comparison counts in: the naive page's table, and one for the upsert without triggers.
+# The tables of the other side of a comparison: the naive page's, and one for the upsert without triggers.
 FILL_OTHERS = """
 DROP INDEX ix_visitor_ip;
 INSERT INTO visitor (id, ip, visits)
@@ -75,7 +75,7 @@ class Database:
 
 
 def start_server() -> PostgresServer:
-    """Return a running server that keeps what it has answered for."""
+    """Return a running server that keeps every answered commit."""
     return PostgresServer(settings=SETTINGS)
 
 
@@ -102,7 +102,7 @@ def hashes(database: Database) -> list[tuple[int, str]]:
 
 
 def wait_until_idle(database: Database) -> None:
-    """Return when nothing runs on the server any more: what a load has begun is not to slow down the next one."""
+    """Return when nothing runs on the server, so that the rest of a load does not slow down the next one."""
     with closing(psycopg2.connect(database.url)) as connection:
         connection.autocommit = True
         cursor = connection.cursor()

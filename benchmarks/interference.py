@@ -27,7 +27,7 @@ READINGS = 300
 
 @dataclass(frozen=True)
 class Pair:
-    """The page on two equal databases of one server: one is left alone, the other one is disturbed."""
+    """The page on two equal databases of one server: one is undisturbed, the other one is disturbed."""
 
     alone: pages.Page
     disturbed: pages.Page

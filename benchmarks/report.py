@@ -20,7 +20,7 @@ UNIQUES_GOAL_ROWS = 10_000_000
 
 @dataclass(frozen=True)
 class Row:
-    """A ratio by its name, at a number of visitors, and what it should be at least."""
+    """A ratio by its name, at a number of visitors, and its goal, the least that it should be."""
 
     what: str
     visitors: int
@@ -44,7 +44,7 @@ class Others:
 
 
 def tables(databases: Sequence[Database], rounds: Sequence[Round], times: dict[int, Times], others: Others) -> str:
-    """Return what was measured: the ratios with their goals, times of one client, and the cases by themselves."""
+    """Return the results: the ratios with their goals, times of one client, and the cases by themselves."""
     sizes = [database.rows for database in databases]
     commits = [f'| a commit | {grouped(size)} | {times[size].commit:.2f} | |' for size in sizes]
     strangers = median(each.strangers for each in rounds)
@@ -64,7 +64,7 @@ def ratios(sizes: Sequence[int], rounds: Sequence[Round]) -> Iterator[Row]:
     for size in sizes:
         yield Row('page over bare hello', size, ratio(rounds, f'page {size}', 'hello'), 0.30)
     for size in sizes:
-        # Steadier than the rate where others use the machine too; what the load itself takes is left out.
+        # Steadier than the rate where others use the machine too; without the processor time of the load itself.
         yield Row('page over bare hello, by processor time', size,
                   ratio(rounds, f'page {size}', 'hello', per_processor_second), 0.45)
     for size in sizes:

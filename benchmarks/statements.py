@@ -44,7 +44,7 @@ class Statement:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
             if done.returncode:
                 raise RuntimeError(f'{" ".join(command)} ended with {done.returncode}: {done.stderr.strip()}')
-            # The processor time of a connection's process shows up in its parent once that process has ended.
+            # The processor time of a connection's process shows up in its parent after that process ends.
             psutil.wait_procs(set(postmaster.children()) - others, timeout=LEAVE_SECONDS)
             spent = processor_seconds(postmaster.pid) - before
         result = json.loads(done.stdout)

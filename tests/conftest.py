@@ -14,7 +14,7 @@ pytest_plugins = ['tests.support.local_aws', 'tests.support.account', 'tests.sup
                   'tests.support.machine_folder', 'tests.support.instances', 'tests.support.workshop',
                   'tests.support.installation']
 
-# How long an example takes is a matter of what else this machine does.
+# The duration of an example depends on the load of this machine.
 settings.register_profile('patient', settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('patient')
 # Of a mutant it is enough to know that a test notices it; the smallest example of that would take minutes to find.

@@ -57,7 +57,7 @@ class Connections:
             raise
 
     def open(self) -> None:
-        """Open the connection of this thread if it has none."""
+        """Open the connection of this thread unless it is open."""
         if self._thread.connection is None:
             try:
                 self._own()

@@ -41,7 +41,7 @@ RETURNING CAST(id AS text), visits, (
 """
 PREPARE = 'PREPARE visits (uuid[], bigint[], date) AS {visits}'
 EXECUTE = 'EXECUTE visits (%s, %s, %s)'
-# A group gives up early when another session has locked one visitor's row; then each visit is counted by itself.
+# A group fails early when another session locks one visitor's row; then each visit is counted by itself.
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '200ms'; "
 # A file has one writer at a time, so a group shares its transaction. The sub-select sees the counts before the visit.
 VISIT_SQLITE = """

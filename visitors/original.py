@@ -1,4 +1,4 @@
-"""Moving over what the replaced application has counted, while its instances may still be writing."""
+"""The import of the replaced application's counts, while its instances may still be writing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ ON CONFLICT (id) DO UPDATE SET visits = visitors.visits + excluded.visits, impor
 
 @dataclass
 class Report:
-    """What an import has done: rows read, rows and visits moved over by it, rows whose address cannot be read."""
+    """The result of an import: rows read, rows and visits moved over by it, rows whose address cannot be read."""
 
     rows: int = 0
     moved_rows: int = 0
@@ -69,7 +69,7 @@ class Report:
 
 def import_original(engine: Engine, key: bytes, zone: ZoneInfo, progress: Callable[[int, int], None],
                     batch: int = BATCH) -> Report:
-    """Move the original's visits over in batches and return what was done; progress gets (rows read, rows in all).
+    """Move the original's visits over in batches and return the result; progress gets (rows read, rows in all).
 
     Each batch is one transaction that moves the visits and remembers by row how many. So a visit is moved exactly
     once, whether the import is killed, repeated, or run while old instances still count.

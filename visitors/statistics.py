@@ -278,5 +278,5 @@ def weeks_of(day: date, days: Iterable[Day]) -> tuple[Week, ...]:
 
 
 def best_of(days: Iterable[Day]) -> Day | None:
-    """Return the day of the most visitors, the first of equals; None where there is none."""
+    """Return the day of the most visitors, the first of equals; None without a day."""
     return max(days, key=lambda each: (each.visitors, -each.day.toordinal()), default=None)

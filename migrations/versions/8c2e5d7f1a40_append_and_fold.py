@@ -3,7 +3,7 @@
 The model: docs/decisions/0020-append-and-fold.md. A file keeps one version of its rows, so an embedded database stays.
 
 Older releases go on with this schema. Both new tables inherit from days, so their sums over days hold each move once;
-their triggers are replaced, and what they insert into days becomes moves.
+their triggers are replaced, and their inserts into days become moves.
 """
 
 from alembic import op
@@ -13,7 +13,7 @@ revision = '8c2e5d7f1a40'
 down_revision = 'c6b1f04d2e93'
 only = 'postgresql'
 
-# Visits, imports and purges that have begun end first. A statement that reads days either ends before or begins after
+# Running visits, imports and purges end first. A statement that reads days either ends before or begins after
 # the change: between, it could see neither the old rows nor the new tables.
 LOCK = ('LOCK TABLE visitors IN SHARE ROW EXCLUSIVE MODE', 'LOCK TABLE days IN ACCESS EXCLUSIVE MODE')
 # Both tables hold few rows that live and many that were replaced, so vacuum looks at their number alone.
@@ -78,7 +78,7 @@ FUNCTIONS = (
     $$
     """,
     # Moves draw numbers in order and commit in any order. A transaction draws a number while it holds a lock of the
-    # table. So once those that held the lock after the last number was read have ended, no smaller number can come.
+    # table. So after the end of those that held the lock after the last number was read, no smaller number can come.
     """
     CREATE FUNCTION fold_moves() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp SET enable_seqscan = off SET jit = off AS $$

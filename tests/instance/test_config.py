@@ -28,7 +28,7 @@ from tests.support.server import ROOT
 FOLDERS = {**{role: Path('/run/visitors/secrets') / role for role in ('application', 'migration')},
            'requests': Path('/run/visitors/requests')}
 APPLICATION_SECRET = {'DATABASE_PASSWORD': 'arn:password'}  # pragma: allowlist secret
-SLOW = 2.1  # seconds, twice what the SDK by itself waits for the metadata service
+SLOW = 2.1  # seconds, twice the SDK's own wait for the metadata service
 LEAST_SETTINGS, LEAST_SECRETS = {'DATABASE_URL': URL}, {'VISITOR_KEY': 'arn:key'}
 
 

@@ -1,4 +1,4 @@
-"""A rehearsal without machines, as the tests of releases need it: the questions they ask, and what they let happen."""
+"""A rehearsal without machines, as the tests of releases need it: their queries and their events."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -32,7 +32,7 @@ class Account:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What points the SDKs, and the template, to it; a test may take the region away."""
+        """The settings that point the SDKs, and the template, to it; a test may remove the region."""
         sdk = {name: value for name, value in self.rehearsal.environment.items() if name != 'AWS_DEFAULT_REGION'}
         return {**sdk, 'AWS_POLL_DELAY_SECONDS': '1', 'CHECKPOINT_DISABLE': '1',
                 'PKR_VAR_ec2_endpoint': self.rehearsal.endpoint}
@@ -61,7 +61,7 @@ class Account:
         self.rehearsal.faults.refuse(*operations, times=times, status=status, code=code)
 
     def recover(self) -> None:
-        """Refuse nothing any more, and keep in `refused` which operations were."""
+        """Stop refusing, and keep the refused operations in `refused`."""
         self.refused += [name.rpartition(':')[2] for name in self.rehearsal.faults.refused]
         self.rehearsal.faults.clear()
 

@@ -130,7 +130,7 @@ class Checkout:
         subprocess.run([*GIT, '-C', str(self.root), *arguments], check=True)
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """Return an environment for the release tool, free of what the caller's own happens to hold."""
+        """Return an environment for the release tool, free of the caller's own."""
         kept = {name: os.environ[name] for name in ('HOME', 'LANG', 'PATH') if name in os.environ}
         return {**kept, **self.account.environment, 'PYTHONUNBUFFERED': '1',
                 'PKR_VAR_ssh_interface': 'private_ip', **settings}
@@ -142,15 +142,15 @@ class Checkout:
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
 
     def release(self, *arguments: str, **settings: str) -> 'Ended':
-        """Return what the release tool has ended with."""
+        """Return the result of the release tool."""
         return ended(self.start(*arguments, **settings))
 
     def bake(self, *arguments: str, **settings: str) -> 'Ended':
-        """Return what a bake of the archive has ended with."""
+        """Return the result of a bake of the archive."""
         return self.release('bake', '--archive', str(self.archive), *arguments, **settings)
 
     def verify_in_vain(self, ami: str) -> 'Ended':
-        """Return what a verification has ended with whose time was over before the self-test gave a verdict.
+        """Return the result of a verification whose time ends before the verdict of the self-test.
 
         A machine that is so slow that the time is over before the copy runs gets more of it.
         """
@@ -168,7 +168,7 @@ class Checkout:
 
 class Ended:
     def __init__(self, code: int, out: str, err: str) -> None:
-        """Hold how a command has ended, and what it has printed."""
+        """Store the exit code and the output of a command."""
         self.code = code
         self.out = out.strip()
         self.err = err
@@ -179,7 +179,7 @@ class Ended:
 
 
 def ended(process: 'subprocess.Popen[str]', timeout: float = 400) -> Ended:
-    """Return what a started command has ended with; end it where it does not by itself."""
+    """Return the result of a started command; end it if it does not end by itself."""
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -54,22 +54,22 @@ class Instance:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What the API tells of it."""
+        """The API's description of it."""
         answer = self.cloud.client('ec2').describe_instances(InstanceIds=[self.name])
         return dict(answer['Reservations'][0]['Instances'][0])
 
     @property
     def state(self) -> str:
-        """The state that the API tells."""
+        """The state in the API."""
         return str(self.described['State']['Name'])
 
     @property
     def console(self) -> str:
-        """What its machine has written to the console, without colours."""
+        """The console of its machine, without colours."""
         return re.sub(r'\x1b\[[0-9;]*m', '', self.cloud.console(self.name))
 
     def run(self, command: str) -> str:
-        """Return what a command prints that is run over SSH, as soon as somebody answers there."""
+        """Return the output of a command over SSH, as soon as the server answers."""
         address = f'admin@{self.described["PrivateIpAddress"]}'
         command_line = [*SSH, '-i', str(self.key), address, command]
 
@@ -82,7 +82,7 @@ class Instance:
         return answer.stdout.strip()
 
     def wait_until(self, state: str, seconds: float = END_SECONDS) -> None:
-        """Return when the API tells this state."""
+        """Return when the API reports this state."""
         eventually(lambda: self.state == state, f'{self.name} is {state}', seconds)
 
     def wait_for_console(self, text: str, seconds: float = BOOT_SECONDS) -> str:
@@ -97,7 +97,7 @@ class Instance:
 
 
 def launch(cloud: Rehearsal, **options: Any) -> Instance:
-    """Return a new instance of the source AMI, or of what else is asked for, that nobody can log in to."""
+    """Return a new instance of the source AMI, or of the given one, without a login."""
     usual = {'ImageId': cloud.facts['source_ami'], 'InstanceType': 't3.small', 'MinCount': 1, 'MaxCount': 1}
     answer = cloud.client('ec2').run_instances(**{**usual, **options})
     return Instance(cloud, answer['Instances'][0]['InstanceId'])

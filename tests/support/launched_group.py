@@ -55,7 +55,7 @@ class LaunchedGroup:
     def show(self, state: str, after_complete: bool = False, until: Event | None = None) -> None:
         """Let the API show the instance in a state that takes a group long, or that the rehearsal lacks.
 
-        The state begins now, when no hook waits any more, or when the hook was completed; an event may end it.
+        The state begins now, when no hook waits, or when the hook was completed; an event may end it.
         """
         def applies(_call: Call) -> bool:
             return (not after_complete or bool(self.completed())) and not (until and until.is_set())

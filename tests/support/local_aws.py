@@ -6,7 +6,7 @@ import pytest
 
 from rehearsal.embedded import EmbeddedRehearsal
 
-# What the tests ask for again and again; other instances differ in nothing that they look at.
+# The instance type of the tests; other types differ in nothing that they check.
 SIZE = 't3.small'
 
 

@@ -63,13 +63,13 @@ class FolderMachine:
         return file
 
     def tell(self, **names: str) -> None:
-        """Write what the user data would have written."""
+        """Write the file of the user data."""
         sdk = {'AWS_ENDPOINT_URL': self._aws.endpoint}
         lines = ''.join(f'{name}={value}\n' for name, value in {**names, **sdk}.items())
         self.write('etc/visitors/instance.env', lines)
 
     def tell_sdk(self, **names: str) -> None:
-        """Write more of what the user data would have written: settings of the SDK."""
+        """Add settings of the SDK to the file of the user data."""
         with self.environment_file.open('a', encoding='utf-8') as file:
             file.writelines(f'{name}={value}\n' for name, value in names.items())
 
@@ -97,11 +97,11 @@ class FolderMachine:
         self._services.close()
 
     def know_units(self, units: Mapping[str, Any]) -> None:
-        """Write what systemctl answers."""
+        """Write the answers of systemctl."""
         (self.programs / 'systemctl.json').write_text(json.dumps(units), encoding='utf-8')
 
     def answer_docker(self, answers: Mapping[str, Mapping[str, object]]) -> None:
-        """Write what docker answers; what is not here it does."""
+        """Write the answers of docker; it really runs all other commands."""
         (self.programs / 'docker.json').write_text(json.dumps(answers), encoding='utf-8')
 
     def answer_migration(self, code: int, stderr: str = '') -> None:
@@ -109,7 +109,7 @@ class FolderMachine:
         self.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'run': {'code': code, 'stderr': stderr}})
 
     def age_boot(self, seconds: float) -> None:
-        """Let the boot have begun so many seconds ago."""
+        """Set the begin of the boot to so many seconds ago."""
         path = self.root / 'run/visitors/boot.json'
         started = time.monotonic() - seconds
         text = re.sub(r'"started": [0-9.]+', f'"started": {started}', path.read_text(encoding='utf-8'))
@@ -131,12 +131,12 @@ class FolderMachine:
 
     def start(self, *step: str, **environment: str) -> WarmProcess:
         """Start a step."""
-        # From the root folder, as systemd does: what is imported has to come from PYTHONPATH.
+        # From the root folder, as systemd does: imports have to come from PYTHONPATH.
         return WarmProcess(['instance', f'--root={self.root}', *step], {**self.environment, **environment},
                            folder=Path('/'), libraries=Libraries.SDK)
 
     def run(self, *step: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Return how a step has ended."""
+        """Return the result of a step."""
         with self.start(*step, **environment) as process:
             try:
                 stdout, stderr = process.communicate(timeout=STEP_SECONDS)
@@ -146,7 +146,7 @@ class FolderMachine:
 
     def enter(self, monkeypatch: pytest.MonkeyPatch) -> Machine:
         """Make this process one on this machine, for a test that has to change how long something takes."""
-        # A step adds what the user data says of the SDK to its environment; here it has to be gone afterwards.
+        # A step adds the user data's settings of the SDK to its environment; here they have to be gone afterwards.
         lines = self.environment_file.read_text(encoding='utf-8').split('\n') if self.environment_file.exists() else []
         told = dict(line.split('=', 1) for line in lines if line.startswith('AWS_'))
         for name, value in {**self.environment, **METADATA_SETTINGS, **told}.items():
@@ -180,7 +180,7 @@ class FolderMachine:
 
 
 def version() -> str:
-    """Return the version that the application of this working copy answers, when no build has written another."""
+    """Return the version that the application of this working copy answers, unless a build wrote another."""
     build = ROOT / 'build.json'
     number = (ROOT / 'version.txt').read_text(encoding='utf-8').strip()
     known = json.loads(build.read_text(encoding='utf-8'))['version'] if build.exists() else number

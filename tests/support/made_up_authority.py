@@ -19,7 +19,7 @@ class Authority:
 
     @property
     def certificate(self) -> str:
-        """Its own certificate as PEM: who has it trusts what the authority has signed."""
+        """Its own certificate as PEM: a holder trusts the certificates of the authority."""
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def give(self, address: str) -> tuple[str, str]:

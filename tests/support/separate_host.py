@@ -30,7 +30,7 @@ class Host:
 
     @property
     def prefix(self) -> list[str]:
-        """What runs a command on this host."""
+        """The prefix of a command on this host."""
         return ['ip', 'netns', 'exec', self.name]
 
     def vanish(self) -> None:

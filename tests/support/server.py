@@ -30,14 +30,14 @@ KEPT_PREFIXES = ('COVERAGE_', 'MUTANT_')
 
 
 def environment(url: str, **settings: str) -> dict[str, str]:
-    """Return an environment for the application on a database, free of what the caller's own happens to hold."""
+    """Return an environment for the application on a database, free of the caller's own."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
     return {**kept, 'FLASK_SKIP_DOTENV': '1', 'PYTHONUNBUFFERED': '1', 'DATABASE_URL': url, 'VISITOR_KEY': KEY,
             'WORKERS': '2', 'THREADS': '4', **settings}
 
 
 def flask(url: str, *arguments: str, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Return what a flask command of the application ended with."""
+    """Return the result of a flask command of the application."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = WarmProcess(['flask', '--app', 'app', *arguments], environment(url, **settings), stdout, stderr)
         try:
@@ -131,7 +131,7 @@ class Server:
             return b''.join(iter(lambda: connection.recv(65536), b'')).decode()
 
     def visits(self, **headers: str) -> int:
-        """Visit the page and return the how manieth visit it says this was."""
+        """Visit the page and return the visit count that it shows."""
         answer = self.get('/', **headers)
         assert answer.status_code == 200, answer.text
         found = re.search(r'You have visited this page (\d+) time', answer.text)
@@ -144,11 +144,11 @@ class Server:
         return dict(self.get('/stats.json').json())
 
     def stdout(self) -> str:
-        """Return what the server has written to stdout: its access log."""
+        """Return the server's stdout: its access log."""
         return self._path('stdout').read_text(encoding='utf-8')
 
     def stderr(self) -> str:
-        """Return what the server has written to stderr."""
+        """Return the server's stderr."""
         return self._path('stderr').read_text(encoding='utf-8')
 
     def end(self, number: int = signal.SIGTERM, timeout: float = 100) -> int:

@@ -31,7 +31,7 @@ class WrittenJournal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Write no more."""
+        """End the writing."""
         assert self._writer.stdin
         self._writer.stdin.close()
         self._writer.wait(60)
@@ -43,7 +43,7 @@ class WrittenJournal:
             self._number += 1
             moment = int((time.time() - seconds_ago) * 1e6) + self._number
             text = message if isinstance(message, bytes) else message.encode()
-            # The form for what may hold line feeds: the length in eight bytes, then the bytes.
+            # The form for text with line feeds: the length in eight bytes, then the bytes.
             field = b'MESSAGE\n' + len(text).to_bytes(8, 'little') + text
             head = (f'__REALTIME_TIMESTAMP={moment}\n__MONOTONIC_TIMESTAMP={self._number}\n_BOOT_ID={BOOT}\n'
                     f'_SYSTEMD_UNIT={unit}\nPRIORITY=6\n')

@@ -66,7 +66,7 @@ class Reference:
         return sum(visitors for visitors, _ in days), sum(newcomers for _, newcomers in days)
 
 
-# SQLite first: it is there at once, so what is wrong with both databases is found without a server.
+# SQLite first: it needs no server, so faults of both databases are found without one.
 @pytest.fixture(scope='module', params=['sqlite', 'postgresql'])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Give the application's own engine on a database with the newest schema."""
@@ -307,7 +307,7 @@ def test_neither_an_import_nor_a_purge_holds_a_count_that_a_visit_needs(server_e
         with commands.begin() as visiting:
             free = 'SELECT count(*) FROM (SELECT FROM days FOR UPDATE SKIP LOCKED) AS free'
             assert visiting.scalar(text(free)) == all_counts
-        # Whoever is neither imported nor forgotten at this moment comes without waiting.
+        # A visitor who is neither imported nor forgotten at this moment does not wait.
         assert counter_at(server_engine, lambda: TODAY).visit(uuid4().bytes).visits == 1
     assert found_differences(server_engine) == []
 

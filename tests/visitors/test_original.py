@@ -14,7 +14,7 @@ from tests.support.server import bring_up, environment, flask, flask_command, RO
 from tests.support.waiting import eventually
 from visitors.settings import Settings
 
-# What that application's own migration makes, and where it stands then.
+# The tables of that application's own migration, and its revision then.
 ORIGINAL = (
     'CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)',
     "INSERT INTO alembic_version VALUES ('e75588bf2531')",  # pragma: allowlist secret
@@ -205,7 +205,7 @@ def age_imports(database: Database, days: int) -> None:
 
 def test_an_import_by_an_older_release_counts_from_the_first_purge_that_meets_it(left_behind: Database) -> None:
     bring_up(left_behind.url)
-    # What the import of the release before wrote: no day of its own, counted by the trigger.
+    # The rows of the former release's import: no day of its own, counted by the trigger.
     name = "x'0123456789abcdef0123456789abcdef'" if left_behind.embedded else "'0123456789abcdef0123456789abcdef'"
     left_behind.run(f"INSERT INTO visitors (id, visits, last_day) VALUES ({name}, 3, '1970-01-01')")
     assert forgotten_by_purge(left_behind, 30) == 0
