@@ -30,8 +30,10 @@ FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error)
 
 
 class Progress:
+    """The steps of a run on stderr, each with its seconds."""
+
     def __init__(self) -> None:
-        """Print a finished step on stderr, with its seconds."""
+        """Start the clock of the first step."""
         self._since = time.monotonic()
 
     def __call__(self, what: str) -> None:

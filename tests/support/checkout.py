@@ -81,6 +81,8 @@ sys.exit(main())
 
 
 class Checkout:
+    """A checkout with one commit, and the archive of an image beside it."""
+
     def __init__(self, folder: Path, account: Account, provision: str = WORDS) -> None:
         """Make a checkout with one commit, and an archive of a container image beside it."""
         self.root = folder / 'checkout'
@@ -167,6 +169,8 @@ class Checkout:
 
 
 class Ended:
+    """The exit code and the output of a command."""
+
     def __init__(self, code: int, out: str, err: str) -> None:
         """Store the exit code and the output of a command."""
         self.code = code

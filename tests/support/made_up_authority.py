@@ -10,8 +10,10 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
+    """A certificate authority that no machine knows yet."""
+
     def __init__(self, name: str) -> None:
-        """Make an authority that no machine knows yet."""
+        """Make the key and the certificate."""
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         constraints = x509.BasicConstraints(ca=True, path_length=None)

@@ -11,6 +11,8 @@ HERE, THERE = '10.213.77.1', '10.213.77.2'
 
 
 class Host:
+    """A network namespace with a cable to it, as a host of its own."""
+
     def __init__(self) -> None:
         """Make a namespace and a cable to it; fails loudly where that cannot be done."""
         self.name = f'visitors-{os.getpid()}'

@@ -83,6 +83,8 @@ def today() -> date:
 
 
 class Server:
+    """A running gunicorn with an application on a database."""
+
     def __init__(self, url: str, /, *prefix: str, application: str = 'app:create_app()',
                  config: str = 'gunicorn.conf.py', **settings: str) -> None:
         """Start gunicorn with an application on a database and a free port, and wait until it answers.

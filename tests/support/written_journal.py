@@ -13,6 +13,8 @@ BOOT = '0' * 31 + '1'
 
 
 class WrittenJournal:
+    """A journal in a folder, whose entries a test writes."""
+
     def __init__(self, folder: Path) -> None:
         """Begin a journal in a folder."""
         writer = program('systemd-journal-remote')
