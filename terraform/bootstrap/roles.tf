@@ -3,7 +3,7 @@
 # `aud` and `sub` are the only claims of a token of GitLab that a condition can read here: AWS validates the claims of some
 # other issuers only, and `sub` names project and branch. So each role has an audience of its own, its name. That
 # separates stages and environments against mistakes; against malice the border is a protected branch of GitLab.
-# docs/decisions/0020-one-role-for-each-stage.md
+# docs/decisions/0021-one-role-for-each-stage.md
 #
 # `Resource = "*"` stands only where AWS accepts nothing else; "The Service Authorization Reference" lists each action
 # with its resources and condition keys: https://docs.aws.amazon.com/service-authorization/latest/reference/
