@@ -36,7 +36,8 @@ def test_every_verb_that_a_document_or_the_pipeline_calls_exists() -> None:
     verbs = set(re.findall(r'^([a-z-]+):(?!=)', makefile, re.MULTILINE))
     called = set()
     files = ('.gitlab-ci.yml', '.ci/run', 'docker-compose.yml', 'docker-compose.override.yml')
-    for path in [*DOCUMENTS, *(ROOT / name for name in files)]:
+    documents = [path for path in DOCUMENTS if path.name != 'CHANGELOG.md']  # that one names former verbs
+    for path in [*documents, *(ROOT / name for name in files)]:
         text = path.read_text(encoding='utf-8')
         called |= set(re.findall(r'(?:`|^\s*-\s|phase |\$ )make ([a-z-]+)', text, re.MULTILINE))
     assert called <= verbs
