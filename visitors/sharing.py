@@ -16,6 +16,8 @@ from visitors.deadline import deadline
 # A visit waits this long for a statement that is under way. A slower statement waits for a lock or a server, and to
 # wait with it would let one visitor hold up all others.
 PATIENCE_SECONDS = 0.05
+# The server lets commits of several connections share a flush, so a few statements at once answer sooner than one.
+AT_ONCE = 4
 LATE = 'the database did not answer in time'
 
 
@@ -42,15 +44,16 @@ class Waiting:
 class SharedVisits:
     """The visits of a process, which share statements.
 
-    A visit that finds no statement under way is counted at once and by itself. Otherwise it joins the visits that wait
-    for the end of that statement; one of them counts them all, on the connection of its own thread.
+    A visit that finds few statements under way is counted at once and by itself. Otherwise it joins the visits that
+    wait for the end of a statement; one of them counts them all, on the connection of its own thread.
     """
 
     def __init__(self, count: Callable[[Sequence[bytes], date | None], list[Visit]],
-                 patience: float = PATIENCE_SECONDS) -> None:
+                 patience: float = PATIENCE_SECONDS, at_once: int = AT_ONCE) -> None:
         """Share the statements that a function runs: it counts one visit of each given visitor, in one transaction."""
         self._count = count
         self._patience = patience
+        self._at_once = at_once
         self._lock = threading.Lock()
         self._under_way = 0
         self._started_at = float('-inf')
@@ -66,7 +69,7 @@ class SharedVisits:
                 leads = shares = False
                 self._alone[visitor] += 1
             else:
-                leads = not self._under_way or time.monotonic() - self._started_at > self._patience
+                leads = self._under_way < self._at_once or time.monotonic() - self._started_at > self._patience
                 shares = True
             if leads:
                 self._begin(waiting, [])

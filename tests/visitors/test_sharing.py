@@ -94,7 +94,7 @@ def statements() -> Statements:
 @pytest.fixture
 def shared(statements: Statements) -> SharedVisits:
     """Return visits that wait for a statement as long as a test takes."""
-    return SharedVisits(statements.count, patience=SOON)
+    return SharedVisits(statements.count, patience=SOON, at_once=1)
 
 
 def test_a_visit_that_is_alone_is_one_statement_and_waits_for_none(statements: Statements,
@@ -116,6 +116,15 @@ def test_visits_that_come_during_a_statement_share_the_next_one_and_each_has_its
     assert sorted(statements.groups[1]) == [b'a', b'a', b'a', b'b']
     assert sorted(answers[number].visits for number in (0, 2, 3)) == [1, 2, 3]
     assert answers[1].visits == 1
+
+
+def test_a_visit_that_finds_few_statements_under_way_waits_for_none(statements: Statements) -> None:
+    shared = SharedVisits(statements.count, patience=SOON, at_once=2)
+    with ThreadPoolExecutor(8) as pool:
+        waiters = Waiters(shared, statements, pool)
+        assert waiters.come(b'a').result(SOON).visits == 1
+        assert not waiters.first.done()
+        statements.gate.set()
 
 
 def test_an_error_of_a_shared_statement_fails_the_visit_that_causes_it_and_no_other(
@@ -146,7 +155,7 @@ def test_after_a_connection_ended_under_a_shared_statement_no_visit_is_counted_a
 
 
 def test_a_statement_that_is_stuck_holds_up_no_visit_longer_than_the_patience(statements: Statements) -> None:
-    shared = SharedVisits(statements.count, patience=0.05)
+    shared = SharedVisits(statements.count, patience=0.05, at_once=1)
     with ThreadPoolExecutor(8) as pool:
         waiters = Waiters(shared, statements, pool)
         jobs = [waiters.come(visitor) for visitor in (b'a', b'b')]
