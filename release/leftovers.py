@@ -156,5 +156,9 @@ def key_pair_name(run_id: str) -> str:
 
 
 def _temporary(instance: dict[str, Any]) -> list[str]:
-    names = [group['GroupName'] for group in instance.get('SecurityGroups', [])] + [instance.get('KeyName', '')]
+    """Return the names of Packer's own resources at an instance; a group may stand at its interfaces only."""
+    interfaces = instance.get('NetworkInterfaces', [])
+    groups = [group for part in interfaces for group in part.get('Groups', [])] + instance.get('SecurityGroups', [])
+    names = [group['GroupName'] for group in groups]
+    names.append(instance.get('KeyName', ''))
     return [name for name in names if name.startswith(TEMPORARY)]
