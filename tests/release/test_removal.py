@@ -105,6 +105,7 @@ def test_a_second_call_finishes_a_removal_that_failed_halfway(checkout: Checkout
                                                               which: str) -> None:
     ami, input_hash = checkout.report['amis']['app'], checkout.report['keys']['app']
     named = {'ami': ami, 'input hash': input_hash}[which]
+    account.keep_snapshot_of(ami)
     account.refuse('DeleteSnapshot', times=1, status=400, code='InvalidSnapshot.InUse')
     result = checkout.release('remove', named, '--yes')
     assert result.code == 3, result

@@ -71,6 +71,12 @@ class Account:
                    'DesiredConfiguration': wanted}
         self.rehearsal.faults.answer('DescribeInstanceRefreshes', result={'InstanceRefreshes': [refresh]})
 
+    def keep_snapshot_of(self, ami: str) -> None:
+        """Keep the snapshot of an AMI when that is deregistered, as AWS does where another AMI uses the snapshot."""
+        backend = ec2_backends[self.rehearsal.account][REGION]
+        # The rehearsal deletes the snapshot of an AMI that it knows; this one is unknown by then.
+        self.rehearsal.faults.watch('DeregisterImage', act=lambda _call: backend.deregister_image(ami))
+
     def age_parameters(self, seconds: float) -> None:
         """Let every parameter have been written so many seconds earlier."""
         for versions in list(ssm_backends[self.rehearsal.account][REGION]._parameters.values()):
