@@ -270,7 +270,7 @@ $(BIN)/.installed: requirements.txt | $(BIN)/python
 	@touch $@
 
 $(BIN)/.installed-release: release/requirements.txt packer/ansible/requirements.txt $(BIN)/.installed
-	@echo 'installing the release tool's packages into .venv'
+	@echo 'installing the packages of the release tool into .venv'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
 		--requirement release/requirements.txt --requirement packer/ansible/requirements.txt
 	@touch $@

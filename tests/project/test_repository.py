@@ -11,6 +11,7 @@ from tests.support.documents import DOCUMENTS, section
 from tests.support.server import ROOT
 
 MODULES = sorted((ROOT / 'visitors').rglob('*.py'))
+VERBS = re.findall(r'^([a-z-]+):(?!=)', (ROOT / 'Makefile').read_text(encoding='utf-8'), re.MULTILINE)
 
 
 def names_in_settings() -> set[str]:
@@ -32,8 +33,7 @@ def test_only_the_settings_read_the_environment(module: object) -> None:
 
 
 def test_every_verb_that_a_document_or_the_pipeline_calls_exists() -> None:
-    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
-    verbs = set(re.findall(r'^([a-z-]+):(?!=)', makefile, re.MULTILINE))
+    verbs = set(VERBS)
     called = set()
     files = ('.gitlab-ci.yml', '.ci/run', 'docker-compose.yml', 'docker-compose.override.yml')
     documents = [path for path in DOCUMENTS if path.name != 'CHANGELOG.md']  # that one names former verbs
@@ -67,3 +67,12 @@ def test_a_requirement_that_is_not_locked_fails_the_check_and_names_the_file(tmp
                           timeout=120, check=False)
     assert done.returncode != 0
     assert 'requirements.txt does not install on Python 3.11; make requirements locks it again' in done.stderr
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_each_command_of_a_verb_and_of_its_installation_is_a_shell_command(verb: str) -> None:
+    # On a checkout that is installed already, no other test runs the commands that install.
+    printed = subprocess.run(['make', '--dry-run', '--always-make', verb], cwd=ROOT, capture_output=True, text=True,
+                             check=True).stdout
+    checked = subprocess.run(['bash', '-n'], input=printed, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, ''), printed
