@@ -105,7 +105,7 @@ FUNCTIONS = (
             SELECT virtualtransaction FROM pg_locks
             WHERE locktype = 'relation' AND relation = 'day_moves'::regclass AND mode = 'RowExclusiveLock'
               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND pid <> pg_backend_pid());
+              AND pid IS DISTINCT FROM pg_backend_pid());
         FOR wait IN 1..200 LOOP
             EXIT WHEN NOT EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY (writers)
                                   AND locktype = 'relation' AND relation = 'day_moves'::regclass);
