@@ -19,7 +19,7 @@ from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.settings import CREDENTIALS
 from tests.support.local_aws import launch
 from tests.support.server import ROOT
-from tests.support.warm import Libraries, WarmProcess
+from tests.support.warm import Libraries, socket_of, WarmProcess
 
 PREFIX = '/visitors/test'
 DEPLOY = '7/ami-0123456789abcdef0'
@@ -50,7 +50,8 @@ class FolderMachine:
             'network-online.target': {'ActiveEnterTimestampMonotonic': str(POWERED_ON + 1_500_000)},
         })
         self.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}})
-        stand_in = f'exec {sys.executable} -S -E {ROOT}/tests/support/stand_in.py'
+        warm = f'WARM_APPLICATION={socket_of(Libraries.APPLICATION)}'
+        stand_in = f'{warm} exec {sys.executable} -S -E {ROOT}/tests/support/stand_in.py'
         for program in ('docker', 'systemctl'):
             self.install(program, f'{stand_in} {program} {self.programs} "$@"')
         self.install('journalctl', 'exit 0')

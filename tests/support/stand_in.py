@@ -13,9 +13,12 @@ import signal
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-FLASK = [sys.executable, '-m', 'flask', '--app', 'app']
 GUNICORN = [sys.executable, '-m', 'gunicorn', '--config', 'gunicorn.conf.py', 'app:create_app()']
 
 
@@ -62,12 +65,21 @@ def run(folder: Path, arguments: Sequence[str]) -> int:
     image = next(number for number, argument in enumerate(arguments) if argument.startswith('sha256:'))
     command = list(arguments[image + 1:])
     name = next(option for option in options if option.startswith('--name=')).removeprefix('--name=')
-    process = subprocess.Popen([*FLASK, *command[1:]] if command else GUNICORN, cwd=ROOT, env=environment(options))
+    process = start(command[1:], environment(options))
     (folder / f'{name}.pid').write_text(str(process.pid), encoding='utf-8')
     (folder / f'{name}.image').write_text(arguments[image], encoding='utf-8')
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(process.pid, signal.SIGTERM))
     code = process.wait()
     return 128 - code if code < 0 else code
+
+
+def start(command: list[str], variables: dict[str, str]) -> 'subprocess.Popen[bytes] | WarmProcess':
+    """Start a flask command warm, or else the server cold, because tests look at its processes."""
+    if not command:
+        return subprocess.Popen(GUNICORN, cwd=ROOT, env=variables)
+    from tests.support.warm import WarmProcess  # most calls need none of it
+    return WarmProcess(['flask', '--app', 'app', *command], variables, sys.stdout.buffer, sys.stderr.buffer,
+                       server=os.environ['WARM_APPLICATION'])
 
 
 def attach(folder: Path, name: str) -> int:
@@ -133,4 +145,5 @@ def main(program: str, folder: Path, arguments: Sequence[str]) -> int:
 
 
 if __name__ == '__main__':
+    sys.path.append(str(ROOT))
     sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))
