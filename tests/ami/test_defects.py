@@ -73,7 +73,7 @@ FATAL = {
         f'systemctl enable visitors.target; {NO_MACHINE_ID}',
         # Timing decides whether every step ends before the user data come, only the first one does and the step failed
         # reads them, or they come in time for the self-test.
-        'ended without a word of its self-test|config: /etc/visitors/instance.env: No such file or directory|'
+        'ended without a verdict of its self-test|config: /etc/visitors/instance.env: No such file or directory|'
         'enabled-units: visitors.target was enabled in the AMI, by /etc/'),
 }
 
