@@ -91,12 +91,13 @@ def measure(given: argparse.Namespace, tell: Progress) -> str:
             databases.append(make_database(server, rows, given.visitors))
             tell(f'{grouped(rows)} visitors made')
 
-        cases = _cases(stack, databases, server, given.threads)
-        tell('applications started')
-        for case in cases:
-            case.run(given.seconds)
-        tell('warmed up')
-        rounds = in_turn(cases, given.rounds, given.seconds, Strangers(os.getpid(), server.postmaster()), tell)
+        with ExitStack() as clients:
+            cases = _cases(clients, databases, server, given.threads)
+            tell('applications started')
+            for case in cases:
+                case.run(given.seconds)
+            tell('warmed up')
+            rounds = in_turn(cases, given.rounds, given.seconds, Strangers(os.getpid(), server.postmaster()), tell)
         times = {database.rows: measure_times(database) for database in databases}
         reading = interference.reading_under_load(server, databases[-1], READ_RATE, max(4, given.seconds * 4))
         bulk = interference.bulk_times(server, databases[0], [1000, 10_000] if given.quick else interference.BULK)

@@ -12,8 +12,9 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import execute_values
 
-from tests.support.postgresql import execute, PostgresServer
+from tests.support.postgresql import execute, PostgresServer, value
 from tests.support.server import bring_up, KEY, today
+from tests.support.waiting import eventually
 from visitors.address import network_of, visitor_id
 from visitors.counting import Server
 from visitors.days import CHART_DAYS, FORGOTTEN, NEVER, server_today
@@ -24,6 +25,7 @@ SETTINGS = {'fsync': 'on', 'full_page_writes': 'on', 'synchronous_commit': 'on',
 FIRST_ADDRESS = int(IPv4Address('10.0.0.0'))
 DAYS_BACK = 400  # so long ago was the last visit of some
 TIMES = 200
+CONNECTED = 'SELECT count(*) FROM pg_stat_activity WHERE datname = %s'
 
 # Those who come during the benchmark lie among those who do not, all over the table.
 FILL = """
@@ -146,9 +148,11 @@ def read_times(cursor: Any, everything: bool, times: int) -> list[float]:
 
 
 def copy_of(server: PostgresServer, database: Database) -> Database:
-    """Return a copy of a database to which nothing is connected."""
+    """Return a copy of a database, as soon as its last client has disconnected."""
     url = server.create_database()
     name, original = (each.rpartition('/')[2] for each in (url, database.url))
+    eventually(lambda: value(server.url('postgres'), CONNECTED, (original,)) == 0,
+               f'no client is connected to {original}')
     execute(server.url('postgres'), f'DROP DATABASE {name}')
     execute(server.url('postgres'), f'CREATE DATABASE {name} TEMPLATE {original}')
     return replace(database, url=url)

@@ -14,9 +14,9 @@ OWN_PARAMETERS = frozenset({
     'keepalives_count', 'tcp_user_timeout',
 })
 OWN_OPTIONS = frozenset({
-    'client_connection_check_interval', 'default_transaction_isolation', 'idle_in_transaction_session_timeout',
-    'idle_session_timeout', 'lock_timeout', 'statement_timeout', 'tcp_keepalives_count', 'tcp_keepalives_idle',
-    'tcp_keepalives_interval', 'tcp_user_timeout',
+    'client_connection_check_interval', 'default_transaction_isolation', 'enable_seqscan',
+    'idle_in_transaction_session_timeout', 'idle_session_timeout', 'jit', 'lock_timeout', 'statement_timeout',
+    'tcp_keepalives_count', 'tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_user_timeout',
 })
 # They belong before the question mark, where they are masked when the URL is shown.
 BEFORE_THE_QUESTION_MARK = frozenset({'user', 'password', 'dbname', 'port'})

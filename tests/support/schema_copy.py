@@ -25,7 +25,9 @@ class SchemaCopies:
     def put(self, url: str) -> bool:
         """Copy the schema into an empty database and return True; return False while no copy exists."""
         if url.startswith(SQLITE) and self._file:
-            Path(url.removeprefix(SQLITE)).write_bytes(self._file)
+            file = Path(url.removeprefix(SQLITE))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self._file)
             return True
         if url.startswith(POSTGRESQL) and self._statements:
             execute(url, self._statements)

@@ -232,7 +232,7 @@ def test_a_file_beside_the_code_gives_settings_below_the_environments(
     assert (settings.port, settings.threads) == (8222, 7)
 
 
-@pytest.mark.parametrize(('given', 'host'), [
+@pytest.mark.parametrize(('address', 'host'), [
     ('0.0.0.0', '0.0.0.0'), ('localhost', 'localhost'), ('db-1.example', 'db-1.example'), ('::1', '::1'),
     ('[::1]', '::1'), ('[::]', '::'),
 ])
