@@ -46,6 +46,10 @@ class NoAnswer(psycopg2.OperationalError):
     """A silent server."""
 
 
+class NoTurn(psycopg2.OperationalError):
+    """A visit whose time ended while it waited for its turn; it is no sign of the server's state."""
+
+
 class PoolerBetween(psycopg2.OperationalError):
     """A session that belongs to a pooler, which may run the next statement in another session."""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import psycopg2
 
-from visitors.database_errors import NoAnswer, Scope, scope_of, Unreachable
+from visitors.database_errors import NoAnswer, NoTurn, Scope, scope_of, Unreachable
 from visitors.deadline import deadline
 
 # A visit waits this long for a statement that is under way. A slower statement waits for a lock or a server, and to
@@ -18,7 +18,7 @@ from visitors.deadline import deadline
 PATIENCE_SECONDS = 0.05
 # The server lets commits of several connections share a flush, so a few statements at once answer sooner than one.
 AT_ONCE = 4
-LATE = 'the database did not answer in time'
+LATE = 'the time of this visit ended before its statement began'
 
 
 class Visit(NamedTuple):
@@ -104,7 +104,7 @@ class SharedVisits:
             if waiting.must_retry:
                 return self._count_alone(waiting)
             if is_late:
-                raise NoAnswer(LATE)
+                raise NoTurn(LATE)
             patience = None  # another visit counts this one
 
     def _seconds(self, waiting: Waiting, patience: float | None) -> float:
@@ -153,7 +153,7 @@ class SharedVisits:
         """Count one visit by itself; until its end, other visits of the same visitor are counted by themselves too."""
         try:
             if waiting.until is not None and time.monotonic() >= waiting.until:
-                raise NoAnswer(LATE)
+                raise NoTurn(LATE)
             (visit,) = self._count([waiting.visitor], waiting.day)
             return visit
         finally:

@@ -11,6 +11,7 @@ import psycopg2
 from psycopg2.errors import LockNotAvailable
 import pytest
 
+from visitors.breaker import Breaker
 from visitors.database_errors import DatabaseUnavailable, Scope
 from visitors.deadline import bounded
 from visitors.sharing import SharedVisits, Visit
@@ -198,12 +199,25 @@ def test_a_visit_waits_for_others_no_longer_than_its_own_time(statements: Statem
     monkeypatch.setattr('visitors.deadline.REQUEST_SECONDS', 0.2)
     with ThreadPoolExecutor(8) as pool:
         waiters = Waiters(shared, statements, pool)
-        with pytest.raises(DatabaseUnavailable, match='did not answer in time') as raised:
+        with pytest.raises(DatabaseUnavailable, match='ended before its statement began') as raised:
             bounded(lambda: shared.visit(b'late', None))
-        assert raised.value.scope is Scope.SERVER
+        assert raised.value.scope is Scope.CONNECTION
         statements.gate.set()
         assert waiters.first.result(SOON).visits == 1
     assert statements.groups == [(b'first',)], 'a visit that was given up is not counted later'
+
+
+def test_a_visit_that_misses_its_turn_does_not_make_the_next_visits_refused(
+        statements: Statements, shared: SharedVisits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('visitors.deadline.REQUEST_SECONDS', 0.2)
+    breaker = Breaker()
+    with ThreadPoolExecutor(8) as pool:
+        waiters = Waiters(shared, statements, pool)
+        with pytest.raises(DatabaseUnavailable):
+            breaker.call(lambda: shared.visit(b'late', None))
+        statements.gate.set()
+        assert waiters.first.result(SOON).visits == 1
+        assert breaker.call(lambda: shared.visit(b'next', None)).visits == 1
 
 
 def test_visits_of_two_days_share_no_statement(statements: Statements, shared: SharedVisits) -> None:
