@@ -138,7 +138,7 @@ def test_a_rotation_by_alternating_users_changes_the_name_with_the_password(
         result = machine.run('token')
         assert result.returncode == 0, result.stdout
         rotated.disconnect('alternating')
-        assert rotated.visit() == 200
+        eventually(lambda: rotated.visit() == 200, 'a visit is counted with the other user')
         assert value(rotated.url, "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'alternating_clone'")
     # A machine that boots now does not know the earlier name.
     for step in ('config', 'migrate'):
