@@ -36,14 +36,14 @@ class Progress:
         """Start the clock of the first step."""
         self._since = time.monotonic()
 
-    def __call__(self, what: str) -> None:
+    def __call__(self, step: str) -> None:
         """Print the step that ends now."""
         now = time.monotonic()
-        print(f'{now - self._since:7.1f} s  {what}', file=sys.stderr, flush=True)
+        print(f'{now - self._since:7.1f} s  {step}', file=sys.stderr, flush=True)
         self._since = now
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options; end the process with exit code 2 where one is wrong."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks', description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--rows', type=int, nargs='+', default=[10_000, 1_000_000], metavar='N',
@@ -58,57 +58,59 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                         help='see that everything works: few visitors, short rounds, figures without meaning')
     parser.add_argument('--snapshot-seconds', type=int, default=120, metavar='N',
                         help='how long the page is under load while a snapshot is open (120)')
-    given = parser.parse_args(arguments)
-    if given.quick:
-        given.rows, given.visitors, given.rounds, given.seconds = [1000, 2000], 100, 1, 1
-        given.snapshot_seconds = interference.STEPS
-    _check(parser, given)
-    return given
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.rows, options.visitors, options.rounds, options.seconds = [1000, 2000], 100, 1, 1
+        options.snapshot_seconds = interference.STEPS
+    _check(parser, options)
+    return options
 
 
-def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    given.rows = sorted(set(given.rows))
-    if given.rounds < LEAST_ROUNDS and not given.quick:
-        parser.error(f'--rounds {given.rounds}: use at least {LEAST_ROUNDS}, fewer say nothing')
-    if given.threads not in range(1, 65):
-        parser.error(f'--threads {given.threads}: use 1 to 64')
-    if given.snapshot_seconds < interference.STEPS:
-        parser.error(f'--snapshot-seconds {given.snapshot_seconds}: use at least {interference.STEPS}')
-    if given.seconds not in range(1, 61):
-        parser.error(f'--seconds {given.seconds}: use 1 to 60')
-    if given.visitors < 1 or given.rows[0] < 2 * given.visitors or given.rows[-1] > 2 ** 24:
-        parser.error(f'--rows {given.rows}: use at least twice --visitors {given.visitors}, and at most {2 ** 24}')
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    options.rows = sorted(set(options.rows))
+    if options.rounds < LEAST_ROUNDS and not options.quick:
+        parser.error(f'--rounds {options.rounds}: use at least {LEAST_ROUNDS}, fewer say nothing')
+    if options.threads not in range(1, 65):
+        parser.error(f'--threads {options.threads}: use 1 to 64')
+    if options.snapshot_seconds < interference.STEPS:
+        parser.error(f'--snapshot-seconds {options.snapshot_seconds}: use at least {interference.STEPS}')
+    if options.seconds not in range(1, 61):
+        parser.error(f'--seconds {options.seconds}: use 1 to 60')
+    if options.visitors < 1 or options.rows[0] < 2 * options.visitors or options.rows[-1] > 2 ** 24:
+        parser.error(f'--rows {options.rows}: use at least twice --visitors {options.visitors}, '
+                     f'and at most {2 ** 24}')
 
 
-def measure(given: argparse.Namespace, tell: Progress) -> str:
+def measure(options: argparse.Namespace, report: Progress) -> str:
     """Return the tables of a run."""
     with ExitStack() as stack:
         server = start_server()
         stack.callback(server.remove)
-        tell('PostgreSQL started')
+        report('PostgreSQL started')
         databases = []
-        for rows in given.rows:
-            databases.append(make_database(server, rows, given.visitors))
-            tell(f'{grouped(rows)} visitors made')
+        for rows in options.rows:
+            databases.append(make_database(server, rows, options.visitors))
+            report(f'{grouped(rows)} visitors made')
 
         with ExitStack() as clients:
-            cases = _cases(clients, databases, server, given.threads)
-            tell('applications started')
+            cases = _cases(clients, databases, server, options.threads)
+            report('applications started')
             for case in cases:
-                case.run(given.seconds)
-            tell('warmed up')
-            rounds = in_turn(cases, given.rounds, given.seconds, Strangers(os.getpid(), server.postmaster()), tell)
+                case.run(options.seconds)
+            report('warmed up')
+            others = Strangers(os.getpid(), server.postmaster())
+            rounds = in_turn(cases, options.rounds, options.seconds, others, report)
         times = {database.rows: measure_times(database) for database in databases}
-        reading = interference.reading_under_load(server, databases[-1], READ_RATE, max(4, given.seconds * 4))
-        bulk = interference.bulk_times(server, databases[0], [1000, 10_000] if given.quick else interference.BULK)
-        tell('times of one client measured')
-        with interference.pair(server, databases[-1], given.threads) as pair:
-            phases = list(interference.phases(server, pair, given.snapshot_seconds, tell))
+        reading = interference.reading_under_load(server, databases[-1], READ_RATE, max(4, options.seconds * 4))
+        bulk = interference.bulk_times(server, databases[0], [1000, 10_000] if options.quick else interference.BULK)
+        report('times of one client measured')
+        with interference.pair(server, databases[-1], options.threads) as pair:
+            phases = list(interference.phases(server, pair, options.snapshot_seconds, report))
             for page in (pair.alone, pair.disturbed):
                 _check_counts(page.database)
         for database in databases:
             _check_counts(database)
-        tell('all counts are still right')
+        report('all counts are still right')
         return tables(databases, rounds, times, Others(phases, reading, bulk))
 
 
@@ -128,14 +130,14 @@ def _cases(stack: ExitStack, databases: Sequence[Database], server: PostgresServ
 
 
 def _check_counts(database: Database) -> None:
-    done = flask(database.url, 'check-counts', timeout=600)
-    if done.returncode:
-        raise RuntimeError(f'the counts do not add up: {done.stdout}{done.stderr}')
+    result = flask(database.url, 'check-counts', timeout=600)
+    if result.returncode:
+        raise RuntimeError(f'the counts do not add up: {result.stdout}{result.stderr}')
 
 
 def main() -> int:
     """Measure and print; return the exit code."""
-    given = options()
+    options = parse_options()
     # However it ends, the servers end with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if not shutil.which('wrk'):
@@ -144,13 +146,13 @@ def main() -> int:
 
     load = os.getloadavg()[0]
     try:
-        found = measure(given, Progress())
+        text = measure(options, Progress())
     except FAILURES as error:
         print(f'the benchmark failed: {error}', file=sys.stderr)
         return 1
     print(f'Database, application and load share {os.cpu_count()} cores; {pages.DEFAULTS.workers} processes of '
-          f'{given.threads} threads, {pages.CONNECTIONS} connections; {given.rounds} rounds of {given.seconds} s for '
-          f'a case; the load was {load:.1f} before the start.\n{found}')
+          f'{options.threads} threads, {pages.CONNECTIONS} connections; {options.rounds} rounds of '
+          f'{options.seconds} s for a case; the load was {load:.1f} before the start.\n{text}')
     return 0
 
 

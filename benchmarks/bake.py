@@ -55,21 +55,21 @@ class Case:
         self.seconds.append(time.monotonic() - began)
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options; end the process with exit code 2 where one is wrong."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.bake', description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--rounds', type=int, default=3, metavar='N', help='how many rounds, 1 to 20 (3)')
-    given = parser.parse_args(arguments)
-    if given.rounds not in range(1, 21):
-        parser.error(f'--rounds {given.rounds}: use 1 to 20')
-    return given
+    options = parser.parse_args(arguments)
+    if options.rounds not in range(1, 21):
+        parser.error(f'--rounds {options.rounds}: use 1 to 20')
+    return options
 
 
-def measure(rounds: int, tell: Progress) -> str:
+def measure(rounds: int, report: Progress) -> str:
     """Return the tables of so many rounds, in each of which every case has run once."""
     with ExitStack() as stack:
         engine = stack.enter_context(usable_engine())
-        bases = BaseImages(engine, tell)
+        bases = BaseImages(engine, report)
         stack.callback(bases.remove)
         image = stack.enter_context(built_image(engine, bases))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='visitors-bake-benchmark-'))
@@ -79,19 +79,19 @@ def measure(rounds: int, tell: Progress) -> str:
                  Case('app-only bake', lambda number: baked_again(workshop, number)),
                  Case('boot of the bare system', lambda _: booted(workshop)),
                  Case('boot to the first 200', served(stack, workshop))]
-        tell('application image built, rehearsal up')
+        report('application image built, rehearsal up')
         for number in range(rounds):
             for case in cases:
                 case.run(number)
-                tell(f'round {number + 1} of {rounds}: {case.name} took {case.seconds[-1]:.1f} s')
+                report(f'round {number + 1} of {rounds}: {case.name} took {case.seconds[-1]:.1f} s')
         return tables(cases)
 
 
 def baked(workshop: Workshop, *arguments: str) -> str:
     """Bake, and return the longest phases with their seconds."""
-    done = workshop.bake(*arguments)
-    if done.code:
-        raise RuntimeError(f'the bake has failed: {done}')
+    result = workshop.bake(*arguments)
+    if result.code:
+        raise RuntimeError(f'the bake has failed: {result}')
     phases = sorted(workshop.report['phases'], key=lambda phase: -float(phase['seconds']))
     return ', '.join(f'{phase["name"]} {float(phase["seconds"]):.0f}' for phase in phases[:4])
 
@@ -152,8 +152,8 @@ def tables(cases: Sequence[Case]) -> str:
     lines = [HEAD]
     for over, under, goal in RATIOS:
         ratios = [a / b for a, b in zip(by_name[over].seconds, by_name[under].seconds)]
-        wanted = f'≤ {goal:.2f}' if goal else f'{NO_OP_SECONDS} s at most'
-        lines.append(f'| {over} over {under} | {median(ratios):.2f} | {spread(ratios, 2)} | {wanted} |')
+        limit = f'≤ {goal:.2f}' if goal else f'{NO_OP_SECONDS} s at most'
+        lines.append(f'| {over} over {under} | {median(ratios):.2f} | {spread(ratios, 2)} | {limit} |')
     lines += ['', TIMES_HEAD]
     lines += [f'| {case.name} | {median(case.seconds):.1f} | {spread(case.seconds, 1)} | {case.summary} |'
               for case in cases]
@@ -167,11 +167,11 @@ def spread(figures: Sequence[float], digits: int) -> str:
 
 def main() -> int:
     """Measure and print; return the exit code."""
-    given = options()
+    options = parse_options()
     # However it ends, the machines end with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        print(measure(given.rounds, Progress()))
+        print(measure(options.rounds, Progress()))
     except (*FAILURES, RehearsalError, AssertionError) as error:
         print(f'benchmarks.bake: {error}', file=sys.stderr)
         return 1

@@ -68,7 +68,7 @@ def bare_upsert(engine: Engine) -> Callable[[bytes], Any]:
 def main() -> None:
     """Act and print."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.clients')
-    parser.add_argument('what', choices=('visit', 'upsert'))
+    parser.add_argument('kind', choices=('visit', 'upsert'))
     parser.add_argument('url')
     parser.add_argument('hashes', help='a file with the hash of a visitor in each line')
     parser.add_argument('--clients', type=int, default=1)
@@ -78,7 +78,7 @@ def main() -> None:
     settings = Settings.from_environ(environment(options.url, THREADS=str(options.clients)), Path('/'))
     engine = create_engine(settings.database_url, **engine_options(settings))
     prepare_engine(engine, settings)
-    act = Counter(engine).visit if options.what == 'visit' else bare_upsert(engine)
+    act = Counter(engine).visit if options.kind == 'visit' else bare_upsert(engine)
     visitors = [bytes.fromhex(line) for line in Path(options.hashes).read_text(encoding='ascii').split()]
     Clients(act, visitors, 0).run(options.clients, 0.3)
     clients = Clients(act, visitors, options.rate)

@@ -37,7 +37,7 @@ class Pair:
 class Phase:
     """The runs of a pair in turn: with a disturbance, or after its end."""
 
-    what: str
+    name: str
     alone: list[Run]
     disturbed: list[Run]
 
@@ -55,24 +55,24 @@ def pair(server: PostgresServer, database: Database, threads: int) -> Iterator[P
         yield Pair(pages.newcomers(first), pages.newcomers(second))
 
 
-def phases(server: PostgresServer, pages_: Pair, seconds: float, tell: Callable[[str], None]) -> Iterator[Phase]:
+def phases(server: PostgresServer, pages_: Pair, seconds: float, report: Callable[[str], None]) -> Iterator[Phase]:
     """Measure with an open snapshot for so many seconds of load, as long after it, and during a purge and a dump."""
     with snapshot(pages_.disturbed.database.url):
-        yield _measured('a snapshot is open', pages_, seconds, tell)
-    yield _measured('after the snapshot', pages_, seconds, tell)
+        yield _measured('a snapshot is open', pages_, seconds, report)
+    yield _measured('after the snapshot', pages_, seconds, report)
     with purges_and_dumps(server, pages_.disturbed.database.url):
-        yield _measured('purges and dumps run', pages_, seconds / 2, tell)
+        yield _measured('purges and dumps run', pages_, seconds / 2, report)
 
 
-def _measured(what: str, pages_: Pair, seconds: float, tell: Callable[[str], None]) -> Phase:
-    phase = Phase(what, [], [])
+def _measured(name: str, pages_: Pair, seconds: float, report: Callable[[str], None]) -> Phase:
+    phase = Phase(name, [], [])
     for number in range(STEPS):
         # Every second turn goes backwards, so that neither side is always the first.
         order = ((pages_.alone, phase.alone), (pages_.disturbed, phase.disturbed))
         for page, runs in order if number % 2 == 0 else order[::-1]:
             runs.append(page.run(seconds / STEPS))
-        tell(f'{what}, {number + 1} of {STEPS}: {phase.disturbed[-1].rate:.0f} answers a second, '
-             f'{phase.alone[-1].rate:.0f} without that')
+        report(f'{name}, {number + 1} of {STEPS}: {phase.disturbed[-1].rate:.0f} answers a second, '
+               f'{phase.alone[-1].rate:.0f} without that')
     return phase
 
 
@@ -100,13 +100,13 @@ def purges_and_dumps(server: PostgresServer, url: str) -> Iterator[None]:
 
     def purge(number: int) -> str | None:
         days = max(YOUNGEST_DAYS, OLDEST_DAYS - 10 * number)
-        done = flask(url, 'purge', '--older-than', str(days), timeout=600)
-        return done.stderr if done.returncode else None
+        result = flask(url, 'purge', '--older-than', str(days), timeout=600)
+        return result.stderr if result.returncode else None
 
     def dump(_: int) -> str | None:
         command = as_its_user(str(server.binaries / 'pg_dump'), '--file', '/dev/null', url)
-        done = subprocess.run(command, cwd='/', capture_output=True, text=True, check=False)
-        return done.stderr if done.returncode else None
+        result = subprocess.run(command, cwd='/', capture_output=True, text=True, check=False)
+        return result.stderr if result.returncode else None
 
     threads = [Thread(target=go_on, args=(act,)) for act in (purge, dump)]
     for thread in threads:

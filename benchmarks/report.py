@@ -22,7 +22,7 @@ UNIQUES_GOAL_ROWS = 10_000_000
 class Row:
     """A ratio by its name, at a number of visitors, and its goal, the least that it should be."""
 
-    what: str
+    name: str
     visitors: int
     value: Ratio
     goal: float | None = None
@@ -31,7 +31,7 @@ class Row:
         """Return the row of the table."""
         goal = f'≥ {self.goal:.2f}' if self.goal else ''
         spread = f'{_figure(self.value.least)} to {_figure(self.value.most)}'
-        return f'| {self.what} | {grouped(self.visitors)} | {_figure(self.value.median)} | {spread} | {goal} |'
+        return f'| {self.name} | {grouped(self.visitors)} | {_figure(self.value.median)} | {spread} | {goal} |'
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def ratios(sizes: Sequence[int], rounds: Sequence[Round]) -> Iterator[Row]:
     for clients, goal in ((1, 0.80), (16, 1.2)):
         for size in sizes:
             over, under = f'visit {clients} {size}', f'upsert {clients} {size}'
-            what = f'visit over bare upsert, clients: {clients}'
-            yield Row(what, size, ratio(rounds, over, under), goal)
-            yield Row(f'{what}, by processor time', size, ratio(rounds, over, under, per_processor_second))
+            name = f'visit over bare upsert, clients: {clients}'
+            yield Row(name, size, ratio(rounds, over, under), goal)
+            yield Row(f'{name}, by processor time', size, ratio(rounds, over, under, per_processor_second))
     for size in sizes[1:]:
         yield Row(f'p99 of the page over that at {grouped(sizes[0])}', size,
                   ratio(rounds, f'page {size}', f'page {sizes[0]}', lambda run: run.p99))
@@ -101,7 +101,7 @@ def _uniques(size: int, measured: Times) -> list[str]:
 
 def _disturbed(phase: Phase) -> str:
     rates, p99s = phase.ratios(lambda run: run.rate), phase.ratios(lambda run: run.p99)
-    return (f'| {phase.what} | {_spread(rates)}, goal {GOALS[phase.what]} | {_figure(flatness(rates))} | '
+    return (f'| {phase.name} | {_spread(rates)}, goal {GOALS[phase.name]} | {_figure(flatness(rates))} | '
             f'{_spread(p99s)}, goal ≤ 1.25 |')
 
 

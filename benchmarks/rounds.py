@@ -50,7 +50,7 @@ class Ratio:
 
 
 def in_turn(cases: Sequence[Case], number: int, seconds: float, strangers: Callable[[], float],
-            tell: Callable[[str], None]) -> list[Round]:
+            report: Callable[[str], None]) -> list[Round]:
     """Return so many rounds, in each of which every case has run once; every second round goes backwards."""
     rounds: list[Round] = []
     strangers()
@@ -59,7 +59,7 @@ def in_turn(cases: Sequence[Case], number: int, seconds: float, strangers: Calla
         runs = {case.name: case.run(seconds) for case in order}
         rounds.append(Round(runs, strangers()))
         rates = ', '.join(f'{case.name} {runs[case.name].rate:.0f}' for case in cases)
-        tell(f'round {len(rounds)} of {number}, answers a second: {rates}')
+        report(f'round {len(rounds)} of {number}, answers a second: {rates}')
     return rounds
 
 

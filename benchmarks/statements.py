@@ -21,7 +21,7 @@ LEAVE_SECONDS = 5
 class Statement:
     """A visit or an upsert from so many clients of one process, each of which goes on when it is answered."""
 
-    what: str
+    kind: str
     clients: int
     database: Database
     server: PostgresServer
@@ -29,8 +29,8 @@ class Statement:
 
     @property
     def name(self) -> str:
-        """The name of the case: what, from how many clients, among how many rows."""
-        return f'{self.what} {self.clients} {self.database.rows}'
+        """The name of the case: its kind, from how many clients, among how many rows."""
+        return f'{self.kind} {self.clients} {self.database.rows}'
 
     def run(self, seconds: float) -> Run:
         """Count visits for a while, of visitors each of whom came on this day before, but for the first time."""
@@ -39,18 +39,19 @@ class Statement:
             file.flush()
             postmaster = psutil.Process(self.server.postmaster())
             before, others = processor_seconds(postmaster.pid), set(postmaster.children())
-            command = [sys.executable, '-m', 'benchmarks.clients', self.what, self.database.url, file.name,
+            command = [sys.executable, '-m', 'benchmarks.clients', self.kind, self.database.url, file.name,
                        '--clients', str(self.clients), '--seconds', str(seconds), '--rate', str(self.rate)]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
-            if done.returncode:
-                raise RuntimeError(f'{" ".join(command)} ended with {done.returncode}: {done.stderr.strip()}')
+            result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60,
+                                    check=False)
+            if result.returncode:
+                raise RuntimeError(f'{" ".join(command)} ended with {result.returncode}: {result.stderr.strip()}')
             # The processor time of a connection's process shows up in its parent after that process ends.
             psutil.wait_procs(set(postmaster.children()) - others, timeout=LEAVE_SECONDS)
             spent = processor_seconds(postmaster.pid) - before
-        result = json.loads(done.stdout)
-        return Run(result['rate'], result['processor'], spent / result['number'] * 1e6, result['p99'])
+        figures = json.loads(result.stdout)
+        return Run(figures['rate'], figures['processor'], spent / figures['number'] * 1e6, figures['p99'])
 
 
 def statements(database: Database, server: PostgresServer) -> list[Statement]:
     """Return the visit and the upsert of each number of clients, compared ones beside each other."""
-    return [Statement(what, clients, database, server) for clients in CLIENTS for what in ('visit', 'upsert')]
+    return [Statement(kind, clients, database, server) for clients in CLIENTS for kind in ('visit', 'upsert')]

@@ -103,7 +103,7 @@ def encoded(text: str) -> str:
 def installation(database: Database) -> Installation:
     """Give an installation that forgets visitors after thirty days."""
     site = database.install()
-    site.tell('settings/PURGE_OLDER_THAN', '30')
+    site.put_parameter('settings/PURGE_OLDER_THAN', '30')
     return site
 
 
@@ -247,9 +247,9 @@ def with_token(database: Database, released: str) -> Iterator[tuple[Machine, Ins
     execute(database.server.url('postgres'), 'CREATE ROLE rds_iam')
     execute(database.server.url('postgres'), f'GRANT rds_iam TO {site.owner} WITH ADMIN OPTION')
     url = site.database.replace('owner@', 'with_token@')
-    site.tell('settings/DATABASE_URL', url)
-    site.tell('settings/DATABASE_IAM_AUTHENTICATION', '1')
-    site.forget('secrets/DATABASE_PASSWORD')
+    site.put_parameter('settings/DATABASE_URL', url)
+    site.put_parameter('settings/DATABASE_IAM_AUTHENTICATION', '1')
+    site.delete_parameter('secrets/DATABASE_PASSWORD')
     machine = Machine(site.cloud, launch(site.cloud, ImageId=released, UserData=site.user_data(),
                                          IamInstanceProfile={'Name': PROFILE}).name)
     machine.wait_for_console('visitors ready: ', SERVE_SECONDS)
@@ -286,13 +286,13 @@ def test_a_machine_that_is_restarted_serves_again(with_token: tuple[Machine, Ins
 
 def without_a_parameter(installation: Installation) -> dict[str, str]:
     """Delete a parameter."""
-    installation.forget('settings/DATABASE_URL')
+    installation.delete_parameter('settings/DATABASE_URL')
     return {}
 
 
 def with_a_wrong_password(installation: Installation) -> dict[str, str]:
     """Store another password than the database's."""
-    installation.keep('MIGRATION_DATABASE_PASSWORD', 'another one')
+    installation.put_secret('MIGRATION_DATABASE_PASSWORD', 'another one')
     return {}
 
 

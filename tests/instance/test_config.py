@@ -290,7 +290,7 @@ def test_a_setting_of_the_sdk_that_leads_nowhere_is_one_line(
         machine: FolderMachine, monkeypatch: pytest.MonkeyPatch, impatient: None, name: str, value: str,
         says: str) -> None:
     role = {'AWS_ROLE_ARN': 'arn:aws:iam::123456789012:role/visitors'} if 'IDENTITY' in name else {}
-    machine.tell_sdk(**{name: value, **role})
+    machine.add_sdk_settings(**{name: value, **role})
     reason = reason_without_keys(machine, monkeypatch)
     assert reason.startswith(f'parameters under {PREFIX}/settings: ')
     assert says in reason

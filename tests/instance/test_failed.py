@@ -188,7 +188,7 @@ def test_without_user_data_it_says_so_and_turns_off(machine: FolderMachine, aws:
 
 def test_bad_user_data_is_used_as_far_as_it_can_be_read(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     launched = LaunchedGroup(aws, machine)
-    machine.tell(**{**launched.user_data, 'PARAMETER_PREFX': PREFIX})
+    machine.write_user_data(**{**launched.user_data, 'PARAMETER_PREFX': PREFIX})
     assert machine.run('config').returncode == 1
     result = failed(machine)
     assert 'unknown name PARAMETER_PREFX' in result.stdout

@@ -226,7 +226,7 @@ def test_a_hook_is_kept_waiting_while_the_schema_is_brought_up(
         monkeypatch: pytest.MonkeyPatch) -> None:
     launched = LaunchedGroup(aws, machine)
     configure(machine, aws, 'postgresql://visitors@database/visitors')
-    machine.tell(**launched.user_data, AUTO_SCALING_GROUP=group)
+    machine.write_user_data(**launched.user_data, AUTO_SCALING_GROUP=group)
     migrate_until_beats(machine, aws, tmp_path / 'enough', 2)
     monkeypatch.setattr(lifecycle, 'HEARTBEAT_SECONDS', 0.3)
     assert migrate.run(machine.enter(monkeypatch)) == 'the schema fits'
@@ -242,7 +242,7 @@ def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, aws: Emb
                                                 capfd: pytest.CaptureFixture[str]) -> None:
     launched = LaunchedGroup(aws, machine)
     configure(machine, aws, 'postgresql://visitors@database/visitors')
-    machine.tell(**launched.user_data)
+    machine.write_user_data(**launched.user_data)
     # The first failure was printed before the second heartbeat.
     migrate_until_beats(machine, aws, tmp_path / 'enough', 2)
     aws.faults.refuse(HEARTBEAT, status=400, code='AccessDenied', message='not for you')

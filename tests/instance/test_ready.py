@@ -200,7 +200,8 @@ def test_an_answer_that_is_lost_ends_no_machine_in_service(machine: FolderMachin
 
 def test_a_hook_for_a_machine_in_no_group_is_a_mistake(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                        application: Application) -> None:
-    machine.tell(PARAMETER_PREFIX='/visitors/test', AWS_REGION=aws.region, DEPLOY_ID='7', LIFECYCLE_HOOK=HOOK)
+    machine.write_user_data(PARAMETER_PREFIX='/visitors/test', AWS_REGION=aws.region, DEPLOY_ID='7',
+                            LIFECYCLE_HOOK=HOOK)
     result = configure(machine, aws, application).run('ready')
     assert result.returncode == 1
     assert re.search('LIFECYCLE_HOOK=launch, but i-[0-9a-f]+ is in no Auto Scaling group; leave LIFECYCLE_HOOK empty',

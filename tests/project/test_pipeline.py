@@ -33,9 +33,9 @@ def test_what_makes_production_runs_in_images_that_are_named_by_digest() -> None
 
 def test_production_is_baked_with_a_current_packer_and_its_plugins() -> None:
     floor = re.search(r'required_version = ">= (\d+)\.(\d+)', text('packer/plugins/plugins.pkr.hcl'))
-    given = re.search(r'hashicorp/packer:(\d+)\.(\d+)', PIPELINE['packer']['image']['name'])
-    assert floor and given
-    assert tuple(map(int, given.groups())) >= tuple(map(int, floor.groups()))
+    pinned = re.search(r'hashicorp/packer:(\d+)\.(\d+)', PIPELINE['packer']['image']['name'])
+    assert floor and pinned
+    assert tuple(map(int, pinned.groups())) >= tuple(map(int, floor.groups()))
     assert 'packer' in PIPELINE['bake']['needs']
     made, used = PIPELINE['packer'], PIPELINE['bake']
     assert made['variables']['PACKER_PLUGIN_PATH'] == used['variables']['PACKER_PLUGIN_PATH']

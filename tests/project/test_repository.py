@@ -16,8 +16,8 @@ VERBS = re.findall(r'^([a-z-]+):(?!=)', (ROOT / 'Makefile').read_text(encoding='
 
 def names_in_settings() -> set[str]:
     source = (ROOT / 'visitors' / 'settings.py').read_text(encoding='utf-8')
-    given = source[source.index('class Settings'):source.index('def load_or_exit')] + source
-    return set(re.findall(r"'((?:[A-Z]+_)*[A-Z]{2,})'", given)) - {'FLASK_SKIP_DOTENV', 'UTC'}  # the latter is a value
+    code = source[source.index('class Settings'):source.index('def load_or_exit')] + source
+    return set(re.findall(r"'((?:[A-Z]+_)*[A-Z]{2,})'", code)) - {'FLASK_SKIP_DOTENV', 'UTC'}  # the latter is a value
 
 
 def test_the_reference_lists_exactly_the_settings_that_are_read() -> None:

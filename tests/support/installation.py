@@ -21,7 +21,7 @@ NUMBERS = count(1)
 
 @dataclass(frozen=True)
 class Installation:
-    """Where its parameters begin, which database it has and whose it is, and the secrets that no one else may see."""
+    """The prefix of its parameters, its database and the owner of that, and its secrets."""
 
     cloud: Rehearsal
     prefix: str
@@ -29,20 +29,20 @@ class Installation:
     owner: str
     secrets: dict[str, str]
 
-    def tell(self, name: str, value: str) -> None:
+    def put_parameter(self, name: str, value: str) -> None:
         """Write a parameter."""
         parameters = self.cloud.client('ssm')
         parameters.put_parameter(Name=f'{self.prefix}/{name}', Value=value, Type='String', Overwrite=True)
 
-    def forget(self, name: str) -> None:
+    def delete_parameter(self, name: str) -> None:
         """Delete a parameter."""
         self.cloud.client('ssm').delete_parameter(Name=f'{self.prefix}/{name}')
 
-    def keep(self, name: str, text: str) -> None:
-        """Keep a text in Secrets Manager, and let a parameter name it."""
+    def put_secret(self, name: str, text: str) -> None:
+        """Write a text into Secrets Manager, and its name into a parameter."""
         made = self.cloud.client('secretsmanager').create_secret(Name=f'{self.prefix}/{uuid.uuid4().hex}',
                                                                  SecretString=text)
-        self.tell(f'secrets/{name}', made['ARN'])
+        self.put_parameter(f'secrets/{name}', made['ARN'])
 
     def user_data(self, **environment: str) -> str:
         """Return the user data of its machines."""
@@ -81,9 +81,9 @@ class Database:
         made = Installation(self.cloud, prefix, self.server.url(name), owner, secrets)
         made.cloud.client('logs').create_log_group(logGroupName=prefix)
         for setting, user in (('DATABASE_URL', application), ('MIGRATION_DATABASE_URL', owner)):
-            made.tell(f'settings/{setting}', self.server.url(name, user))
+            made.put_parameter(f'settings/{setting}', self.server.url(name, user))
         for secret, text in secrets.items():
-            made.keep(secret, text)
+            made.put_secret(secret, text)
         return made
 
     def execute_as_owner(self, installation: Installation, statements: str) -> None:

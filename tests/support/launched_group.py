@@ -37,7 +37,7 @@ class LaunchedGroup:
         machine.be(self.instance)
         self.user_data = {'PARAMETER_PREFIX': PREFIX, 'AWS_REGION': aws.region, 'DEPLOY_ID': DEPLOY,
                           'LIFECYCLE_HOOK': HOOK}
-        machine.tell(**self.user_data)
+        machine.write_user_data(**self.user_data)
         aws.faults.clear()
 
     def wait_for(self, state: str) -> None:

@@ -43,7 +43,7 @@ class FolderMachine:
         for path in ('etc/visitors', 'var/lib', 'run'):
             (self.root / path).mkdir(parents=True)
         self.programs.mkdir()
-        self.tell(PARAMETER_PREFIX=PREFIX, AWS_REGION=aws.region, DEPLOY_ID=DEPLOY, LIFECYCLE_HOOK='')
+        self.write_user_data(PARAMETER_PREFIX=PREFIX, AWS_REGION=aws.region, DEPLOY_ID=DEPLOY, LIFECYCLE_HOOK='')
         self.write('etc/visitors/image.json', json.dumps({**IMAGE, 'version': version()}))
         self.know_units({
             '': {'UserspaceTimestampMonotonic': str(POWERED_ON)},
@@ -63,14 +63,14 @@ class FolderMachine:
         file.write_text(text, encoding='utf-8')
         return file
 
-    def tell(self, **names: str) -> None:
-        """Write the file of the user data."""
+    def write_user_data(self, **names: str) -> None:
+        """Write the file that the user data writes."""
         sdk = {'AWS_ENDPOINT_URL': self._aws.endpoint}
         lines = ''.join(f'{name}={value}\n' for name, value in {**names, **sdk}.items())
         self.write('etc/visitors/instance.env', lines)
 
-    def tell_sdk(self, **names: str) -> None:
-        """Add settings of the SDK to the file of the user data."""
+    def add_sdk_settings(self, **names: str) -> None:
+        """Add settings of the SDK to the file that the user data writes."""
         with self.environment_file.open('a', encoding='utf-8') as file:
             file.writelines(f'{name}={value}\n' for name, value in names.items())
 
@@ -149,8 +149,8 @@ class FolderMachine:
         """Make this process one on this machine, for a test that has to change how long something takes."""
         # A step adds the user data's settings of the SDK to its environment; here they have to be gone afterwards.
         lines = self.environment_file.read_text(encoding='utf-8').split('\n') if self.environment_file.exists() else []
-        told = dict(line.split('=', 1) for line in lines if line.startswith('AWS_'))
-        for name, value in {**self.environment, **METADATA_SETTINGS, **told}.items():
+        sdk = dict(line.split('=', 1) for line in lines if line.startswith('AWS_'))
+        for name, value in {**self.environment, **METADATA_SETTINGS, **sdk}.items():
             monkeypatch.setenv(name, value)
         return Machine(self.root)
 

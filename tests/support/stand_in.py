@@ -103,12 +103,12 @@ def is_running(folder: Path, name: str) -> bool:
 def environment(options: Sequence[str]) -> dict[str, str]:
     """Return the environment of the container: the files' and the image's, and nothing of the caller's."""
     file = next(option for option in options if option.startswith('--env-file=')).removeprefix('--env-file=')
-    given = dict(line.split('=', 1) for line in Path(file).read_text(encoding='utf-8').rstrip('\n').split('\n'))
+    variables = dict(line.split('=', 1) for line in Path(file).read_text(encoding='utf-8').rstrip('\n').split('\n'))
     for mount in (option for option in options if option.startswith('--mount=')):
         parts = dict(part.split('=', 1) for part in mount.removeprefix('--mount=').split(',') if '=' in part)
-        given = {name: value.replace(parts['target'], parts['source']) for name, value in given.items()}
+        variables = {name: value.replace(parts['target'], parts['source']) for name, value in variables.items()}
     kept = {name: value for name, value in os.environ.items() if name.startswith('COVERAGE_')}
-    return {**kept, 'PATH': '/usr/bin:/bin', 'FLASK_SKIP_DOTENV': '1', 'PYTHONUNBUFFERED': '1', **given}
+    return {**kept, 'PATH': '/usr/bin:/bin', 'FLASK_SKIP_DOTENV': '1', 'PYTHONUNBUFFERED': '1', **variables}
 
 
 def stop(folder: Path, name: str) -> int:
@@ -122,17 +122,17 @@ def stop(folder: Path, name: str) -> int:
 
 
 def systemctl(folder: Path, arguments: Sequence[str]) -> int:
-    """Show the known units, turn nothing off."""
-    known = json.loads((folder / 'systemctl.json').read_text(encoding='utf-8'))
-    if known.get('broken'):
+    """Show the units of systemctl.json, turn nothing off."""
+    units = json.loads((folder / 'systemctl.json').read_text(encoding='utf-8'))
+    if units.get('broken'):
         sys.stderr.write('Failed to connect to bus\n')
         return 1
     if arguments[0] == 'list-units':
-        sys.stdout.write(''.join(f'{unit} loaded failed failed it\n' for unit in known.get('failed', ())))
+        sys.stdout.write(''.join(f'{unit} loaded failed failed it\n' for unit in units.get('failed', ())))
     if arguments[0] == 'show':
         unit = '' if arguments[-1].startswith('--') else arguments[-1]
         wanted = [argument.removeprefix('--property=') for argument in arguments if argument.startswith('--property=')]
-        shown = known.get(unit, {})
+        shown = units.get(unit, {})
         sys.stdout.write(''.join(f'{name}={shown[name]}\n' for name in wanted if name in shown))
     return 0
 

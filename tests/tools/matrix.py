@@ -72,20 +72,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument('systems', nargs='*', metavar='SYSTEM', help=f'by default all of {", ".join(SYSTEMS)}')
     parser.add_argument('--verbs', nargs='+', choices=VERBS, default=VERBS, help='by default both')
     parser.add_argument('--tests', default='', help='these tests only, as in `make test TESTS=...`')
-    given = parser.parse_args(arguments)
-    unknown = set(given.systems) - SYSTEMS.keys()
+    options = parser.parse_args(arguments)
+    unknown = set(options.systems) - SYSTEMS.keys()
     if unknown:
         parser.error(f'unknown system {", ".join(sorted(unknown))}; use {", ".join(SYSTEMS)}')
     if os.geteuid() or not shutil.which('unshare'):
         parser.exit(1, 'root and the command unshare are needed\n')
 
     results = {}
-    for system in given.systems or SYSTEMS:
+    for system in options.systems or SYSTEMS:
         with newcomer(SYSTEMS[system]) as machine:
-            for verb in given.verbs:
+            for verb in options.verbs:
                 started = time.monotonic()
                 print(f'=== {system}: make {verb}', flush=True)
-                succeeds = serves(machine) if verb == 'run' else passes(machine, given.tests)
+                succeeds = serves(machine) if verb == 'run' else passes(machine, options.tests)
                 end = 'succeeds' if succeeds else 'FAILS'
                 results[f'{system}: make {verb} {end} after {time.monotonic() - started:.0f} s'] = succeeds
     print('\n'.join(f'=== {line}' for line in results))

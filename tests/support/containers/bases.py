@@ -46,13 +46,13 @@ INDEX_SETTINGS = ('index-url', 'extra-index-url', 'trusted-host')
 class BaseImages:
     """The base images of an engine: those of PYTHON_IMAGE and POSTGRES_IMAGE, or else the public ones or stand-ins."""
 
-    def __init__(self, engine: Engine, tell: Callable[[str], None] = print) -> None:
+    def __init__(self, engine: Engine, report: Callable[[str], None] = print) -> None:
         """Choose the base images of an engine: those that PYTHON_IMAGE and POSTGRES_IMAGE name, or the public ones.
 
         Stand-ins take their place on an engine that the tests had to start, and where the public ones are not pulled.
         """
         self._engine = engine
-        self._tell = tell
+        self._report = report
         self._made: list[str] = []
         self._chosen: dict[str, str] = {}
 
@@ -77,7 +77,7 @@ class BaseImages:
         if variable not in self._chosen:
             image = os.environ.get(variable) or (public if self._can_pull(public) else make_stand_in())
             self._chosen[variable] = image
-            self._tell(f'{variable}={image}')
+            self._report(f'{variable}={image}')
         return self._chosen[variable]
 
     def _can_pull(self, image: str) -> bool:
@@ -86,7 +86,7 @@ class BaseImages:
         try:
             self._engine.docker('pull', '--quiet', image)
         except (CommandFailed, subprocess.TimeoutExpired) as error:
-            self._tell(f'a stand-in takes the place of {image}, which cannot be pulled: {error}')
+            self._report(f'a stand-in takes the place of {image}, which cannot be pulled: {error}')
             return False
         return True
 

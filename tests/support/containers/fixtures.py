@@ -17,7 +17,7 @@ from tests.support.containers.engine import unique
 from tests.support.server import ROOT
 
 SECONDS = 900
-TOLD = pytest.StashKey[list[str]]()
+REPORTED = pytest.StashKey[list[str]]()
 # The inputs of a build; the rest of the working copy would only take time to copy.
 CONTEXT = ('.dockerignore', 'Dockerfile', 'app.py', 'gunicorn.conf.py', 'migrations', 'requirements.txt', 'static',
            'templates', 'version.txt', 'visitors', 'docker-compose.yml', 'docker-compose.override.yml')
@@ -40,7 +40,7 @@ class Image:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line('markers', 'container: needs a Docker engine, or root and the packages to start one')
-    config.stash[TOLD] = []
+    config.stash[REPORTED] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Report the engine and the base images of the tests."""
-    for line in config.stash[TOLD]:
+    for line in config.stash[REPORTED]:
         terminalreporter.write_line(line)
 
 
@@ -66,7 +66,7 @@ def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
             pytest.fail(f'so the image cannot be tested: {error}', pytrace=False)
         origin = 'started for the tests' if found.is_own else 'found running'
         version = found.docker('version', '--format={{.Server.Version}}')
-        pytestconfig.stash[TOLD].append(f'containers ran on Docker {version}, {origin}')
+        pytestconfig.stash[REPORTED].append(f'containers ran on Docker {version}, {origin}')
         yield found
 
 
@@ -82,7 +82,7 @@ def network(engine: Engine) -> Iterator[str]:
 @pytest.fixture(scope='session')
 def base_images(engine: Engine, pytestconfig: pytest.Config) -> Iterator[BaseImages]:
     """Give the choice of base images."""
-    images = BaseImages(engine, pytestconfig.stash[TOLD].append)
+    images = BaseImages(engine, pytestconfig.stash[REPORTED].append)
     yield images
     images.remove()
 
