@@ -45,21 +45,17 @@ test-matrix: $(BIN)/.installed-tests ## run `make run` and `make test` in fresh 
 
 .PHONY: test-packer
 test-packer: $(BIN)/.installed-tests ## test the release tool and the AMI's template with Packer (minutes; Packer)
-	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.txt tests/packages.check.txt
 	@$(PYTEST) $(SIDE_BY_SIDE) -m 'packer and not ami' $(TESTS)
 
 .PHONY: test-container
 test-container: $(BIN)/.installed-tests ## test the container image and the compose file (3 min; Docker)
-	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.container.txt
+	@tests/install-packages tests/packages.txt tests/packages.container.txt
 	@$(PYTEST) -m container $(TESTS)
 
 .PHONY: test-ami
 test-ami: $(BIN)/.installed-tests ## bake an AMI on a rehearsal, boot it and test it (16 min; root, Docker, Packer)
-	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.ami.txt
-	@tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.txt tests/packages.ami.txt tests/packages.check.txt
 	@$(PYTEST) -m ami $(TESTS)
 
 .PHONY: test-stack
@@ -68,10 +64,7 @@ test-stack: $(BIN)/.installed-tests ## apply terraform/ to a rehearsal without m
 
 .PHONY: test-vm
 test-vm: $(BIN)/.installed-tests ## boot the AMI with its own kernel; not in .ci/run (11 min; root, Docker, Packer, QEMU)
-	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.check.txt
-	@tests/install-packages tests/packages.ami.txt
-	@tests/install-packages tests/packages.vm.txt
+	@tests/install-packages tests/packages.txt tests/packages.check.txt tests/packages.ami.txt tests/packages.vm.txt
 	@$(PYTEST) -m vm $(TESTS)
 
 .PHONY: check
@@ -154,9 +147,7 @@ benchmark: $(BIN)/.installed-tests ## benchmark pages and statements; OPTIONS='-
 
 .PHONY: bake-benchmark
 bake-benchmark: $(BIN)/.installed-tests ## benchmark bakes and boots (15 min; root, Docker, Packer)
-	@tests/install-packages tests/packages.txt
-	@tests/install-packages tests/packages.ami.txt
-	@tests/install-packages tests/packages.check.txt
+	@tests/install-packages tests/packages.txt tests/packages.ami.txt tests/packages.check.txt
 	@$(BIN)/python -m benchmarks.bake $(OPTIONS)
 
 .PHONY: mutation
