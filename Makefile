@@ -34,7 +34,7 @@ SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 OF_THE_APPLICATION := -m 'not container and not ami and not vm and not packer and not stack'
 
 .PHONY: test
-test: $(BIN)/.installed-tests ## run the tests, or TESTS=PATH for a part in seconds (15 min; PostgreSQL, Chromium, root)
+test: $(BIN)/.installed-tests ## run the tests, or TESTS=PATH for a part in seconds (10 min; PostgreSQL, Chromium, root)
 	@tests/install-packages tests/packages.txt
 	@$(PYTEST) $(SIDE_BY_SIDE) $(OF_THE_APPLICATION) $(TESTS)
 
