@@ -26,11 +26,11 @@ def test_the_real_image_is_baked_boots_passes_and_is_released(
 
 
 def test_the_same_again_starts_no_machine(workshop: Workshop, released: str) -> None:
-    machines = workshop.machines()
+    instances = workshop.instances()
     result = workshop.bake()
     assert (result.code, result.out) == (0, released), result
     assert workshop.report['baked'] == []
-    assert workshop.machines() == machines
+    assert workshop.instances() == instances
 
 
 def test_verify_passes_the_released_image_again(workshop: Workshop, released: str) -> None:

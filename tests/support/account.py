@@ -10,6 +10,7 @@ import pytest
 from rehearsal.api.source_ami import NO_IMAGE, register, SourceAmi
 from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.settings import Settings
+from tests.support import resources
 from tests.support.local_aws import SIZE
 from tests.support.waiting import eventually
 
@@ -19,7 +20,6 @@ SOURCE_AMI = NO_IMAGE.ami
 OLDER = SourceAmi(ami='ami-0debian13older', name='debian-13-amd64-20250901-0001',
                   created=datetime(2025, 9, 1, tzinfo=timezone.utc), image='')
 PASSED = 'SELFTEST PASSED {Version}\n'
-AVAILABLE = 'available'
 
 
 class Account:
@@ -89,11 +89,9 @@ class Account:
         images = self.client('ec2').describe_images(Owners=['self'], Filters=filters)['Images']
         return sorted(images, key=lambda image: str(image['CreationDate']))
 
-    def instances(self, *states: str) -> list[dict[str, Any]]:
-        """Return the instances in these states; all that there ever were, if none is named."""
-        filters = [{'Name': 'instance-state-name', 'Values': list(states)}] if states else []
-        reservations = self.client('ec2').describe_instances(Filters=filters)['Reservations']
-        return [instance for reservation in reservations for instance in reservation['Instances']]
+    def instances(self) -> list[dict[str, Any]]:
+        """Return all instances that there ever were."""
+        return resources.instances(self.client('ec2'))
 
     def run_in_a_group(self, ami: str) -> str:
         """Return the name of an Auto Scaling group that runs an image."""
@@ -110,24 +108,12 @@ class Account:
         return name
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return everything that costs money or is in the way, besides images of this project and their snapshots."""
-        ec2, ssm = self.client('ec2'), self.client('ssm')
-        ours = ec2.describe_images(Owners=['self'])['Images']
-        kept = {disk['Ebs']['SnapshotId'] for image in ec2.describe_images()['Images']
-                for disk in image['BlockDeviceMappings'] if 'Ebs' in disk}
-        running = self.instances('pending', 'running', 'stopping', 'stopped')
-        leftovers = {
-            'instances': [instance['InstanceId'] for instance in running],
-            'volumes': [volume['VolumeId'] for volume in ec2.describe_volumes()['Volumes']],
-            'key pairs': [pair['KeyName'] for pair in ec2.describe_key_pairs()['KeyPairs']],
-            'groups': [group['GroupName'] for group in ec2.describe_security_groups()['SecurityGroups']
-                       if group['GroupName'] != 'default'],
-            'snapshots': [snapshot['SnapshotId'] for snapshot in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']
-                          if snapshot['SnapshotId'] not in kept],
-            'half images': [image['ImageId'] for image in ours if image.get('ImdsSupport') != 'v2.0'],
-            'locks': [entry['Name'] for entry in ssm.get_parameters_by_path(Path='/', Recursive=True)['Parameters']],
-        }
-        return {kind: names for kind, names in leftovers.items() if names}
+        """Return everything that costs money or is in the way, besides AMIs of this project and their snapshots."""
+        amis = self.client('ec2').describe_images(Owners=['self'])['Images']
+        parameters = self.client('ssm').get_parameters_by_path(Path='/', Recursive=True)['Parameters']
+        kinds = {'unfinished AMIs': [ami['ImageId'] for ami in amis if ami.get('ImdsSupport') != 'v2.0'],
+                 'locks': [parameter['Name'] for parameter in parameters]}
+        return {**resources.leftovers(self.client('ec2')), **{kind: names for kind, names in kinds.items() if names}}
 
 
 @pytest.fixture(scope='session')

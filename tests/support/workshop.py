@@ -14,6 +14,7 @@ import pytest
 
 from rehearsal.client import Rehearsal
 from rehearsal.machines.engine import Engine
+from tests.support import resources
 from tests.support.checkout import Ended
 from tests.support.containers.fixtures import Image
 from tests.support.instances import launch
@@ -78,27 +79,13 @@ class Workshop:
         assert DONE in machine.console, machine.console
         return made
 
-    def machines(self, *states: str) -> list[str]:
-        """Return the ids of the machines in these states; of all that there ever were, if none is named."""
-        filters = [{'Name': 'instance-state-name', 'Values': list(states)}] if states else []
-        found = self.cloud.client('ec2').describe_instances(Filters=filters)['Reservations']
-        return [instance['InstanceId'] for reservation in found for instance in reservation['Instances']]
+    def instances(self) -> list[str]:
+        """Return the ids of all instances that there ever were."""
+        return [instance['InstanceId'] for instance in resources.instances(self.cloud.client('ec2'))]
 
     def leftovers(self) -> dict[str, list[str]]:
         """Return all resources besides AMIs and their snapshots."""
-        ec2 = self.cloud.client('ec2')
-        kept = {disk['Ebs']['SnapshotId'] for image in ec2.describe_images()['Images']
-                for disk in image['BlockDeviceMappings'] if 'Ebs' in disk}
-        found = {
-            'machines': self.machines('pending', 'running', 'stopping', 'stopped'),
-            'volumes': [volume['VolumeId'] for volume in ec2.describe_volumes()['Volumes']],
-            'key pairs': [pair['KeyName'] for pair in ec2.describe_key_pairs()['KeyPairs']],
-            'groups': [group['GroupName'] for group in ec2.describe_security_groups()['SecurityGroups']
-                       if group['GroupName'] != 'default'],
-            'snapshots': [each['SnapshotId'] for each in ec2.describe_snapshots(OwnerIds=['self'])['Snapshots']
-                          if each['SnapshotId'] not in kept],
-        }
-        return {kind: names for kind, names in found.items() if names}
+        return resources.leftovers(self.cloud.client('ec2'))
 
 
 @pytest.fixture(scope='session')
