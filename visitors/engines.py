@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import select
 import sqlite3
+import time
 from typing import Any
 
 import psycopg2
@@ -20,6 +21,7 @@ from visitors.settings import is_embedded, Settings
 STATEMENT_SECONDS = 1.5
 COMMAND_SECONDS = 600
 BUSY_SECONDS = {'request': 1.5, 'command': 30}  # SQLite: the limit of waiting for another process's write
+SWITCH_PAUSE_SECONDS = 0.01
 # A table of few rows looks cheap to read through, but an open snapshot may keep any number of replaced rows in it. The
 # plan of a prepared statement would not change then, so it takes the index from the beginning.
 # A table without an index then looks so dear that the server would compile the plan, which takes a second.
@@ -126,8 +128,25 @@ def _obey_deadlines(_dialect: Any, _record: Any, _arguments: Any, _parameters: A
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.execute('PRAGMA journal_mode=WAL')
+    _use_write_ahead_log(connection)
     connection.execute('PRAGMA synchronous=NORMAL')
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch a new file to its write-ahead log, within the connection's time limit of waiting for a lock.
+
+    SQLite refuses the switch at once while another connection writes or switches, so each refusal is retried here.
+    """
+    ((milliseconds,),) = connection.execute('PRAGMA busy_timeout')
+    until = time.monotonic() + milliseconds / 1000
+    while True:
+        try:
+            connection.execute('PRAGMA journal_mode=WAL')
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != 'SQLITE_BUSY' or time.monotonic() >= until:
+                raise
+        time.sleep(SWITCH_PAUSE_SECONDS)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -8,19 +8,23 @@ from pathlib import Path
 import signal
 import socket
 import sqlite3
+import threading
 import time
 
 import psutil
 import psycopg2
 import pytest
 
+from tests.support.database import application_engine
 from tests.support.postgresql import execute, free_port, PostgresServer, rows, value
 from tests.support.server import bring_up, flask, json_lines, KEY, Server
 from tests.support.waiting import eventually
+from visitors.engines import BUSY_SECONDS
 
 # The promise is 3 seconds, of which the database may use 2. On a busy machine the rest takes up to ten times as long.
 # Without the limit, an answer would take 10 seconds or more.
 ANSWER_SECONDS = 9.0
+CONNECTIONS = 8
 
 
 @pytest.fixture
@@ -226,6 +230,28 @@ def test_a_statement_that_waits_too_long_for_a_lock_is_given_up_and_not_counted(
         assert status_in_time(server) == 503
         blocker.rollback()
         assert wait_until_served(server) == 3
+
+
+def test_connections_that_open_a_new_sqlite_file_at_once_wait_for_each_other_and_for_a_writer(
+        sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUSY_SECONDS, 'request', 60)
+    engine = application_engine(bring_up(sqlite_url))
+    start = threading.Barrier(CONNECTIONS + 1)
+
+    def open_connection() -> str:
+        start.wait(60)
+        with closing(engine.raw_connection()) as connection:
+            return str(connection.cursor().execute('PRAGMA journal_mode').fetchone()[0])
+
+    with (ThreadPoolExecutor(CONNECTIONS) as pool,
+          closing(sqlite3.connect(sqlite_url.removeprefix('sqlite:///'), isolation_level=None)) as writer):
+        assert writer.execute('PRAGMA journal_mode').fetchone() == ('delete',), 'the file is not new'
+        writer.execute('BEGIN IMMEDIATE')
+        jobs = [pool.submit(open_connection) for _ in range(CONNECTIONS)]
+        start.wait(60)
+        time.sleep(0.2)
+        writer.execute('COMMIT')
+        assert [job.result(60) for job in jobs] == ['wal'] * CONNECTIONS
 
 
 def test_a_locked_sqlite_file_gives_a_503_in_time_and_service_resumes(sqlite_url: str) -> None:
