@@ -35,7 +35,7 @@ from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 from werkzeug.wrappers import Response
 
-from rehearsal.api.calls import Call, read_call
+from rehearsal.calls import Call, read_call
 from rehearsal.listeners import Application
 
 logger = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ from rehearsal.api.buckets import BucketPolicies
 from rehearsal.api.budgets import BudgetActions
 from rehearsal.api.certificates import CertificateRequests
 from rehearsal.api.databases import Databases, ParameterGroups
-from rehearsal.api.groups.actions import GroupActions, GroupInstances, Groups, Members
-from rehearsal.api.groups.scaling_policies import ScalingPolicies
+from rehearsal.api.group_actions import GroupActions, GroupInstances, Groups, Members
 from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
 from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.patching import Extension
+from rehearsal.api.scaling_policies import ScalingPolicies
 from rehearsal.api.security_groups import Revocations, Rules
 from rehearsal.api.volumes import Snapshots
 

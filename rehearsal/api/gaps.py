@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import logging
 from typing import Any
 
-from rehearsal.api.calls import read_call
+from rehearsal.calls import read_call
 from rehearsal.listeners import Application
 
 logger = logging.getLogger(__name__)

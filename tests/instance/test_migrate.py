@@ -11,7 +11,7 @@ from instance import container, lifecycle, migrate
 from instance.errors import StepFailed
 from instance.lifecycle import heartbeats
 from instance.migrate import last_messages, meaning
-from rehearsal.api.calls import Call
+from rehearsal.calls import Call
 from rehearsal.embedded import EmbeddedRehearsal
 from tests.support.launched_group import HEARTBEAT, LaunchedGroup
 from tests.support.local_aws import operations, texts_of

@@ -3,7 +3,7 @@
 from threading import Event
 from typing import Any
 
-from rehearsal.api.calls import Call
+from rehearsal.calls import Call
 from rehearsal.embedded import EmbeddedRehearsal
 from tests.support.local_aws import SIZE, texts_of
 from tests.support.machine_folder import DEPLOY, FolderMachine, PREFIX

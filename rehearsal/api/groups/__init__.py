@@ -1,1 +1,1 @@
-"""Auto Scaling groups: the API's actions, the controller that launches and terminates, and the rules of both."""
+"""Auto Scaling groups: the controller that launches and terminates, and its rules."""
