@@ -24,9 +24,11 @@ RUNTIME = Path('/run/rehearsal-engine')
 DATA = Path('/var/lib/rehearsal-engine')
 CHANGING, USERS = Path('/run/rehearsal-engine.changing'), Path('/run/rehearsal-engine.users')
 SOCKET = f'unix://{RUNTIME}/docker.sock'
+# An empty folder hides the containerd of a host that runs one: that one does not see this engine's mounts.
+HIDE_CONTAINERD = 'mkdir --parents /run/containerd; mount -t tmpfs none /run/containerd; exec "$@"'
 # Its mounts are its own, so they end with it. It leaves the host's firewall and forwarding as they are: its proxy
 # publishes ports, and containers reach each other, but nothing outside unless they use the host's network.
-DAEMON = ('unshare', '--mount', '--propagation=slave',
+DAEMON = ('unshare', '--mount', '--propagation=slave', 'sh', '-euc', HIDE_CONTAINERD, 'sh',
           'dockerd', f'--config-file={RUNTIME}/daemon.json', f'--host={SOCKET}', f'--pidfile={RUNTIME}/pid',
           f'--exec-root={RUNTIME}/exec', f'--data-root={DATA}',
           '--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false')
