@@ -26,7 +26,8 @@ from tests.support.server import flask
 
 LEAST_ROUNDS = 4
 READ_RATE = 2000  # visits a second while the statistics are read
-FAILURES = (RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error)
+# A wait whose time ends raises an AssertionError.
+FAILURES = (AssertionError, RuntimeError, OSError, subprocess.SubprocessError, psycopg2.Error)
 
 
 class Progress:

@@ -5,10 +5,10 @@ Prints visits a second, the 99th percentile of their times in ms, and the proces
 
 import argparse
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 import json
 from pathlib import Path
 import random
-from threading import Thread
 import time
 from typing import Any
 
@@ -41,13 +41,11 @@ class Clients:
         """Let so many threads act."""
         self._pause = clients / self._rate if self._rate else 0.0
         until = time.perf_counter() + seconds
-        threads = [Thread(target=self._go_on, args=(until, number / clients)) for number in range(clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(clients) as pool:
+            for times in pool.map(lambda number: self._repeat(until, number / clients), range(clients)):
+                self.times += times
 
-    def _go_on(self, until: float, offset: float) -> None:
+    def _repeat(self, until: float, offset: float) -> list[float]:
         chance, due = random.Random(), time.perf_counter() + offset * self._pause
         times = []
         while time.perf_counter() < until:
@@ -56,7 +54,7 @@ class Clients:
             started = time.perf_counter()
             self._act(chance.choice(self._visitors))
             times.append(time.perf_counter() - started)
-        self.times += times
+        return times
 
 
 def bare_upsert(engine: Engine) -> Callable[[bytes], Any]:

@@ -1,7 +1,7 @@
 """A PostgreSQL server of the benchmark's own, and databases with as many visitors as are asked for."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import IPv4Address
@@ -108,13 +108,12 @@ def wait_until_idle(database: Database) -> None:
     with closing(psycopg2.connect(database.url)) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
-        deadline = time.monotonic() + IDLE_SECONDS
-        while time.monotonic() < deadline:
+
+        def is_idle() -> bool:
             cursor.execute(BUSY)
-            if cursor.fetchall() == [(0,)]:
-                return
-            time.sleep(0.05)
-    raise RuntimeError(f'the server is still busy after {IDLE_SECONDS} s')
+            return bool(cursor.fetchall() == [(0,)])
+
+        eventually(is_idle, 'the server is idle', IDLE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -130,14 +129,20 @@ class Times:
 def measure_times(database: Database) -> Times:
     """Return the medians of the times of one client."""
     since = (today() - timedelta(CHART_DAYS)).isoformat()
-    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off -c jit=off')) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
+    with reading_cursor(database) as cursor:
         return Times(
             chart=median(read_times(cursor, everything=False, times=TIMES)),
             all_days=median(read_times(cursor, everything=True, times=TIMES)),
             by_query=median(_milliseconds(lambda: _fetch(cursor, COUNTED_BY_QUERY, (since,)), 3)),
             commit=median(_milliseconds(lambda: cursor.execute(COMMIT), TIMES)))
+
+
+@contextmanager
+def reading_cursor(database: Database) -> Iterator[Any]:
+    """Give a cursor of a connection with the options of the application's own connections."""
+    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off -c jit=off')) as connection:
+        connection.autocommit = True
+        yield connection.cursor()
 
 
 def read_times(cursor: Any, everything: bool, times: int) -> list[float]:

@@ -1,18 +1,20 @@
 """The page while something else keeps the database busy, beside the same page without that, in turn."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, ExitStack
 from dataclasses import dataclass
+from itertools import count
 from statistics import median
 import subprocess
-from threading import Event, Thread
+from threading import Event
 import time
 from typing import Any
 
 import psycopg2
 
 from benchmarks import pages
-from benchmarks.database import copy_of, Database, read_times
+from benchmarks.database import copy_of, Database, read_times, reading_cursor
 from benchmarks.rounds import Run
 from benchmarks.statements import Statement
 from tests.support.postgresql import as_its_user, PostgresServer
@@ -88,37 +90,32 @@ def snapshot(url: str) -> Iterator[None]:
 @contextmanager
 def purges_and_dumps(server: PostgresServer, url: str) -> Iterator[None]:
     """Purge and dump a database again and again; each purge finds visitors that the one before left."""
-    stop, failures = Event(), []
+    stop = Event()
 
-    def go_on(act: Callable[[int], str | None]) -> None:
-        number = 0
-        while not stop.is_set():
-            failure = act(number)
-            if failure:
-                failures.append(failure)
-            number += 1
+    def repeat(act: Callable[[int], subprocess.CompletedProcess[str]]) -> None:
+        for number in count():
+            result = act(number)
+            if result.returncode:
+                raise RuntimeError(f'a purge or a dump failed: {result.stderr}')
+            if stop.is_set():
+                return
 
-    def purge(number: int) -> str | None:
+    def purge(number: int) -> subprocess.CompletedProcess[str]:
         days = max(YOUNGEST_DAYS, OLDEST_DAYS - 10 * number)
-        result = flask(url, 'purge', '--older-than', str(days), timeout=600)
-        return result.stderr if result.returncode else None
+        return flask(url, 'purge', '--older-than', str(days), timeout=600)
 
-    def dump(_: int) -> str | None:
+    def dump(_number: int) -> subprocess.CompletedProcess[str]:
         command = as_its_user(str(server.binaries / 'pg_dump'), '--file', '/dev/null', url)
-        result = subprocess.run(command, cwd='/', capture_output=True, text=True, check=False)
-        return result.stderr if result.returncode else None
+        return subprocess.run(command, cwd='/', capture_output=True, text=True, check=False)
 
-    threads = [Thread(target=go_on, args=(act,)) for act in (purge, dump)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    if failures:
-        raise RuntimeError(f'a purge or a dump failed: {failures[0]}')
+    with ThreadPoolExecutor() as pool:
+        loops = [pool.submit(repeat, act) for act in (purge, dump)]
+        try:
+            yield
+        finally:
+            stop.set()
+    for loop in loops:
+        loop.result()
 
 
 def bulk_times(server: PostgresServer, database: Database, sizes: Sequence[int] = BULK) -> dict[int, float]:
@@ -146,21 +143,16 @@ class Reading:
 
 def reading_under_load(server: PostgresServer, database: Database, rate: float, seconds: float) -> Reading:
     """Return the times of the statistics while visits come at a rate."""
-    runs: list[Run] = []
-    load = Thread(target=lambda: runs.append(Statement('visit', 8, database, server, rate).run(seconds)))
-    with closing(psycopg2.connect(database.url, options='-c enable_seqscan=off -c jit=off')) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
+    with reading_cursor(database) as cursor, ThreadPoolExecutor() as pool:
         read_times(cursor, everything=True, times=3)
-        load.start()
+        load = pool.submit(Statement('visit', 8, database, server, rate).run, seconds)
         time.sleep(min(1.5, seconds / 2))
-        chart = _spread(cursor, everything=False)
-        all_days = _spread(cursor, everything=True)
-        load.join()
-    return Reading(runs[0].rate, chart, all_days)
+        chart = _p99(cursor, everything=False)
+        all_days = _p99(cursor, everything=True)
+        return Reading(load.result().rate, chart, all_days)
 
 
-def _spread(cursor: Any, everything: bool) -> float:
+def _p99(cursor: Any, everything: bool) -> float:
     times = sorted(read_times(cursor, everything, READINGS))
     return times[len(times) * 99 // 100]
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from benchmarks.clients import Clients
 from benchmarks.database import Database, make_database
+from benchmarks.interference import purges_and_dumps
 from benchmarks.pages import ask, CONNECTIONS, NAIVE, PAGE, serving
 from benchmarks.rounds import in_turn, Ratio, ratio, Round, Run
 from benchmarks.statements import Statement
@@ -98,6 +100,18 @@ def test_an_answer_that_is_no_page_ends_the_run(postgresql: PostgresServer) -> N
     with serving('page', PAGE, without_schema, postgresql) as page:
         with pytest.raises(RuntimeError, match='Non-2xx'):
             page.run(1)
+
+
+def test_a_purge_or_a_dump_that_fails_ends_the_run(postgresql: PostgresServer) -> None:
+    without_schema = postgresql.create_database()
+    with pytest.raises(RuntimeError, match='a purge or a dump failed'), purges_and_dumps(postgresql, without_schema):
+        pass
+
+
+def test_a_client_whose_visit_fails_ends_the_run() -> None:
+    answers = [1, 2, 3]
+    with pytest.raises(IndexError):
+        Clients(lambda _: answers.pop(), [b''], 0).run(2, 5)
 
 
 def test_a_ratio_is_the_median_within_rounds_and_not_the_ratio_of_medians() -> None:
