@@ -49,14 +49,14 @@ def test_a_run_ends_with_every_ratio_and_right_counts() -> None:
     assert re.search(r'^\| one statement that inserts 10 000 visitors \| 1 000 \| \d+ ', done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize(('options', 'says'), [
+@pytest.mark.parametrize(('options', 'message'), [
     (['--rounds', '3'], '--rounds 3: use at least 4'),
     (['--seconds', '0'], '--seconds 0: use 1 to 60'),
     (['--rows', '5000'], 'use at least twice --visitors 4000'),
 ])
-def test_a_bad_option_is_named_with_what_would_do(options: list[str], says: str) -> None:
+def test_a_bad_option_is_named_with_the_accepted_values(options: list[str], message: str) -> None:
     done = benchmark(*options)
-    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
 def test_the_load_comes_from_visitors_that_are_in_the_table_already(
@@ -81,7 +81,7 @@ def test_the_naive_page_finds_the_same_visitors_in_its_own_table(
     assert value(database.url, "SELECT visits FROM visitor WHERE ip = '10.0.0.0'") != 1
 
 
-def test_a_statement_is_told_with_the_processor_time_of_its_connections(
+def test_a_statement_is_measured_with_the_processor_time_of_its_connections(
         database: Database, postgresql: PostgresServer) -> None:
     run = Statement('visit', 2, database, postgresql).run(2)
     assert run.rate > 0

@@ -111,11 +111,6 @@ def test_the_table_of_contents_of_the_reference_is_complete() -> None:
     assert linked == anchors(ROOT / REFERENCE) - {'reference'}
 
 
-def code_map() -> str:
-    """Return the tables of modules: the code map of the architecture, and the pages that it links for packages."""
-    return text_of('docs/architecture.md').partition('## Code map')[2] + section('docs/schema.md', 'Modules')
-
-
 @pytest.mark.parametrize('module', MAPPED)
 def test_every_module_has_one_row_in_a_map(module: str) -> None:
     needs_a_row = module.endswith('versions/') or not any(name in module for name in NO_MODULES)

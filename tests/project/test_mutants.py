@@ -83,7 +83,7 @@ def test_values_properties_and_decorated_functions_are_changed_and_nothing_that_
     }
 
 
-def test_a_survivor_without_an_answer_is_told_and_an_answer_without_a_survivor_too() -> None:
+def test_a_survivor_without_an_answer_is_reported_and_an_answer_without_a_survivor_too() -> None:
     counts = table([DEAD, SURVIVOR], [])
     answer = '```diff\n-    a > b\n+    a >= b\n```\n\nThey are never equal.\n'
 
@@ -99,7 +99,7 @@ def test_one_answer_may_be_given_to_several_changes() -> None:
     assert answered(several) == {('-a', '+b'): 2, ('-c', '+d'): 1}
 
 
-def test_a_count_that_the_document_has_wrong_is_told() -> None:
+def test_a_wrong_count_in_the_document_is_reported() -> None:
     assert table([DEAD, SURVIVOR], []).splitlines()[-1] == '| `visitors/a.py` | functions | 2 | 1 | 1 | 0 |'
     assert complaints(table([DEAD], []), [DEAD, DEAD], []) == [
         'docs/mutants.md lacks this row:\n| `visitors/a.py` | functions | 2 | 2 | 0 | 0 |']

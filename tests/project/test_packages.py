@@ -76,11 +76,11 @@ def test_the_newest_of_several_versions_is_taken(tmp_path: Path, monkeypatch: py
     assert packages.program('no-server') is None
 
 
-@pytest.mark.parametrize(('says', 'enough'), [
+@pytest.mark.parametrize(('output', 'enough'), [
     ('Packer v1.6.6', True), ('Packer v1.14.2', True), ('Packer v1.6.5', False), ('1.10.0', True), ('0 words', False),
 ])
-def test_a_command_is_there_only_if_it_is_new_enough(tmp_path: Path, says: str, enough: bool) -> None:
-    done = Machine(tmp_path, packer=f'[ "$1" = version ] && echo "{says}"').install('packer>=1.6.6 packer')
+def test_a_command_is_there_only_if_it_is_new_enough(tmp_path: Path, output: str, enough: bool) -> None:
+    done = Machine(tmp_path, packer=f'[ "$1" = version ] && echo "{output}"').install('packer>=1.6.6 packer')
     assert (done.returncode == 0) == enough
     assert enough or 'missing: packer 1.6.6 or newer.' in done.stderr
 

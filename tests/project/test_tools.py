@@ -59,17 +59,18 @@ def test_a_tool_starts_from_any_folder_and_by_a_link(tool: str, tmp_path: Path) 
         assert re.fullmatch(rf'{tool} [0-9.]+\+build\.[0-9]+\n', done.stdout), done
 
 
-@pytest.mark.parametrize(('arguments', 'says'), [
+@pytest.mark.parametrize(('arguments', 'message'), [
     (['bin/release', 'list'], 'call bin/release'),
     (['bin/rehearsal', 'status'], 'call bin/rehearsal'),
     (['-m', 'release', 'list'], 'call bin/release'),
     (['-m', 'rehearsal', 'status'], 'call bin/rehearsal'),
     (['app.py'], 'use `make run`'),
 ], ids=' '.join)
-def test_without_libraries_a_tool_says_in_one_line_what_to_call(bare: Path, arguments: list[str], says: str) -> None:
+def test_without_libraries_a_tool_says_in_one_line_what_to_call(
+        bare: Path, arguments: list[str], message: str) -> None:
     done = bare_python(*arguments, cwd=bare)
     assert (done.returncode in (1, 3), done.stderr.count('\n')) == (True, 1), done
-    assert says in done.stderr and 'is not installed for' in done.stderr
+    assert message in done.stderr and 'is not installed for' in done.stderr
 
 
 @pytest.mark.parametrize(('arguments', 'meant'), [
