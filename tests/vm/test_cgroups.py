@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(SECONDS + 600)]
 
 HOST_PACKAGES = ('apt', 'dbus', 'docker-cli', 'docker.io', 'iptables', 'iproute2', 'kmod', 'procps', 'python3',
                  'systemd-sysv', 'udev')
-# What the rehearsal imports, for Debian 13's Python, at the versions that are locked.
+# The rehearsal's libraries, for Debian 13's Python, at their locked versions.
 LIBRARIES = ('boto3', 'dnslib', 'docker', 'moto[server]', 'psutil', 'pyyaml', 'rich', 'shtab')
 GIBIBYTE = 1 << 30
 UNIT = """[Unit]
@@ -122,7 +122,7 @@ def kernel() -> Iterator[Kernel]:
 
 @pytest.fixture(scope='module')
 def disk(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BinaryIO]:
-    """Give the disk of a host: Debian with an engine, the working copy, and what the rehearsal keeps."""
+    """Give the disk of a host: Debian with an engine, the working copy, and the rehearsal's cache."""
     folder = tmp_path_factory.mktemp('host')
     locks = [f'--constraint={ROOT / lock}' for lock in ('release/requirements.txt', 'requirements.test.txt')]
     environment = {**os.environ, 'UV_NO_PROGRESS': '1'}
