@@ -19,7 +19,7 @@ class Control:
         """Stand before this API."""
         self._api = api
         self._paths: dict[tuple[str, str], Answer] = {
-            ('GET', '/rehearsal/gaps'): lambda _request: api.gaps.found,
+            ('GET', '/rehearsal/gaps'): lambda _request: api.gaps.calls,
             ('GET', '/rehearsal/calls'): lambda _request: [
                 {'service': call.service, 'operation': call.operation, 'text': call.text}
                 for call in api.faults.calls],

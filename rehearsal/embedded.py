@@ -95,7 +95,7 @@ class EmbeddedRehearsal:
     @property
     def gaps(self) -> list[str]:
         """The missing actions that were called."""
-        return self._api.gaps.found
+        return self._api.gaps.calls
 
     def client(self, service: str, **options: Any) -> Any:
         """Return boto3's client of one service."""

@@ -78,7 +78,7 @@ class Api:
         with self._lock:
             BackendDict.reset()
             reset_model_data()
-            self.gaps.found.clear()
+            self.gaps.calls.clear()
             if self._source:
                 register(ec2_backends[ACCOUNT][self._region], self._source)
 
