@@ -1,6 +1,7 @@
 """The front door of a rehearsal: start it, find it, use it, end it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 import json
 import os
@@ -206,10 +207,8 @@ class Rehearsal:
 
 
 def end(process: int, number: signal.Signals) -> None:
-    """Send a process a signal, and wait for its end, but not for ever."""
-    try:
+    """Send a process a signal, and wait for its end, but not for ever: a stronger signal may follow."""
+    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
         server = psutil.Process(process)
         server.send_signal(number)
         server.wait(DOWN_SECONDS)
-    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-        pass

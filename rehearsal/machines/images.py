@@ -6,10 +6,10 @@ from threading import Lock
 from typing import Any
 
 import docker
-from docker.errors import ImageNotFound, NotFound
 
 from rehearsal.errors import RehearsalError
 from rehearsal.machines.machine import copy_folder, DockerMachine
+from rehearsal.machines.sweep import remove, remove_image
 from rehearsal.naming import Names
 
 
@@ -60,15 +60,9 @@ class Images:
             self._remove(stored, shared)
 
     def _remove(self, stored: Stored, shared: set[str | None]) -> None:
-        try:
-            self._client.images.remove(stored.image, force=True)
-        except ImageNotFound:
-            pass
+        remove_image(self._client, stored.image)
         if stored.data and stored.data not in shared:
-            try:
-                self._client.volumes.get(stored.data).remove()
-            except NotFound:
-                pass
+            remove(self._client.volumes, stored.data)
 
     def _changes(self) -> list[str]:
         labels: list[Any] = [f'LABEL {name}={value}' for name, value in self._names.labels.items()]

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 from docker.types import LogConfig, Mount
 import requests
 
@@ -17,6 +17,7 @@ from rehearsal.listeners import Application, Listener
 from rehearsal.machines.addresses import listen
 from rehearsal.machines.namespace import Namespace
 from rehearsal.machines.network import Networks
+from rehearsal.machines.sweep import remove
 from rehearsal.naming import Names
 
 # systemd(1): powers off, as on the power button that EC2 presses.
@@ -114,17 +115,11 @@ class DockerMachine:
         self._console, self.container = self.console(), None
         instance = self._specification.instance
         for name in (self._names.machine(instance), self._names.card(instance)):
-            try:
-                self._client.containers.get(name).remove(force=True, v=True)
-            except NotFound:
-                pass
+            remove(self._client.containers, name, force=True, v=True)
         for listener in self._listeners:
             listener.close()
         self._listeners = []
-        try:
-            self._client.volumes.get(self._volume).remove(force=True)
-        except NotFound:
-            pass
+        remove(self._client.volumes, self._volume, force=True)
 
     def _press_power_button(self) -> bool:
         """Press it, and return whether the machine ends soon after; one that begins to boot ignores it."""

@@ -1,6 +1,7 @@
 """The removal of everything that a rehearsal made in an engine, whether or not its server still runs."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import docker
@@ -21,8 +22,8 @@ def leftovers(client: docker.DockerClient, names: Names) -> Kinds:
             'images': sorted({name for image in images for name in tags_of(image, names)})}
 
 
-def sweep(client: docker.DockerClient, names: Names) -> Kinds:
-    """Remove everything of a rehearsal from an engine, and return the names of it."""
+def sweep(client: docker.DockerClient, names: Names) -> None:
+    """Remove everything of a rehearsal from an engine."""
     present = leftovers(client, names)
     with ThreadPoolExecutor(8) as threads:
         # Machines before their cards, which hold their network, and both before the volumes that they use.
@@ -34,11 +35,7 @@ def sweep(client: docker.DockerClient, names: Names) -> Kinds:
     for name in present['networks']:
         remove(client.networks, name)
     for name in present['images']:
-        try:
-            client.images.remove(name, force=True)
-        except NotFound:
-            pass
-    return present
+        remove_image(client, name)
 
 
 def tags_of(image: Any, names: Names) -> list[str]:
@@ -48,11 +45,15 @@ def tags_of(image: Any, names: Names) -> list[str]:
 
 
 def remove(collection: Any, name: str, **options: Any) -> None:
-    """Remove a resource that may be removed already, or is being removed."""
+    """Remove a resource, unless it is removed already, or is being removed."""
     try:
         collection.get(name).remove(**options)
-    except NotFound:
-        pass
     except APIError as error:
-        if 'already in progress' not in str(error):
+        if not isinstance(error, NotFound) and 'already in progress' not in str(error):
             raise
+
+
+def remove_image(client: docker.DockerClient, name: str) -> None:
+    """Remove the name of an image, unless it is removed already, and the image with its last name."""
+    with suppress(NotFound):
+        client.images.remove(name, force=True)
