@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any
 
 import boto3
-from botocore.config import Config
 import psutil
 import requests
 
@@ -25,7 +24,7 @@ from rehearsal.folder import Folder
 from rehearsal.machines.engine import running_engines
 from rehearsal.machines.sweep import sweep
 from rehearsal.names import programs
-from rehearsal.settings import CREDENTIALS, sdk_environment, Settings
+from rehearsal.settings import client_options, sdk_environment, Settings
 from release.progress import Progress, View
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,10 +107,7 @@ class Rehearsal:
     def client(self, service: str, **options: Any) -> Any:
         """Return boto3's client of one service."""
         facts = self.facts
-        single_try = Config(retries={'total_max_attempts': 1})
-        keys = {name.lower(): value for name, value in CREDENTIALS.items()}
-        return boto3.client(service, endpoint_url=facts['endpoint'], region_name=facts['region'],
-                            **{'config': single_try, **keys, **options})
+        return boto3.client(service, **{**client_options(facts['endpoint'], facts['region']), **options})
 
     def run(self, command: Sequence[str]) -> int:
         """Run a command on this host with the API, credentials and names, and return its exit code."""

@@ -25,7 +25,6 @@ from types import TracebackType
 from typing import Any
 
 import boto3
-from botocore.config import Config
 from moto.ec2.models import ec2_backends
 
 from rehearsal.api.fleet import Records
@@ -37,7 +36,7 @@ from rehearsal.errors import RehearsalError
 from rehearsal.faults import Faults
 from rehearsal.listeners import Listener, serve
 from rehearsal.machines.metadata.sources import service_of
-from rehearsal.settings import ACCOUNT, CREDENTIALS, sdk_environment, Settings
+from rehearsal.settings import ACCOUNT, client_options, sdk_environment, Settings
 
 HOST = '127.0.0.1'
 
@@ -99,10 +98,7 @@ class EmbeddedRehearsal:
 
     def client(self, service: str, **options: Any) -> Any:
         """Return boto3's client of one service."""
-        usual = {'endpoint_url': self.endpoint, 'region_name': self.region,
-                 'config': Config(retries={'total_max_attempts': 1}),
-                 **{name.lower(): value for name, value in CREDENTIALS.items()}}
-        return self._session.client(service, **{**usual, **options})
+        return self._session.client(service, **{**client_options(self.endpoint, self.region), **options})
 
     def say(self, text: str) -> None:
         """Show a text on all consoles; a tag's name in braces stands for that tag of the instance's AMI."""

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Any
+
+from botocore.config import Config
 
 from rehearsal.errors import RehearsalError
 from rehearsal.naming import Names
@@ -55,3 +58,9 @@ def sdk_environment(endpoint: str, region: str) -> dict[str, str]:
     """Return the environment variables that point AWS's libraries to an endpoint, and keep them from AWS itself."""
     return {'AWS_ENDPOINT_URL': endpoint, **CREDENTIALS, 'AWS_REGION': region, 'AWS_DEFAULT_REGION': region,
             'AWS_EC2_METADATA_DISABLED': 'true'}
+
+
+def client_options(endpoint: str, region: str) -> dict[str, Any]:
+    """Return the options of boto3's clients, which try each call once, because a retry would hide a fault."""
+    return {'endpoint_url': endpoint, 'region_name': region, 'config': Config(retries={'total_max_attempts': 1}),
+            **{name.lower(): value for name, value in CREDENTIALS.items()}}
