@@ -1,14 +1,17 @@
 """Names and labels of everything that a rehearsal makes, by which it is found and nothing else is touched."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Network
 import re
+from typing import TypeVar
 
 from rehearsal.errors import RehearsalError
 
 LABEL = 'rehearsal'
 FORM = '[a-z][a-z0-9-]{0,23}'
+Item = TypeVar('Item')
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,9 @@ class Names:
 def short_hash(text: str) -> str:
     """Return twelve hexadecimal digits of a text's hash."""
     return sha256(text.encode()).hexdigest()[:12]
+
+
+def rotated(items: Sequence[Item], name: str) -> list[Item]:
+    """Return items from one that depends on a name, so that rehearsals side by side seldom try the same one first."""
+    start = sha256(name.encode()).digest()[0] % len(items)
+    return [*items[start:], *items[:start]]

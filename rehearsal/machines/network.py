@@ -1,7 +1,6 @@
 """The networks of VPCs: one bridge each, on which machines reach each other and this host, and nothing beyond."""
 
 from collections.abc import Iterator
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network
 import json
 from pathlib import Path
@@ -15,7 +14,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from rehearsal.errors import RehearsalError
 from rehearsal.machines.namespace import Leak
-from rehearsal.naming import Names
+from rehearsal.naming import Names, rotated
 
 # The blocks of default VPCs. On AWS each is 172.31.0.0/16; here several rehearsals run side by side, and Docker's own
 # networks are in that range too: https://docs.aws.amazon.com/vpc/latest/userguide/default-vpc-components.html
@@ -79,8 +78,7 @@ def gateway(block: IPv4Network) -> IPv4Address:
 
 def free_blocks(name: str, taken: list[IPv4Network]) -> Iterator[IPv4Network]:
     """Yield the blocks that overlap none of those taken, beginning at one that depends on the name."""
-    start = sha256(name.encode()).digest()[0] % len(BLOCKS)
-    for block in BLOCKS[start:] + BLOCKS[:start]:
+    for block in rotated(BLOCKS, name):
         if not any(block.overlaps(other) for other in taken):
             yield block
 

@@ -1,11 +1,10 @@
-"""The DNS server of a rehearsal: the names of its API, hosted zones, load balancers and databases.
+"""The DNS server of a rehearsal, for the names of its API and its hosted zones.
 
 AWS's counterpart is the Route 53 Resolver: https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from ipaddress import ip_address, IPv4Address
 import logging
 import os
@@ -15,6 +14,7 @@ from threading import Thread
 from dnslib import A, DNSError, DNSHeader, DNSRecord, QTYPE, RCODE, RR
 
 from rehearsal.errors import RehearsalError
+from rehearsal.naming import rotated
 
 PORT = 53  # resolv.conf names an address and no port
 LONGEST_QUESTION = 4096
@@ -118,8 +118,7 @@ def resolver(name: str, address_of: AddressOf) -> Iterator[str | None]:
 
 def _bind(name: str) -> socket.socket:
     """Return a socket at the first free address, beginning at one that depends on the rehearsal's name."""
-    start = sha256(name.encode()).digest()[0] % len(ADDRESSES)
-    for address in ADDRESSES[start:] + ADDRESSES[:start]:
+    for address in rotated(ADDRESSES, name):
         listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             listener.bind((str(address), PORT))
