@@ -1,11 +1,9 @@
 """The addresses behind the names of a rehearsal: records of its hosted zones, and names that AWS gives."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 MOST_ALIASES = 8  # ends a circle of aliases, which Route 53 refuses to make
-
-Records = Callable[[], Iterable[Any]]
 
 
 def address_in(name: str, records: Iterable[Any], own: Mapping[str, str]) -> str | None:
