@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import time
-from urllib.parse import parse_qsl
 
 import pytest
 
@@ -16,7 +15,7 @@ from instance.failed import dimensions_of, failure_of, metric_of, UnitEnd
 from instance.user_data import UserData
 from rehearsal.embedded import EmbeddedRehearsal
 from tests.support.launched_group import COMPLETE, GROUP, HOOK, LaunchedGroup
-from tests.support.local_aws import operations, texts_of
+from tests.support.local_aws import operations
 from tests.support.machine_folder import DEPLOY, FolderMachine, last_line, PREFIX
 from tests.support.parameters import KEY, put_secrets, put_settings
 
@@ -62,7 +61,7 @@ def counted(aws: EmbeddedRehearsal) -> list[tuple[str, dict[str, str]]]:
 
 
 def abandoned(aws: EmbeddedRehearsal) -> list[dict[str, str]]:
-    return [dict(parse_qsl(text)) for text in texts_of(aws, COMPLETE)]
+    return [call.parameters for call in list(aws.faults.calls) if call.operation == COMPLETE]
 
 
 def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:

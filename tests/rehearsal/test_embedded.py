@@ -15,24 +15,10 @@ import requests
 from rehearsal.api.extensions import EXTENSIONS
 from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.errors import RehearsalError
+from tests.support.local_aws import launch
 from tests.support.waiting import eventually
 
 RULES = 24
-
-
-@pytest.fixture
-def aws(embedded: EmbeddedRehearsal) -> Iterator[EmbeddedRehearsal]:
-    """Give an API without resources, faults and calls."""
-    embedded.reset()
-    yield embedded
-    embedded.reset()
-
-
-def launch(aws: EmbeddedRehearsal, ami: str = '') -> str:
-    """Return the id of a new instance."""
-    launched = aws.client('ec2').run_instances(ImageId=ami or aws.source_ami, InstanceType='t3.small', MinCount=1,
-                                               MaxCount=1)
-    return str(launched['Instances'][0]['InstanceId'])
 
 
 def test_a_reset_leaves_the_source_ami_and_nothing_else(aws: EmbeddedRehearsal) -> None:

@@ -1,6 +1,5 @@
 """Faults: calls that the API refuses, loses, delays, throttles or answers otherwise."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 import time
 from typing import Any
@@ -18,14 +17,6 @@ SERVICES: list[tuple[str, str]] = [
     ('ec2', 'describe_instances'), ('autoscaling', 'describe_auto_scaling_groups'), ('ssm', 'describe_parameters'),
     ('s3', 'list_buckets'), ('route53', 'list_hosted_zones'), ('cloudwatch', 'list_metrics'),
     ('elbv2', 'describe_load_balancers'), ('iam', 'list_roles')]
-
-
-@pytest.fixture
-def aws(embedded: EmbeddedRehearsal) -> Iterator[EmbeddedRehearsal]:
-    """Give an API without resources, faults and calls."""
-    embedded.reset()
-    yield embedded
-    embedded.reset()
 
 
 @pytest.mark.parametrize(('service', 'action'), SERVICES)

@@ -34,7 +34,8 @@ def texts_of(aws: EmbeddedRehearsal, operation: str) -> list[str]:
     return [call.text for call in list(aws.faults.calls) if call.operation == operation]
 
 
-def launch(aws: EmbeddedRehearsal) -> str:
-    """Return the id of a new instance in no group."""
-    launched = aws.client('ec2').run_instances(ImageId=aws.source_ami, InstanceType=SIZE, MinCount=1, MaxCount=1)
+def launch(aws: EmbeddedRehearsal, ami: str = '') -> str:
+    """Return the id of a new instance in no group, by default of the source AMI."""
+    launched = aws.client('ec2').run_instances(ImageId=ami or aws.source_ami, InstanceType=SIZE, MinCount=1,
+                                               MaxCount=1)
     return str(launched['Instances'][0]['InstanceId'])
