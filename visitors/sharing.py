@@ -4,6 +4,7 @@ from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+import math
 import threading
 import time
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from visitors.deadline import deadline
 PATIENCE_SECONDS = 0.05
 # The server lets commits of several connections share a flush, so a few statements at once answer sooner than one.
 AT_ONCE = 4
-LATE = 'the time of this visit ended before its statement began'
+LATE = 'the time of this visit ended while it waited for others'
 
 
 class Visit(NamedTuple):
@@ -39,6 +40,10 @@ class Waiting:
     group: 'list[Waiting] | None' = None
     outcome: Visit | Exception | None = None
     must_retry: bool = False
+
+    def is_late(self) -> bool:
+        """Return whether the time of this visit has ended."""
+        return self.until is not None and time.monotonic() >= self.until
 
 
 class SharedVisits:
@@ -72,39 +77,47 @@ class SharedVisits:
                 leads = self._under_way < self._at_once or time.monotonic() - self._started_at > self._patience
                 shares = True
             if leads:
-                self._begin(waiting, [])
+                self._begin([waiting])
             elif shares:
                 self._waiting.append(waiting)
         if not shares:
             return self._count_alone(waiting)
         return self._lead(waiting) if leads else self._follow(waiting)
 
-    def _begin(self, leader: Waiting, others: list[Waiting]) -> None:
-        """Note, with the lock held, that a visit is going to count itself and others."""
-        leader.group = [leader, *(each for each in others if each is not leader)]
+    def _begin(self, group: list[Waiting]) -> Waiting:
+        """Note, with the lock held, that a group is going to be counted; return its leader.
+
+        The leader is the visit with the latest time limit, so no other of the group has time left when it gives up.
+        """
+        leader = max(group, key=lambda each: math.inf if each.until is None else each.until)
+        leader.group = [leader, *(each for each in group if each is not leader)]
         self._under_way += 1
         self._started_at = time.monotonic()
+        return leader
+
+    def _begin_waiting(self) -> None:
+        """Let one of the visits that wait, if there are any, count all of them; the lock is held."""
+        group, self._waiting = self._waiting, []
+        if group:
+            self._begin(group).woken.release()
 
     def _follow(self, waiting: Waiting) -> Visit:
         patience: float | None = self._patience
         while True:
             waiting.woken.acquire(timeout=self._seconds(waiting, patience))
             with self._lock:
-                is_late = waiting.until is not None and time.monotonic() >= waiting.until
-                if not waiting.outcome and not waiting.must_retry and not waiting.group and waiting in self._waiting:
-                    if is_late:
+                if waiting in self._waiting and not waiting.is_late():
+                    self._begin_waiting()
+                elif waiting.is_late() and not (waiting.group or waiting.outcome or waiting.must_retry):
+                    waiting.outcome = NoTurn(LATE)
+                    if waiting in self._waiting:
                         self._waiting.remove(waiting)
-                    else:
-                        others, self._waiting = self._waiting, []
-                        self._begin(waiting, others)
             if waiting.group:
                 return self._lead(waiting)
             if waiting.outcome:
                 return _returned(waiting.outcome)
             if waiting.must_retry:
                 return self._count_alone(waiting)
-            if is_late:
-                raise NoTurn(LATE)
             patience = None  # another visit counts this one
 
     def _seconds(self, waiting: Waiting, patience: float | None) -> float:
@@ -119,42 +132,38 @@ class SharedVisits:
         group = leader.group or [leader]
         error: BaseException | None = None
         try:
-            visits: list[Visit | Exception] = [*self._count([each.visitor for each in group], leader.day)]
+            visits: list[Visit | Exception] = [*self._run(leader, [each.visitor for each in group])]
         except BaseException as raised:
             error = raised
             visits = [raised if isinstance(raised, Exception) else NoAnswer(str(raised))] * len(group)
         must_retry = error is not None and len(group) > 1 and counted_nothing(error)
-        if must_retry:
-            with self._lock:
-                self._alone.update(each.visitor for each in group)
-        self._hand_over()
-        for each, outcome in zip(group, visits):
-            each.must_retry = must_retry
-            each.outcome = None if must_retry else outcome
-            if each is not leader:
-                each.woken.release()
+        with self._lock:
+            self._under_way -= 1
+            self._begin_waiting()
+            for each, outcome in zip(group, visits):
+                # A visit whose own time ended meanwhile has its outcome already.
+                if each.outcome is None:
+                    each.must_retry = must_retry
+                    each.outcome = None if must_retry else outcome
+                    self._alone.update([each.visitor] if must_retry else [])
+        for each in group[1:]:
+            each.woken.release()
         if must_retry:
             return self._count_alone(leader)
         if error:
             raise error
         return _returned(visits[0])
 
-    def _hand_over(self) -> None:
-        """Let the visits that wait be counted by the last of them, whose own time limit is the latest."""
-        with self._lock:
-            self._under_way -= 1
-            others, self._waiting = self._waiting, []
-            if others:
-                self._begin(others[-1], others)
-        if others:
-            others[-1].woken.release()
+    def _run(self, leader: Waiting, visitors: Sequence[bytes]) -> list[Visit]:
+        """Count visitors on the leader's connection; raise NoTurn, no error of the server, if its time is over."""
+        if leader.is_late():
+            raise NoTurn(LATE)
+        return self._count(visitors, leader.day)
 
     def _count_alone(self, waiting: Waiting) -> Visit:
         """Count one visit by itself; until its end, other visits of the same visitor are counted by themselves too."""
         try:
-            if waiting.until is not None and time.monotonic() >= waiting.until:
-                raise NoTurn(LATE)
-            (visit,) = self._count([waiting.visitor], waiting.day)
+            (visit,) = self._run(waiting, [waiting.visitor])
             return visit
         finally:
             with self._lock:

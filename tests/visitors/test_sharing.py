@@ -1,7 +1,7 @@
 """Visits that wait at the same time share a statement, and one visitor's trouble stays that visitor's."""
 
 from collections import Counter as Counts
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 import threading
@@ -12,7 +12,7 @@ from psycopg2.errors import LockNotAvailable
 import pytest
 
 from visitors.breaker import Breaker
-from visitors.database_errors import DatabaseUnavailable, Scope
+from visitors.database_errors import DatabaseUnavailable, NoTurn, Scope
 from visitors.deadline import bounded
 from visitors.sharing import SharedVisits, Visit
 
@@ -74,17 +74,28 @@ class Waiters:
         """Let a thread visit."""
         return self._pool.submit(self._shared.visit, visitor, day)
 
-    def wait(self, *visitors: bytes) -> 'list[Future[Visit]]':
+    def come_for_a_while(self, visitor: bytes) -> 'Future[Visit]':
+        """Let a thread visit that has the time of a request."""
+        return self._pool.submit(bounded, lambda: self._shared.visit(visitor, None))
+
+    def wait(self, *visitors: bytes, come: 'Callable[[bytes], Future[Visit]] | None' = None) -> 'list[Future[Visit]]':
         """Let threads visit one after the other, each of which waits for the first statement."""
         before = len(self._shared._waiting)
         jobs = []
         for number, visitor in enumerate(visitors, 1):
-            jobs.append(self.come(visitor))
+            jobs.append((come or self.come)(visitor))
             deadline = time.monotonic() + SOON
             while len(self._shared._waiting) < before + number:
                 assert time.monotonic() < deadline, 'a visit does not wait'
                 time.sleep(0.001)
         return jobs
+
+
+def locked() -> LockNotAvailable:
+    """Return the server's error of a statement that waited too long for a row."""
+    error = LockNotAvailable('canceling statement due to lock timeout')
+    error.__setstate__({'pgcode': '55P03'})
+    return error
 
 
 @pytest.fixture
@@ -130,8 +141,7 @@ def test_a_visit_that_finds_few_statements_under_way_waits_for_none(statements: 
 
 def test_an_error_of_a_shared_statement_fails_the_visit_that_causes_it_and_no_other(
         statements: Statements, shared: SharedVisits) -> None:
-    statements.failing[b'locked'] = LockNotAvailable('canceling statement due to lock timeout')
-    statements.failing[b'locked'].__setstate__({'pgcode': '55P03'})
+    statements.failing[b'locked'] = locked()
     with ThreadPoolExecutor(8) as pool:
         waiters = Waiters(shared, statements, pool)
         good, bad, other = waiters.wait(b'good', b'locked', b'other')
@@ -169,9 +179,7 @@ def test_a_statement_that_is_stuck_holds_up_no_visit_longer_than_the_patience(st
 
 def test_while_a_visit_is_retried_alone_the_same_visitor_joins_no_group(
         statements: Statements, shared: SharedVisits) -> None:
-    error = LockNotAvailable('canceling statement due to lock timeout')
-    error.__setstate__({'pgcode': '55P03'})
-    statements.failing[b'locked'] = error
+    statements.failing[b'locked'] = locked()
     with ThreadPoolExecutor(8) as pool:
         waiters = Waiters(shared, statements, pool)
         bad, good = waiters.wait(b'locked', b'good')
@@ -199,7 +207,7 @@ def test_a_visit_waits_for_others_no_longer_than_its_own_time(statements: Statem
     monkeypatch.setattr('visitors.deadline.REQUEST_SECONDS', 0.2)
     with ThreadPoolExecutor(8) as pool:
         waiters = Waiters(shared, statements, pool)
-        with pytest.raises(DatabaseUnavailable, match='ended before its statement began') as raised:
+        with pytest.raises(DatabaseUnavailable, match='ended while it waited for others') as raised:
             bounded(lambda: shared.visit(b'late', None))
         assert raised.value.scope is Scope.CONNECTION
         statements.gate.set()
@@ -218,6 +226,53 @@ def test_a_visit_that_misses_its_turn_does_not_make_the_next_visits_refused(
         statements.gate.set()
         assert waiters.first.result(SOON).visits == 1
         assert breaker.call(lambda: shared.visit(b'next', None)).visits == 1
+
+
+def test_of_visits_that_wait_the_one_with_the_most_time_counts_all(
+        statements: Statements, shared: SharedVisits) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        waiters = Waiters(shared, statements, pool)
+        jobs = waiters.wait(b'a', b'b', b'c')
+        for waiting, seconds in zip(shared._waiting, (100, 300, 200)):
+            waiting.until = time.monotonic() + seconds
+        statements.gate.set()
+        assert [job.result(SOON).visits for job in jobs] == [1, 1, 1]
+    assert statements.groups[1] == (b'b', b'a', b'c')
+
+
+def test_a_group_whose_time_ended_before_its_leader_woke_is_not_counted_and_says_nothing_of_the_server(
+        statements: Statements, shared: SharedVisits) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        waiters = Waiters(shared, statements, pool)
+        jobs = waiters.wait(b'a', b'b')
+        for waiting in shared._waiting:
+            waiting.until = time.monotonic()
+        statements.gate.set()
+        for job in jobs:
+            with pytest.raises(NoTurn):
+                job.result(SOON)
+    assert statements.groups == [(b'first',)]
+    assert shared.visit(b'next', None).visits == 1
+
+
+def test_a_visit_that_left_a_group_before_its_error_is_not_retried_and_its_visitor_may_share_again(
+        statements: Statements, shared: SharedVisits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('visitors.deadline.REQUEST_SECONDS', 1.0)
+    statements.stuck[b'locked'] = threading.Event()
+    statements.failing[b'locked'] = locked()
+    with ThreadPoolExecutor(8) as pool:
+        waiters = Waiters(shared, statements, pool)
+        (leaves,) = waiters.wait(b'leaves', come=waiters.come_for_a_while)
+        (fails,) = waiters.wait(b'locked')
+        statements.gate.set()
+        with pytest.raises(DatabaseUnavailable, match='ended while it waited for others'):
+            leaves.result(SOON)
+        assert statements.groups[1] == (b'locked', b'leaves')
+        statements.stuck[b'locked'].set()
+        with pytest.raises(LockNotAvailable):
+            fails.result(SOON)
+    assert (b'leaves',) not in statements.groups, 'a visit that was given up is not counted later'
+    assert not shared._alone, 'the visitor is counted alone for ever'
 
 
 def test_visits_of_two_days_share_no_statement(statements: Statements, shared: SharedVisits) -> None:
