@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-import os
 from pathlib import Path
-import pwd
 import socket
 import subprocess
 import tempfile
@@ -12,7 +10,7 @@ import tempfile
 import pytest
 from sqlalchemy import make_url
 
-from tests.support.postgresql import free_port
+from tests.support.postgresql import as_its_user, free_port, give_to_its_user
 from tests.support.waiting import eventually
 from tests.tools.packages import program
 
@@ -42,12 +40,13 @@ def pooler(url: str, ignored: str = 'extra_float_digits') -> Iterator[str]:
     direct, port = make_url(url), free_port()
     with tempfile.TemporaryDirectory(prefix='visitors-pooler-') as name:
         folder = Path(name)
-        # With auth_type any everybody signs in as the user that is named here for the database.
+        # With auth_type any, each client signs in as the user in the line of the database.
         text = CONFIGURATION.format(host=direct.host, port=f'{direct.port} user={direct.username}', own_port=port,
                                     folder=folder, ignored=ignored)
         (folder / 'ini').write_text(text, encoding='ascii')
         (folder / 'users').write_text('', encoding='ascii')
-        process = subprocess.Popen([*_as_nobody_special(folder), str(binary), str(folder / 'ini')],
+        give_to_its_user(folder, *folder.iterdir())
+        process = subprocess.Popen(as_its_user(str(binary), str(folder / 'ini')),
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             _wait_for(port, folder)
@@ -55,15 +54,6 @@ def pooler(url: str, ignored: str = 'extra_float_digits') -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(60)
-
-
-def _as_nobody_special(folder: Path) -> list[str]:
-    if os.geteuid() != 0:
-        return []
-    user = pwd.getpwnam('postgres')
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, user.pw_uid, user.pw_gid)
-    return ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups']
 
 
 def _wait_for(port: int, folder: Path) -> None:

@@ -46,14 +46,20 @@ def as_its_user(*command: str) -> Sequence[str]:
     return command
 
 
+def give_to_its_user(*paths: Path) -> None:
+    """Let the user of PostgreSQL own files, so that its programs can write there."""
+    if os.geteuid() == 0:
+        user = pwd.getpwnam('postgres')
+        for path in paths:
+            os.chown(path, user.pw_uid, user.pw_gid)
+
+
 @cache
 def new_data(binaries: Path) -> Path:
     """Return the data folder of a new server that has never run; to copy it takes a tenth of making it."""
     folder = Path(tempfile.mkdtemp(prefix='visitors-postgresql-new-'))
     atexit.register(shutil.rmtree, folder)
-    if os.geteuid() == 0:
-        user = pwd.getpwnam('postgres')
-        os.chown(folder, user.pw_uid, user.pw_gid)
+    give_to_its_user(folder)
     subprocess.run(as_its_user(str(binaries / 'initdb'), '--pgdata', str(folder / 'data'), '--username', 'owner',
                                '--auth', 'trust', '--encoding', 'UTF8', '--no-sync'),
                    cwd=folder, stdout=subprocess.DEVNULL, check=True)
@@ -76,9 +82,7 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix='visitors-postgresql-'))
         self.data = self.folder / 'data'
         self.settings = {**SETTINGS, **(settings or {})}
-        if os.geteuid() == 0:
-            user = pwd.getpwnam('postgres')
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
+        give_to_its_user(self.folder)
         subprocess.run(['cp', '--archive', '--reflink=auto', new_data(self.binaries), self.data], check=True)
         with open(self.data / 'pg_hba.conf', 'a', encoding='ascii') as file:
             file.writelines(f'{line}\n' for line in access)
