@@ -285,7 +285,7 @@ def test_what_an_engine_that_was_killed_has_left_is_removed_first(machine: Folde
 def test_an_application_that_has_ended_is_not_waited_for(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                          postgresql_url: str) -> None:
     prepare(machine, aws, postgresql_url)
-    machine.know_units({'visitors.service': {'ActiveState': 'failed'}})
+    machine.answer_systemctl({'visitors.service': {'ActiveState': 'failed'}})
     machine.install('journalctl', 'echo "bad setting: THREADS=many: use a whole number from 1 to 64"')
     begun = time.monotonic()
     result = machine.run('application', 'wait')

@@ -332,8 +332,8 @@ def test_a_self_test_needs_no_network_and_no_role(machine: FolderMachine, aws: E
 
 def test_a_network_that_never_came_is_recorded(machine: FolderMachine) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
-    machine.know_units({'': {'UserspaceTimestampMonotonic': '1000'},
-                        'network-online.target': {'ActiveEnterTimestampMonotonic': '0'}})
+    machine.answer_systemctl({'': {'UserspaceTimestampMonotonic': '1000'},
+                             'network-online.target': {'ActiveEnterTimestampMonotonic': '0'}})
     assert machine.run('config').returncode == 0
     assert machine.boot['phases'][1]['outcome'] == 'not online'
 

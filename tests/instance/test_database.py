@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 import json
-import os
 from pathlib import Path
-import pwd
 import socket
 import tempfile
 import threading
@@ -19,7 +17,7 @@ from rehearsal.embedded import EmbeddedRehearsal
 from tests.support.machine_folder import FolderMachine, last_line, machine_in, STEP_SECONDS
 from tests.support.made_up_authority import Authority
 from tests.support.parameters import KEY, put_secrets, put_settings
-from tests.support.postgresql import execute, free_port, PostgresServer, value
+from tests.support.postgresql import execute, free_port, give_to_its_user, PostgresServer, value
 from tests.support.waiting import eventually
 
 ADDRESS = '127.0.0.1'
@@ -35,14 +33,12 @@ def authority() -> Authority:
 def encrypted(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """Give a server that proves itself by a certificate of its own authority."""
     folder = tmp_path_factory.mktemp('certificate')
-    owner = pwd.getpwnam('postgres') if os.geteuid() == 0 else None
     settings = {'ssl': 'on'}
-    for name, text in zip(('ssl_key_file', 'ssl_cert_file'), authority.give(ADDRESS), strict=True):
+    for name, text in zip(('ssl_key_file', 'ssl_cert_file'), authority.certify(ADDRESS), strict=True):
         path = folder / name
         path.write_text(text, encoding='ascii')
         path.chmod(0o600)
-        if owner:
-            os.chown(path, owner.pw_uid, owner.pw_gid)
+        give_to_its_user(path)
         settings[name] = str(path)
     for above in (folder, *folder.parents[:3]):
         above.chmod(above.stat().st_mode | 0o011)

@@ -198,7 +198,7 @@ def test_bad_user_data_is_used_as_far_as_it_can_be_read(machine: FolderMachine, 
 def test_a_broken_record_and_a_broken_systemd_hide_nothing_but_the_reason(machine: FolderMachine,
                                                                           aws: EmbeddedRehearsal) -> None:
     machine.write('run/visitors/boot.json', '{"phases": ')
-    machine.know_units({'broken': True})
+    machine.answer_systemctl({'broken': True})
     result = machine.run('failed')
     assert machine.was_turned_off
     assert result.returncode == 1, 'systemd then turns the machine off: FailureAction of the unit'
@@ -207,9 +207,9 @@ def test_a_broken_record_and_a_broken_systemd_hide_nothing_but_the_reason(machin
 
 
 def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
-    machine.know_units({'visitors-config.service': {'Result': 'success', 'ExecMainStatus': '0'},
-                        'visitors-migrate.service': {'Result': 'success', 'ExecMainStatus': '0'},
-                        'visitors.service': {'Result': 'exit-code', 'ExecMainStatus': '137'}})
+    machine.answer_systemctl({'visitors-config.service': {'Result': 'success', 'ExecMainStatus': '0'},
+                              'visitors-migrate.service': {'Result': 'success', 'ExecMainStatus': '0'},
+                              'visitors.service': {'Result': 'exit-code', 'ExecMainStatus': '137'}})
     machine.install('journalctl', 'echo "MemoryError"')
     result = failed(machine)
     assert result.stdout.splitlines()[0] == ('visitors FAILED in application: visitors.service ended with exit-code, '
@@ -217,7 +217,7 @@ def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachin
 
 
 def test_user_data_that_fail_are_named(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
-    machine.know_units({'cloud-final.service': {'Result': 'exit-code', 'ExecMainStatus': '1'}})
+    machine.answer_systemctl({'cloud-final.service': {'Result': 'exit-code', 'ExecMainStatus': '1'}})
     machine.install('journalctl', 'echo "Failed to run module scripts_user"')
     result = failed(machine)
     assert result.stdout.splitlines()[0] == ('visitors FAILED in user data: cloud-final.service ended with exit-code, '

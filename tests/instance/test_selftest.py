@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def booted(machine: FolderMachine, server: Server, monkeypatch: pytest.MonkeyPatch) -> FolderMachine:
     """Give a machine that has booted in self-test mode without a problem."""
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
-    machine.know_units(RIGHT_UNITS)
+    machine.answer_systemctl(RIGHT_UNITS)
     machine.answer_docker(RIGHT_ENGINE)
     machine.write('etc/passwd', USERS)
     machine.write('etc/shadow', 'root:*:19000:0:99999:7:::\nadmin:!:19000:0:99999:7:::\n')
@@ -96,7 +96,7 @@ def only(machine: FolderMachine, check: str, says: str) -> None:
 
 def test_what_is_wrong_is_printed_check_by_check_and_the_copy_is_turned_off(booted: FolderMachine) -> None:
     booted.write('etc/machine-id', '')
-    booted.know_units({**RIGHT_UNITS, 'failed': ['x.mount']})
+    booted.answer_systemctl({**RIGHT_UNITS, 'failed': ['x.mount']})
     assert verdicts(booted) == ["SELFTEST FAILED machine-id: /etc/machine-id holds ''",
                                 'SELFTEST FAILED failed-units: x.mount failed']
 
@@ -180,7 +180,7 @@ def test_another_image_is_found(booted: FolderMachine) -> None:
 
 
 def test_an_engine_that_is_off_is_found(booted: FolderMachine) -> None:
-    booted.know_units({**RIGHT_UNITS, 'docker.service': {'ActiveState': 'inactive'}})
+    booted.answer_systemctl({**RIGHT_UNITS, 'docker.service': {'ActiveState': 'inactive'}})
     only(booted, 'docker', 'docker.service is not active')
 
 
@@ -200,14 +200,14 @@ def test_an_application_that_cannot_be_asked_what_it_reaches_is_found(booted: Fo
 
 
 def test_a_failed_unit_is_found(booted: FolderMachine) -> None:
-    booted.know_units({**RIGHT_UNITS, 'failed': ['systemd-sysctl.service', 'x.mount']})
+    booted.answer_systemctl({**RIGHT_UNITS, 'failed': ['systemd-sysctl.service', 'x.mount']})
     only(booted, 'failed-units', 'systemd-sysctl.service, x.mount failed')
 
 
 @pytest.mark.parametrize(('unit', 'before'), ORDER)
 def test_a_unit_that_does_not_wait_is_found(booted: FolderMachine, unit: str, before: str) -> None:
     after = [other for other in UNITS[unit]['After'].split() if other != before]
-    booted.know_units({**RIGHT_UNITS, unit: {'After': ' '.join(after)}})
+    booted.answer_systemctl({**RIGHT_UNITS, unit: {'After': ' '.join(after)}})
     only(booted, 'unit-order', f'{unit} is not ordered after {before}')
 
 
@@ -235,7 +235,7 @@ def test_an_id_of_the_image_is_found(booted: FolderMachine) -> None:
                                                   ('passwordauthentication no', '')])
 def test_ssh_with_passwords_is_found(booted: FolderMachine, unit: str, state: dict[str, str], setting: str,
                                      open_to: str) -> None:
-    booted.know_units({**RIGHT_UNITS, unit: state})
+    booted.answer_systemctl({**RIGHT_UNITS, unit: state})
     booted.install('sshd', f'printf "port 22\\n{setting}\\n"')
     if open_to:
         only(booted, 'ssh', f'SSH is on with {open_to}')
@@ -290,7 +290,7 @@ def test_what_cannot_be_checked_is_not_right(booted: FolderMachine) -> None:
 
 
 def test_a_self_test_that_cannot_turn_off_fails_so_that_systemd_does(booted: FolderMachine) -> None:
-    booted.know_units({'broken': True})
+    booted.answer_systemctl({'broken': True})
     result = booted.run('ready')
     assert result.returncode == 1
     assert booted.was_turned_off, 'it was tried'

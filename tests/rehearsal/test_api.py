@@ -12,6 +12,7 @@ from rehearsal.api.source_ami import OWNER
 from rehearsal.api.volumes import merged
 from rehearsal.client import Rehearsal
 from tests.support.instances import Instance, launch
+from tests.support.local_aws import make_profile
 
 TAGS = [{'ResourceType': 'image', 'Tags': [{'Key': 'Of', 'Value': 'image'}]},
         {'ResourceType': 'snapshot', 'Tags': [{'Key': 'Of', 'Value': 'snapshot'}]}]
@@ -166,10 +167,8 @@ def test_tokens_are_required_by_default(api: Rehearsal) -> None:
 
 def profile(api: Rehearsal) -> str:
     """Return the name of a new instance profile."""
-    iam, name = api.client('iam'), unique()
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument='{}')
-    iam.create_instance_profile(InstanceProfileName=name)
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    name = unique()
+    make_profile(api.client('iam'), name)
     return name
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from rehearsal.client import Rehearsal
 from release.userdata import render
+from tests.support.local_aws import make_profile
 from tests.support.postgresql import execute, PostgresServer
 from tests.support.server import ROOT
 from tests.support.workshop import Workshop
@@ -101,10 +102,7 @@ def database(workshop: Workshop) -> Iterator[Database]:
 @contextmanager
 def opened_database(cloud: Rehearsal) -> Iterator[Database]:
     """Give a database server on a rehearsal's network, and a role for its machines, for the time of the block."""
-    iam = cloud.client('iam')
-    iam.create_role(RoleName=PROFILE, AssumeRolePolicyDocument='{}')
-    iam.create_instance_profile(InstanceProfileName=PROFILE)
-    iam.add_role_to_instance_profile(InstanceProfileName=PROFILE, RoleName=PROFILE)
+    make_profile(cloud.client('iam'), PROFILE)
     made = Database(cloud)
     try:
         yield made

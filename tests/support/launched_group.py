@@ -34,7 +34,7 @@ class LaunchedGroup:
             LifecycleHookSpecificationList=[{'LifecycleHookName': HOOK, 'LifecycleTransition': LAUNCHING}])
         self.wait_for('Pending:Wait')
         self.instance = str(self._members()[0]['InstanceId'])
-        machine.be(self.instance)
+        machine.become(self.instance)
         self.user_data = {'PARAMETER_PREFIX': PREFIX, 'AWS_REGION': aws.region, 'DEPLOY_ID': DEPLOY,
                           'LIFECYCLE_HOOK': HOOK}
         machine.write_user_data(**self.user_data)

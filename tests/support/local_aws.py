@@ -1,6 +1,7 @@
 """The API of AWS for tests: one rehearsal without machines in their own process, reset for each of them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,10 @@ def launch(aws: EmbeddedRehearsal, ami: str = '') -> str:
     launched = aws.client('ec2').run_instances(ImageId=ami or aws.source_ami, InstanceType=SIZE, MinCount=1,
                                                MaxCount=1)
     return str(launched['Instances'][0]['InstanceId'])
+
+
+def make_profile(iam: Any, name: str) -> None:
+    """Make an instance profile that holds a role of the same name, by a client of IAM."""
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument='{}')
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)

@@ -17,7 +17,7 @@ from instance.aws import METADATA_SETTINGS
 from instance.machine import Machine
 from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.settings import CREDENTIALS
-from tests.support.local_aws import launch
+from tests.support.local_aws import launch, make_profile
 from tests.support.server import ROOT
 from tests.support.warm import Libraries, socket_of, WarmProcess
 
@@ -39,13 +39,13 @@ class FolderMachine:
         self.programs = folder / 'programs'
         self._aws = aws
         self._services = ExitStack()
-        self.be(launch(aws))
+        self.become(launch(aws))
         for path in ('etc/visitors', 'var/lib', 'run'):
             (self.root / path).mkdir(parents=True)
         self.programs.mkdir()
         self.write_user_data(PARAMETER_PREFIX=PREFIX, AWS_REGION=aws.region, DEPLOY_ID=DEPLOY, LIFECYCLE_HOOK='')
         self.write('etc/visitors/image.json', json.dumps({**IMAGE, 'version': version()}))
-        self.know_units({
+        self.answer_systemctl({
             '': {'UserspaceTimestampMonotonic': str(POWERED_ON)},
             'network-online.target': {'ActiveEnterTimestampMonotonic': str(POWERED_ON + 1_500_000)},
         })
@@ -79,17 +79,14 @@ class FolderMachine:
         """The file that the user data writes."""
         return self.root / 'etc/visitors/instance.env'
 
-    def be(self, instance: str) -> None:
-        """Be this instance from now on; its metadata service answers."""
+    def become(self, instance: str) -> None:
+        """Become this instance; its metadata service answers from now on."""
         self.instance = instance
         self.metadata = self._services.enter_context(self._aws.metadata(instance))
 
     def give_role(self, role: str) -> None:
         """Give the instance a profile with a role, whose keys its metadata service hands out."""
-        iam = self._aws.client('iam')
-        iam.create_role(RoleName=role, AssumeRolePolicyDocument='{}')
-        iam.create_instance_profile(InstanceProfileName=role)
-        iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
+        make_profile(self._aws.client('iam'), role)
         self._aws.client('ec2').associate_iam_instance_profile(
             InstanceId=self.instance, IamInstanceProfile={'Name': role})
 
@@ -97,7 +94,7 @@ class FolderMachine:
         """Let the metadata service of the instance end."""
         self._services.close()
 
-    def know_units(self, units: Mapping[str, Any]) -> None:
+    def answer_systemctl(self, units: Mapping[str, Any]) -> None:
         """Write the answers of systemctl."""
         (self.programs / 'systemctl.json').write_text(json.dumps(units), encoding='utf-8')
 

@@ -24,7 +24,7 @@ class Authority:
         """Its own certificate as PEM: a holder trusts the certificates of the authority."""
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def give(self, address: str) -> tuple[str, str]:
+    def certify(self, address: str) -> tuple[str, str]:
         """Return the key and the certificate of a server at an address, as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
