@@ -195,8 +195,8 @@ def ended(process: 'subprocess.Popen[str]', timeout: float = 400) -> Ended:
 
 def processes_with(word: str) -> list[str]:
     """Return the command lines that hold a word, of processes that are no zombies."""
-    found = subprocess.run(['ps', '-eo', 'stat=,args='], capture_output=True, text=True, check=True).stdout
-    return [line for line in found.splitlines() if word in line and not line.startswith('Z')]
+    listing = subprocess.run(['ps', '-eo', 'stat=,args='], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if word in line and not line.startswith('Z')]
 
 
 def without(program: str, environ: Mapping[str, str], folder: Path) -> str:

@@ -8,10 +8,10 @@ import pytest
 
 def library() -> str:
     """Return the file that fakes the calendar time of a program."""
-    found = list(Path('/usr/lib').glob('*/faketime/libfaketime.so.1'))
-    if not found:
+    files = list(Path('/usr/lib').glob('*/faketime/libfaketime.so.1'))
+    if not files:
         pytest.fail('no libfaketime: apt-get install faketime, or let `make test` do it', pytrace=False)
-    return str(found[0])
+    return str(files[0])
 
 
 def starting_at(moment: datetime) -> dict[str, str]:

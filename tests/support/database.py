@@ -51,9 +51,9 @@ class Database:
         network = client_network(ip, '', 0)
         assert network
         name = visitor_id(KEY.encode(), network).hex()
-        found = self.query(f"SELECT visits FROM visitors WHERE {'hex(id)' if self.embedded else 'id::text'} = "
-                           f"'{name.upper() if self.embedded else dashed(name)}'")
-        return int(str(found[0][0])) if found else None
+        counts = self.query(f"SELECT visits FROM visitors WHERE {'hex(id)' if self.embedded else 'id::text'} = "
+                            f"'{name.upper() if self.embedded else dashed(name)}'")
+        return int(str(counts[0][0])) if counts else None
 
     def total(self) -> int:
         """Return the visits of all visitors."""

@@ -74,8 +74,8 @@ class Instance:
         command_line = [*SSH, '-i', str(self.key), address, command]
 
         def ended() -> subprocess.CompletedProcess[str] | None:
-            done = subprocess.run(command_line, capture_output=True, text=True, timeout=300, check=False)
-            return None if done.returncode == NO_CONNECTION else done
+            result = subprocess.run(command_line, capture_output=True, text=True, timeout=300, check=False)
+            return None if result.returncode == NO_CONNECTION else result
 
         answer = eventually(ended, lambda: f'SSH answers: {self.console}', BOOT_SECONDS)
         assert answer and answer.returncode == 0, f'{command}: {answer}'

@@ -181,8 +181,8 @@ def version() -> str:
     """Return the version that the application of this working copy answers, unless a build wrote another."""
     build = ROOT / 'build.json'
     number = (ROOT / 'version.txt').read_text(encoding='utf-8').strip()
-    known = json.loads(build.read_text(encoding='utf-8'))['version'] if build.exists() else number
-    return str(known) if str(known).partition('+')[0] == number else number
+    built = json.loads(build.read_text(encoding='utf-8'))['version'] if build.exists() else number
+    return str(built) if str(built).partition('+')[0] == number else number
 
 
 def last_line(text: str) -> str:
@@ -192,8 +192,8 @@ def last_line(text: str) -> str:
 
 def value_of(options: Sequence[str], name: str) -> str:
     """Return the value of an option of a command line."""
-    (found,) = [option.partition('=')[2] for option in options if option.startswith(f'{name}=')]
-    return found
+    (value,) = [option.partition('=')[2] for option in options if option.startswith(f'{name}=')]
+    return value
 
 
 @pytest.fixture

@@ -33,10 +33,10 @@ def free_port() -> int:
 
 def newest_binaries() -> Path:
     """Return the folder of the newest PostgreSQL server that is installed."""
-    found = program('postgres')
-    if not found:
+    server = program('postgres')
+    if not server:
         pytest.fail('no PostgreSQL server: apt-get install postgresql, or let `make test` do it', pytrace=False)
-    return found.resolve().parent
+    return server.resolve().parent
 
 
 def as_its_user(*command: str) -> Sequence[str]:
@@ -130,10 +130,10 @@ class PostgresServer:
         command = as_its_user('env', *variables, str(self.binaries / program), *arguments)
         # pg_ctl's child, the server, would keep a pipe open for ever: its output goes nowhere, the log has it.
         output = subprocess.DEVNULL if program == 'pg_ctl' else subprocess.PIPE
-        done = subprocess.run(command, cwd=self.folder, stdout=output, stderr=output, text=True, check=False)
-        if done.returncode:
+        result = subprocess.run(command, cwd=self.folder, stdout=output, stderr=output, text=True, check=False)
+        if result.returncode:
             log = self.folder / 'log'
-            raise RuntimeError(f'{program} ended with {done.returncode}: {done.stderr}\n'
+            raise RuntimeError(f'{program} ended with {result.returncode}: {result.stderr}\n'
                                f'{self.log if log.exists() else ""}')
 
 

@@ -70,8 +70,8 @@ def bring_up(url: str) -> str:
     was_empty = is_empty(url)
     if was_empty and COPIES.put(url):
         return url
-    done = flask(url, 'schema', 'ready')
-    assert done.returncode == 0, done.stderr
+    result = flask(url, 'schema', 'ready')
+    assert result.returncode == 0, result.stderr
     if was_empty:
         COPIES.keep(url)
     return url
@@ -136,9 +136,9 @@ class Server:
         """Visit the page and return the visit count that it shows."""
         answer = self.get('/', **headers)
         assert answer.status_code == 200, answer.text
-        found = re.search(r'You have visited this page (\d+) time', answer.text)
-        assert found, answer.text
-        return int(found[1])
+        match = re.search(r'You have visited this page (\d+) time', answer.text)
+        assert match, answer.text
+        return int(match[1])
 
     def statistics(self) -> dict[str, Any]:
         """Return /stats.json, when what it is made from is newer than this call."""
@@ -175,10 +175,10 @@ class Server:
     def _wait_for_address(self) -> str:
         def address() -> str:
             has_ended = self.process.poll() is not None
-            found = re.search(r'serving on (http://[0-9a-f.:[\]]+)', self.stderr())
-            if has_ended and not found:
+            match = re.search(r'serving on (http://[0-9a-f.:[\]]+)', self.stderr())
+            if has_ended and not match:
                 raise RuntimeError(f'the server did not start: {self.stderr()}')
-            return found[1] if found else ''
+            return match[1] if match else ''
 
         try:
             return eventually(address, lambda: f'the server says where it serves: {self.stderr()}')

@@ -10,18 +10,18 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
 Answer = TypeVar('Answer')
 
 
-def eventually(ask: Callable[[], Answer], what: str | Callable[[], str], seconds: float = PATIENCE) -> Answer:
+def eventually(ask: Callable[[], Answer], event: str | Callable[[], str], seconds: float = PATIENCE) -> Answer:
     """Return the first answer that is true; fail with the name of the event after so many seconds without one."""
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
     while not (answer := ask()):
-        assert time.monotonic() < deadline, f'not within {seconds:g} s: {what() if callable(what) else what}'
+        assert time.monotonic() < deadline, f'not within {seconds:g} s: {event() if callable(event) else event}'
         time.sleep(pause)
         pause = min(LONGEST_PAUSE, 1.5 * pause)
     return answer
 
 
-def seconds_until(ask: Callable[[], object], what: str) -> float:
+def seconds_until(ask: Callable[[], object], event: str) -> float:
     """Return how long it takes until an answer is true."""
     started = time.monotonic()
-    eventually(ask, what)
+    eventually(ask, event)
     return time.monotonic() - started

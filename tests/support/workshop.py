@@ -42,10 +42,10 @@ class Workshop:
         """Return the result of the clone's release tool."""
         kept = {name: os.environ[name] for name in ('HOME', 'LANG', 'PATH') if name in os.environ}
         settings = {'PKR_VAR_ssh_interface': 'private_ip', 'PYTHONUNBUFFERED': '1'}
-        done = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=self.clone, text=True,
-                              env={**kept, **self.cloud.environment, **settings}, capture_output=True,
-                              timeout=BAKE_SECONDS, check=False)
-        return Ended(done.returncode, done.stdout, done.stderr)
+        result = subprocess.run([sys.executable, '-m', 'release', *arguments], cwd=self.clone, text=True,
+                                env={**kept, **self.cloud.environment, **settings}, capture_output=True,
+                                timeout=BAKE_SECONDS, check=False)
+        return Ended(result.returncode, result.stdout, result.stderr)
 
     def bake(self, *arguments: str) -> Ended:
         """Return the result of a bake of the image."""

@@ -154,8 +154,8 @@ def test_a_name_in_a_role_is_a_name_of_the_stack(end: str) -> None:
 
 
 def test_this_file_reads_every_policy_of_the_roles() -> None:
-    found = re.findall(r'^resource "aws_iam_(?:role_)?policy" "(\w+)"', ROLES, re.MULTILINE)
-    assert found == ['bake', 'read', 'write']
-    assert all(len(granted(name)) > 30 for name in found)
+    policies = re.findall(r'^resource "aws_iam_(?:role_)?policy" "(\w+)"', ROLES, re.MULTILINE)
+    assert policies == ['bake', 'read', 'write']
+    assert all(len(granted(name)) > 30 for name in policies)
     others = [path.name for path in BOOTSTRAP.glob('*.tf') if 'aws_iam_role' in path.read_text(encoding='utf-8')]
     assert sorted(others) == ['outputs.tf', 'roles.tf']

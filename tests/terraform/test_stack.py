@@ -56,9 +56,9 @@ class Stack:
 
     def run(self, *arguments: str, root: str = 'terraform') -> str:
         """Return the output of a command of Terraform that succeeded."""
-        done = self.terraform(*arguments, root=root)
-        assert done.returncode == 0, f'terraform {" ".join(arguments)}:\n{done.stdout}{done.stderr}'
-        return done.stdout
+        result = self.terraform(*arguments, root=root)
+        assert result.returncode == 0, f'terraform {" ".join(arguments)}:\n{result.stdout}{result.stderr}'
+        return result.stdout
 
     @property
     def bootstrap_state(self) -> str:
@@ -68,18 +68,19 @@ class Stack:
     def plan(self, **variables: Any) -> dict[str, list[str]]:
         """Return the changes of a plan: the actions by the address of the resource."""
         file = self.folder / f'{uuid.uuid4().hex}.plan'
-        done = self.terraform('plan', '-input=false', '-detailed-exitcode', f'-out={file}', *self.values(**variables))
-        assert done.returncode in (0, CHANGED), done.stdout + done.stderr
+        result = self.terraform('plan', '-input=false', '-detailed-exitcode', f'-out={file}',
+                                *self.values(**variables))
+        assert result.returncode in (0, CHANGED), result.stdout + result.stderr
         planned = json.loads(self.run('show', '-json', str(file)))
         changes = {change['address']: change['change']['actions'] for change in planned.get('resource_changes', [])}
         return {address: actions for address, actions in changes.items() if actions not in (['no-op'], ['read'])}
 
     def values(self, **variables: Any) -> Sequence[str]:
         """Return the options that give the stack its variables."""
-        given = {'ami_id': self.ami, 'deploy_number': 1, **variables}
+        values = {'ami_id': self.ami, 'deploy_number': 1, **variables}
         return ['-var-file=environments/staging.tfvars',
                 *(f'-var={name}={value if isinstance(value, str) else json.dumps(value)}'
-                  for name, value in given.items())]
+                  for name, value in values.items())]
 
 
 @contextmanager
@@ -116,8 +117,8 @@ def image(cloud: Rehearsal, released: str) -> str:
 
 def providers() -> list[str]:
     """Return the option that names the folder of providers of this machine, if it has one; as the Makefile does."""
-    found = [*Path('/').glob('*/registry.terraform.io'), *Path('/').glob('*/*/registry.terraform.io')]
-    return [f'-plugin-dir={found[0].parent}'] if found else []
+    folders = [*Path('/').glob('*/registry.terraform.io'), *Path('/').glob('*/*/registry.terraform.io')]
+    return [f'-plugin-dir={folders[0].parent}'] if folders else []
 
 
 @pytest.fixture(scope='module')
@@ -159,16 +160,16 @@ def test_a_second_plan_changes_nothing(stack: Stack) -> None:
 
 
 def test_a_second_plan_of_the_bootstrap_changes_nothing(stack: Stack) -> None:
-    done = stack.terraform('plan', '-input=false', '-detailed-exitcode', stack.bootstrap_state, *BOOTSTRAP,
-                           root='terraform/bootstrap')
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = stack.terraform('plan', '-input=false', '-detailed-exitcode', stack.bootstrap_state, *BOOTSTRAP,
+                             root='terraform/bootstrap')
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_state_cannot_be_destroyed_by_mistake(stack: Stack) -> None:
-    done = stack.terraform('destroy', '-input=false', '-auto-approve', stack.bootstrap_state, *BOOTSTRAP,
-                           root='terraform/bootstrap')
-    assert done.returncode == 1
-    assert 'lifecycle.prevent_destroy' in done.stderr
+    result = stack.terraform('destroy', '-input=false', '-auto-approve', stack.bootstrap_state, *BOOTSTRAP,
+                             root='terraform/bootstrap')
+    assert result.returncode == 1
+    assert 'lifecycle.prevent_destroy' in result.stderr
 
 
 def test_a_new_ami_is_a_new_version_of_the_launch_template_and_nothing_else(stack: Stack) -> None:
@@ -182,9 +183,9 @@ def test_the_same_ami_with_a_new_number_is_a_new_attempt(stack: Stack) -> None:
 
 def test_an_ami_that_is_not_released_ends_the_plan_with_what_to_do(stack: Stack) -> None:
     ami = image(stack.cloud, 'false')
-    done = stack.terraform('plan', '-input=false', *stack.values(ami_id=ami))
-    message = re.sub(r'[\s│]+', ' ', done.stderr)
-    assert done.returncode == 1
+    result = stack.terraform('plan', '-input=false', *stack.values(ami_id=ami))
+    message = re.sub(r'[\s│]+', ' ', result.stderr)
+    assert result.returncode == 1
     assert f'{ami} is not released' in message and f'`release verify {ami}` tests one' in message
 
 
@@ -213,9 +214,9 @@ def test_the_key_of_the_visitors_is_in_secrets_manager_and_not_in_the_state(stac
 def test_an_instance_finds_every_parameter_that_it_reads(stack: Stack) -> None:
     pages = stack.cloud.client('ssm').get_paginator('get_parameters_by_path').paginate(Path='/visitors/staging',
                                                                                        Recursive=True)
-    found = {each['Name']: each for page in pages for each in page['Parameters']}
-    assert {each['Type'] for each in found.values()} == {'String'}
-    url = found['/visitors/staging/settings/DATABASE_URL']['Value']
+    parameters = {each['Name']: each for page in pages for each in page['Parameters']}
+    assert {each['Type'] for each in parameters.values()} == {'String'}
+    url = parameters['/visitors/staging/settings/DATABASE_URL']['Value']
     assert re.match(r'postgresql://visitors_app@[^:/]+:5432/visitors\?sslmode=verify-full&sslrootcert=/', url)
 
 

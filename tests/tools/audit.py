@@ -74,23 +74,23 @@ def audit(files: Sequence[str], database: str, seconds: float) -> tuple[list[str
                f'--osv-url={database}', '--disable-pip', '--require-hashes', '--format=json', '--progress-spinner=off',
                *(f'--requirement={file}' for file in files)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         raise Unreachable(f'no verdict within {seconds:g} s') from None
     try:
-        packages: list[dict[str, Any]] = json.loads(done.stdout)['dependencies']
+        packages: list[dict[str, Any]] = json.loads(result.stdout)['dependencies']
     except ValueError:
         probe(database)  # it may be unreachable by now, which is no fault of the files
-        sys.exit(f'pip-audit: {done.stderr.strip()}')
+        sys.exit(f'pip-audit: {result.stderr.strip()}')
     return list(lines(packages)), len(packages)
 
 
 def lines(packages: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield each known vulnerability: the package, its name, and the versions that mend it."""
     for package in packages:
-        for found in package.get('vulns', ()):
-            mended = ', '.join(found['fix_versions']) or 'no version'
-            yield f'{package["name"]}=={package["version"]}: {found["id"]}, mended by {mended}'
+        for vulnerability in package.get('vulns', ()):
+            mended = ', '.join(vulnerability['fix_versions']) or 'no version'
+            yield f'{package["name"]}=={package["version"]}: {vulnerability["id"]}, mended by {mended}'
 
 
 if __name__ == '__main__':

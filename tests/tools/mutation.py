@@ -29,9 +29,9 @@ AT_ONCE = 2
 Replacement = str | Callable[[re.Match[str]], str]
 
 
-def one_more(found: re.Match[str]) -> str:
+def one_more(match: re.Match[str]) -> str:
     """Return a number's text for the next one."""
-    return str(int(found[0]) + 1)
+    return str(int(match[0]) + 1)
 
 
 RULES: tuple[tuple[str, Replacement], ...] = (
@@ -46,7 +46,7 @@ RULES: tuple[tuple[str, Replacement], ...] = (
     (r' AND ', ' OR '), (r' OR ', ' AND '), (r' AND \S+ \S+ \S+', ''), (r' OR \S+ \S+ \S+', ''),
     (r'CASE WHEN .* THEN (.*) ELSE .* END', r'\1'), (r'CASE WHEN .* ELSE (.*) END', r'\1'),
     (r' or ', ' and '), (r' and ', ' or '), (r'\bnot ', ''), (r' in \(', ' not in ('),
-    # Columns and rows: the stored for the given, one sum for another, no order, nothing done.
+    # Columns and rows: the stored for the given, one sum for another, no order, no update.
     (r'\b(?:visitors|days)\.(\w+)', r'excluded.\1'), (r'\bexcluded\.(\w+)', r'visitors.\1'),
     (r'\bexcluded\.(\w+)', r'days.\1'),
     (r'sum\(visitors\)', 'sum(newcomers)'), (r'sum\(newcomers\)', 'sum(latest)'), (r'sum\(latest\)', 'sum(visitors)'),
@@ -94,9 +94,9 @@ def changes(source: str) -> Iterator[str]:
         line = lines[number - 1]
         code = line[:comments.get(number, len(line))].rstrip('\n')
         for pattern, replacement in RULES:
-            for found in re.finditer(pattern, code):
-                new = found.expand(replacement) if isinstance(replacement, str) else replacement(found)
-                changed = code[:found.start()] + new + line[found.end():]
+            for match in re.finditer(pattern, code):
+                new = match.expand(replacement) if isinstance(replacement, str) else replacement(match)
+                changed = code[:match.start()] + new + line[match.end():]
                 text = ''.join([*lines[:number - 1], changed, *lines[number:]])
                 if text not in seen and is_python(text):
                     yield text
@@ -114,13 +114,13 @@ def is_python(text: str) -> bool:
 
 def lines_outside(body: list[ast.stmt]) -> set[int]:
     """Return the numbers of the lines that hold values outside of functions without a decorator."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for node in body:
         if isinstance(node, ast.ClassDef) or isinstance(node, ast.FunctionDef) and node.decorator_list:
-            found |= lines_outside(node.body)
+            numbers |= lines_outside(node.body)
         elif not isinstance(node, ast.FunctionDef | ast.Import | ast.ImportFrom | ast.Expr):
-            found |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return found
+            numbers |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return numbers
 
 
 def comments_of(source: str) -> dict[int, int]:
@@ -156,13 +156,13 @@ def tried(configuration: Configuration, module: str, changed: str) -> Mutant:
             copy_of(ROOT / name, copy / name)
         before = (copy / module).read_text(encoding='utf-8')
         (copy / module).write_text(changed, encoding='utf-8')
-        done = subprocess.run([sys.executable, '-m', 'pytest', '-x', '--quiet', '-p', 'no:cacheprovider',
-                               *configuration.arguments, configuration.tests[module]],
-                              cwd=copy, capture_output=True, text=True, check=False)
-    if done.returncode > 2:
-        raise RuntimeError(f'the tests of {module} could not be run: {done.stdout}{done.stderr}')
-    print(end='.' if done.returncode else 'S', flush=True)
-    return Mutant(module, difference(before, changed), KILLED if done.returncode else SURVIVED)
+        result = subprocess.run([sys.executable, '-m', 'pytest', '-x', '--quiet', '-p', 'no:cacheprovider',
+                                 *configuration.arguments, configuration.tests[module]],
+                                cwd=copy, capture_output=True, text=True, check=False)
+    if result.returncode > 2:
+        raise RuntimeError(f'the tests of {module} could not be run: {result.stdout}{result.stderr}')
+    print(end='.' if result.returncode else 'S', flush=True)
+    return Mutant(module, difference(before, changed), KILLED if result.returncode else SURVIVED)
 
 
 def mutants_of_functions() -> list[Mutant]:
@@ -186,11 +186,11 @@ def mutmut(*arguments: str) -> str:
 def table(inside: list[Mutant], outside: list[Mutant]) -> str:
     """Return the counts by module, as docs/mutants.md has them."""
     rows = ['| module | changed | mutants | killed | survived | time-outs |', '|---|---|---|---|---|---|']
-    for what, mutants in (('functions', inside), ('the rest', outside)):
+    for part, mutants in (('functions', inside), ('the rest', outside)):
         for module in dict.fromkeys(mutant.module for mutant in mutants):
             fates = Counter(mutant.fate for mutant in mutants if mutant.module == module)
             survived = fates.total() - fates[KILLED] - fates[TIMED_OUT]
-            cells = (f'`{module}`', what, fates.total(), fates[KILLED], survived, fates[TIMED_OUT])
+            cells = (f'`{module}`', part, fates.total(), fates[KILLED], survived, fates[TIMED_OUT])
             rows.append(f'| {" | ".join(map(str, cells))} |')
     return '\n'.join(rows)
 
@@ -218,9 +218,9 @@ def main() -> int:
     configuration = Configuration.load()
     inside, outside = mutants_of_functions(), mutants_outside(configuration)
     print('', table(inside, outside), sep='\n')
-    found = complaints(DOCUMENT.read_text(encoding='utf-8'), inside, outside)
-    print('', *found, sep='\n\n')
-    return bool(found)
+    errors = complaints(DOCUMENT.read_text(encoding='utf-8'), inside, outside)
+    print('', *errors, sep='\n\n')
+    return bool(errors)
 
 
 if __name__ == '__main__':

@@ -46,8 +46,8 @@ class Wanted:
     @property
     def is_met(self) -> bool:
         """Whether one of the commands is installed, and new enough."""
-        found = filter(None, map(program, self.commands))
-        return any(not self.least or _version(path) >= self.least for path in found)
+        paths = filter(None, map(program, self.commands))
+        return any(not self.least or _version(path) >= self.least for path in paths)
 
 
 def program(name: str) -> Path | None:
@@ -67,13 +67,13 @@ def main(files: Iterable[str]) -> None:
     if not missing:
         return
 
-    what = f'missing: {", ".join(each.text for each in missing)}.'
+    message = f'missing: {", ".join(each.text for each in missing)}.'
     packages = ' '.join(each.packages[-1] for each in missing)
     if not shutil.which('apt-get'):
-        sys.exit(_with_advice(f'{what} There is no apt here: install them by the means of this system '
+        sys.exit(_with_advice(f'{message} There is no apt here: install them by the means of this system '
                               f'(on Debian the packages {packages}), then start again.', missing))
     if os.geteuid() and not shutil.which('sudo'):
-        sys.exit(_with_advice(f'{what} Run this as root, or let root run: apt-get install {packages}', missing))
+        sys.exit(_with_advice(f'{message} Run this as root, or let root run: apt-get install {packages}', missing))
     print(f'installing {", ".join(" or ".join(each.packages) for each in missing)}', flush=True)
     _install(missing, [] if os.geteuid() == 0 else ['sudo'])
 
@@ -95,12 +95,12 @@ def read(file: str) -> Iterator[Wanted]:
 def _version(path: Path) -> tuple[int, ...]:
     """Return the version that a program prints, or nothing: then it is another program of the same name."""
     try:
-        done = subprocess.run([path, 'version'], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=VERSION_SECONDS, check=False)
+        result = subprocess.run([path, 'version'], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=VERSION_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.search(r'\bv?([0-9]+(?:\.[0-9]+)+)', done.stdout)
-    return _numbers(found[1]) if found else ()
+    match = re.search(r'\bv?([0-9]+(?:\.[0-9]+)+)', result.stdout)
+    return _numbers(match[1]) if match else ()
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -149,10 +149,10 @@ def _services_at_rest(as_root: list[str]) -> Iterator[None]:
 
 def _run(*command: str) -> None:
     # apt's account of each package is shown only if something fails.
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, check=False)
-    if done.returncode:
-        sys.exit(f'{done.stdout}{" ".join(command)} ended with {done.returncode}')
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, check=False)
+    if result.returncode:
+        sys.exit(f'{result.stdout}{" ".join(command)} ended with {result.returncode}')
 
 
 if __name__ == '__main__':

@@ -100,12 +100,12 @@ def tracked_files(paths: Sequence[str]) -> Iterator[str]:
 def passages_of(file: str, text: str) -> Iterator[Passage]:
     """Yield the prose of a file, with blanks in place of code."""
     if file.endswith('.md'):
-        found: Iterable[Passage] = paragraphs(FENCE.sub(blank, text))
+        passages: Iterable[Passage] = paragraphs(FENCE.sub(blank, text))
     elif file.endswith('.py') or text.startswith('#!/usr/bin/env python'):
-        found = python_prose(text, not STRINGS_QUOTE.search(file))
+        passages = python_prose(text, not STRINGS_QUOTE.search(file))
     else:
-        found = lines_and_comments(text)
-    for passage in found:
+        passages = lines_and_comments(text)
+    for passage in passages:
         yield Passage(passage.line, CODE.sub(blank, passage.text))
 
 

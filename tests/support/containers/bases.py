@@ -127,5 +127,5 @@ def pip_settings() -> str:
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     settings = {name: literal_eval(value) for name, value in (line.split('=', 1) for line in listed.splitlines())}
     places = [f'{place}.{name}' for name in INDEX_SETTINGS for place in ('global', 'install', ':env:')]
-    found = [f'{place.rpartition(".")[2]} = {settings[place]}' for place in places if place in settings]
-    return '\n'.join(['[global]', 'cert = /etc/ssl/certs/ca-certificates.crt', *found, ''])
+    lines = [f'{place.rpartition(".")[2]} = {settings[place]}' for place in places if place in settings]
+    return '\n'.join(['[global]', 'cert = /etc/ssl/certs/ca-certificates.crt', *lines, ''])

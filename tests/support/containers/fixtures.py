@@ -61,13 +61,13 @@ def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
     """Give a Docker engine; a test that requests it fails without one."""
     with ExitStack() as stack:
         try:
-            found = stack.enter_context(usable_engine())
+            usable = stack.enter_context(usable_engine())
         except NoEngine as error:
             pytest.fail(f'so the image cannot be tested: {error}', pytrace=False)
-        origin = 'started for the tests' if found.is_own else 'found running'
-        version = found.docker('version', '--format={{.Server.Version}}')
+        origin = 'started for the tests' if usable.is_own else 'found running'
+        version = usable.docker('version', '--format={{.Server.Version}}')
         pytestconfig.stash[REPORTED].append(f'containers ran on Docker {version}, {origin}')
-        yield found
+        yield usable
 
 
 @pytest.fixture(scope='session')
