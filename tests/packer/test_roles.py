@@ -18,6 +18,7 @@ from tests.support.units import drop_in
 ANSIBLE = ROOT / 'packer' / 'ansible'
 ROLES = ANSIBLE / 'roles'
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
+SYSCTL_FILES = sorted(ROLES.glob('*/files/etc/sysctl.d/*.conf'))
 PLAYBOOKS = ('base', 'app')
 COPYING = ('ansible.builtin.copy', 'ansible.builtin.template')
 # Files with no path of their own on an instance: one runs on the controller, the other is in memory only.
@@ -159,14 +160,23 @@ def test_networks_of_the_engine_do_not_overlap_the_vpc(environment: str) -> None
     assert not [pool for pool in pools if pool.overlaps(vpc)]
 
 
+def kernel_settings(path: Path) -> list[str]:
+    """Return the lines of a file of kernel settings, without comments."""
+    return [line for line in path.read_text(encoding='utf-8').splitlines() if line and not line.startswith('#')]
+
+
 def test_no_kernel_setting_is_made_twice() -> None:
-    names = [line.partition('=')[0].strip() for path in ROLES.glob('*/files/etc/sysctl.d/*.conf')
-             for line in path.read_text(encoding='utf-8').splitlines() if line and not line.startswith('#')]
+    names = [line.partition('=')[0].strip() for path in SYSCTL_FILES for line in kernel_settings(path)]
     assert names
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize('path', sorted(ROLES.glob('*/files/etc/sysctl.d/*.conf')), ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', SYSCTL_FILES, ids=lambda path: path.stem)
+def test_a_kernel_setting_is_a_name_and_a_number(path: Path) -> None:
+    assert [line for line in kernel_settings(path) if not re.fullmatch(r'[a-z0-9_.]+ *= *\d+', line)] == []
+
+
+@pytest.mark.parametrize('path', SYSCTL_FILES, ids=lambda path: path.stem)
 def test_each_group_of_kernel_settings_has_its_reason(path: Path) -> None:
     groups = path.read_text(encoding='utf-8').split('\n\n')
     assert [group for group in groups if not group.lstrip().startswith('#')] == []
