@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 from visitors.connections import Connections
 from visitors.database_errors import describe, DRIVER_ERRORS, Unreachable
 from visitors.days import Calendar
+from visitors.deadline import time_limit
 from visitors.settings import is_embedded
 from visitors.sharing import SharedVisits, Visit
 from visitors.statistics import counts_of_server, COUNTS_SQLITE, FAR, FOLDED, RecentStatistics, Statistics
@@ -70,9 +71,11 @@ NEEDS = {
     ),
 }
 # A thread that finds more moves than this folds them. A visit reads all moves since the last fold, so this bounds its
-# cost; the fold runs after the answer to the other visits of the group.
+# cost; the fold runs after the answer to the other visits of the group. It has a time of its own, because in the
+# visit's time a slow fold would fail a visit that is counted, and the server would look silent.
 FOLD_AFTER = 200
 FOLD = 'SELECT fold_moves()'
+FOLD_SECONDS = 0.5
 # The pause after a fold that found another one, or a long transaction, in its way.
 FOLD_PAUSE_SECONDS = 0.1
 FAILED_FOLD_PAUSE_SECONDS = 10.0
@@ -200,10 +203,7 @@ class Counter:
         """Count one visit, alone in one round trip, or together with others that wait at the same time."""
         # No visit of a thread with a connection waits for another thread's connecting.
         self._connections.open()
-        visit = self._shared.visit(visitor, self._clock())
-        if self._groups.moves > FOLD_AFTER and time.monotonic() >= self._fold_again_at:
-            self.fold()
-        return visit
+        return self._shared.visit(visitor, self._clock())
 
     def statistics(self) -> Statistics:
         """Return the numbers for the tiles and the charts, at most a second old."""
@@ -213,6 +213,11 @@ class Counter:
         """Return the loaded statistics if they are not older than a second."""
         return self._recent.fresh()
 
+    def fold_if_needed(self) -> None:
+        """Fold the moves if the last visits read many; call it after a visit, and outside its time limit."""
+        if self._groups.moves > FOLD_AFTER and time.monotonic() >= self._fold_again_at:
+            self.fold()
+
     def fold(self) -> None:
         """Fold the moves into new versions of the days, unless another thread or session does so now.
 
@@ -221,7 +226,8 @@ class Counter:
         if not self._folding.acquire(blocking=False):
             return
         try:
-            ((folded,),) = self._connections.fetch(FOLD, None)
+            with time_limit(FOLD_SECONDS):
+                ((folded,),) = self._connections.fetch(FOLD, None)
             self._groups.moves = 0
             self._fold_again_at = time.monotonic() + (0 if folded else FOLD_PAUSE_SECONDS)
         except (*DRIVER_ERRORS, Unreachable) as error:

@@ -1,6 +1,7 @@
 """The time limit of a request for the database, which holds however silent the server is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import select
 import threading
 import time
@@ -32,19 +33,27 @@ def deadline() -> float | None:
     return _deadline.at
 
 
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Limit this thread's waiting for the database; limits are not nested."""
+    _deadline.at = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _deadline.at = None
+
+
 def bounded(act: Callable[[], Result]) -> Result:
     """Return the result of an act on the database within a request's time; raise DatabaseUnavailable if it fails."""
-    _deadline.at = time.monotonic() + REQUEST_SECONDS
     try:
-        return act()
+        with time_limit(REQUEST_SECONDS):
+            return act()
     except Unreachable as error:
         raise DatabaseUnavailable(str(error), Scope.CONNECTING) from error.__cause__
     except DRIVER_ERRORS as error:
         if not is_unavailable(error):
             raise
         raise DatabaseUnavailable(describe(error), scope_of(error)) from error
-    finally:
-        _deadline.at = None
 
 
 def connected(connect: Callable[[], Result]) -> Result:

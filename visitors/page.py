@@ -99,7 +99,10 @@ class Page:
         rendered = self._rendered
         if not rendered or rendered.statistics is not statistics:
             rendered = self._rendered = self._render(statistics)
-        return rendered.answer(visit, reason, environ.get('HTTP_ACCEPT_ENCODING', ''))
+        answer = rendered.answer(visit, reason, environ.get('HTTP_ACCEPT_ENCODING', ''))
+        if visit:
+            self._counter.fold_if_needed()
+        return answer
 
     def _client(self, environ: Environ) -> tuple[bytes | None, str | None]:
         """Return the visitor that a request counts for, or None and the reason why the request is not counted."""

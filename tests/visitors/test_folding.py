@@ -17,15 +17,17 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from app import create_app
 from tests.support.database import application_engine
 from tests.support.postgresql import execute, PostgresServer, value
-from tests.support.server import bring_up, flask
+from tests.support.server import bring_up, BROWSER, environment, flask
 from tests.visitors.test_counting import (
     add_past, commands_engine, counter_at, empty, forget, found_differences, TODAY,
 )
 from visitors.counting import FOLD_AFTER, Server
 from visitors.engines import BY_INDEX
 from visitors.invariants import differences
+from visitors.settings import Settings
 from visitors.sharing import Visit
 
 YESTERDAY = TODAY - timedelta(1)
@@ -137,25 +139,51 @@ def test_visits_fold_when_there_are_many_moves(engine: Engine) -> None:
     counter = counter_at(engine, lambda: TODAY)
     for _ in range(FOLD_AFTER):
         counter.visit(uuid4().bytes)
+        counter.fold_if_needed()
     assert moves(engine) <= FOLD_AFTER
     assert counter.visit(uuid4().bytes) == Visit(1, FOLD_AFTER + 1)
     assert found_differences(engine) == []
 
 
-def test_a_fold_that_fails_is_logged_once_and_costs_no_visit(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
-    counter = counter_at(engine, lambda: TODAY)
+@contextmanager
+def fold_replaced(engine: Engine, body: str | None = None) -> Iterator[None]:
+    """Replace the function that folds by one with another body, or by none."""
     with commands_engine(engine).begin() as connection:
         connection.execute(text('ALTER FUNCTION fold_moves() RENAME TO hidden'))
+        if body:
+            connection.execute(text(f'CREATE FUNCTION fold_moves() RETURNS bigint LANGUAGE sql AS $${body}$$'))
     try:
-        with caplog.at_level(logging.WARNING):
-            for number in range(FOLD_AFTER):
-                assert counter.visit(uuid4().bytes) == Visit(1, number + 1)
+        yield
     finally:
         with commands_engine(engine).begin() as connection:
+            connection.execute(text('DROP FUNCTION IF EXISTS fold_moves()'))
             connection.execute(text('ALTER FUNCTION hidden() RENAME TO fold_moves'))
+
+
+def test_a_fold_that_fails_is_logged_once_and_costs_no_visit(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    counter = counter_at(engine, lambda: TODAY)
+    with fold_replaced(engine), caplog.at_level(logging.WARNING):
+        for number in range(FOLD_AFTER):
+            assert counter.visit(uuid4().bytes) == Visit(1, number + 1)
+            counter.fold_if_needed()
     (record,) = caplog.records
     assert 'could not be folded: UndefinedFunction 42883' in record.message
     assert found_differences(engine) == []
+
+
+def test_a_page_whose_fold_takes_too_long_is_answered_and_its_visit_counted(
+        engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Less than the server's limit of a statement, so a fold within the time of its visit would use up all of it.
+    monkeypatch.setattr('visitors.deadline.REQUEST_SECONDS', 1.4)
+    execute(url_of(engine), "INSERT INTO days (day, shard) SELECT '2026-02-01', 0 FROM generate_series(0, %s)",
+            [FOLD_AFTER])
+    application = create_app(Settings.from_environ(environment(url_of(engine))))
+    with fold_replaced(engine, 'SELECT 1 FROM pg_sleep(60)'), caplog.at_level(logging.WARNING):
+        answer = application.test_client().get('/', headers={'User-Agent': BROWSER})
+    assert answer.status_code == 200, caplog.messages
+    (record,) = caplog.records
+    assert 'could not be folded: NoAnswer' in record.message
+    assert counter_at(engine, lambda: TODAY).statistics().total == 1
 
 
 def test_while_a_snapshot_is_open_a_visit_meets_no_row_that_a_fold_has_replaced(engine: Engine) -> None:
