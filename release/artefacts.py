@@ -11,8 +11,8 @@ from release.errors import AwsFailed, NotReady
 
 SETTING = 'VISITORS_ARTEFACTS'
 INPUTS = 'inputs.json'
-# The list that the role inventory writes: lines of part, name and version, separated by tabs.
-PACKAGES = 'packages.tsv'
+# The files that the role inventory writes: the bill of materials, and lines of part, name and version with tabs.
+BILL, PACKAGES = 'sbom.cdx.json', 'packages.tsv'
 ENGINE = 'docker.io'
 ABSENT = ('NoSuchKey', '404')
 S3_PLACE = re.compile(r's3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?')

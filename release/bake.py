@@ -213,7 +213,7 @@ class Bake:
             if not folder:  # an earlier bake made it
                 folder = self._work / 'scan'
                 artefacts.fetch(self._store, ami.id, folder)
-            self.outcome.scanned = scan(folder, self._request.scan, session.environ)
+            self.outcome.scanned = scan(folder, self._request.scan, session.environ, self._deadline)
         session.progress.note(self.outcome.scanned)
 
     def _remove_leftovers(self, run_id: str, untagged: Sequence[str] = ()) -> None:

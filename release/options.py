@@ -99,7 +99,7 @@ def _add_bake(parser: argparse.ArgumentParser) -> None:
                         'AMI, or else of the newest one; start nothing')
     parser.add_argument('--scan', choices=SEVERITIES, metavar='SEVERITY', help='do not release an AMI with a '
                         f'vulnerability of this severity or worse that has a fix: {", ".join(SEVERITIES)}; needs '
-                        'grype')
+                        'grype 0.92 or newer')
     _add_subnet(parser)
     _add_store(parser)
     _add_aws(parser, seconds=5400)

@@ -113,7 +113,7 @@ def test_the_artefacts_of_an_ami_are_fetched_by_its_id(checkout: Checkout, tmp_p
     fetched = checkout.release('artefacts', ami, '--to', str(tmp_path / 'fetched'))
     assert fetched.code == 0, fetched
     assert sorted(Path(line).name for line in fetched.out.splitlines()) == [
-        'inputs.json', 'manifest.json', 'packages.tsv', 'sbom.spdx.json']
+        'inputs.json', 'manifest.json', 'packages.tsv', 'sbom.cdx.json']
     inputs = json.loads((tmp_path / 'fetched' / ami / 'inputs.json').read_text(encoding='utf-8'))
     assert inputs['image'] == checkout.image_id
 
@@ -123,7 +123,7 @@ def test_artefacts_may_be_stored_in_a_bucket(checkout: Checkout, account: Accoun
     place = {'VISITORS_ARTEFACTS': 's3://artefacts/of/visitors'}
     ami = checkout.bake(**place).out
     keys = [entry['Key'] for entry in account.client('s3').list_objects_v2(Bucket='artefacts')['Contents']]
-    assert f'of/visitors/{ami}/sbom.spdx.json' in keys
+    assert f'of/visitors/{ami}/sbom.cdx.json' in keys
     (tmp_path / 'other').mkdir()
     other = checkout.clone(tmp_path / 'other')
     other.write('instance/new.py', '')

@@ -81,7 +81,7 @@ def test_without_confirmation_the_parts_are_shown_and_nothing_is_removed(checkou
     result = checkout.release('remove', ami['ImageId'])
     assert (result.code, result.out) == (2, ''), result
     assert f'to be removed:\n  {ami["ImageId"]}, app 1.0.2+build.41, input hash ' in result.err
-    assert snapshot in result.err and 'sbom.spdx.json' in result.err
+    assert snapshot in result.err and 'sbom.cdx.json' in result.err
     assert 'nothing was removed; in a CI and without a terminal use --yes' in result.err
     assert account.images(Stage='app')
 

@@ -32,7 +32,7 @@ LOCAL_PROVISIONER = """  provisioner "shell-local" {
 ANSIBLE = f"""["ansible-playbook --inventory=localhost, --connection=local packer/ansible/%(stage)s.yml",
     "--extra-vars=ansible_python_interpreter={sys.executable}", "--extra-vars=inventory=${{var.inventory_folder}}"]"""
 WORDS = """["echo 'TASK [%(stage)s : The machine is patient] *****'; sleep 1;",
-    "echo '{}' > ${var.inventory_folder}/sbom.spdx.json;",
+    "echo '{}' > ${var.inventory_folder}/sbom.cdx.json;",
     "printf 'machine\\\\tdocker.io\\\\t26.1.5+dfsg1-9\\\\n' > ${var.inventory_folder}/packages.tsv"]"""
 PLAYBOOK = """
 - name: The %(stage)s image
@@ -56,8 +56,8 @@ ROLES = {
     'inventory': """
 - name: The packages are listed
   ansible.builtin.copy:
-    content: '{"spdxVersion": "SPDX-2.3", "packages": []}'
-    dest: "{{ inventory }}/sbom.spdx.json"
+    content: '{"bomFormat": "CycloneDX", "specVersion": "1.7", "components": []}'
+    dest: "{{ inventory }}/sbom.cdx.json"
     mode: "0644"
 """,
 }
