@@ -1,5 +1,6 @@
 """The artefacts of an AMI, stored under its id in a folder or in S3: bill of materials, package list, inputs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 import json
 from pathlib import Path
@@ -18,32 +19,32 @@ ABSENT = ('NoSuchKey', '404')
 S3_PLACE = re.compile(r's3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?')
 
 
-class Store:
+class Store(ABC):
     """The place of the artefacts; each AMI has a folder named by its id in it."""
 
+    @abstractmethod
     def put(self, ami_id: str, name: str, content: bytes) -> None:
         """Store a file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get(self, ami_id: str, name: str) -> bytes | None:
         """Return a file's content, or None if it is not stored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def names(self, ami_id: str) -> list[str]:
         """Return the names of an AMI's files."""
-        raise NotImplementedError
 
+    @abstractmethod
     def place(self, ami_id: str, name: str) -> str:
         """Return the path or URL of a file."""
-        raise NotImplementedError
 
     def places(self, ami_id: str) -> list[str]:
         """Return the path or URL of each of an AMI's files."""
         return [self.place(ami_id, name) for name in self.names(ami_id)]
 
+    @abstractmethod
     def remove(self, ami_id: str) -> None:
         """Delete an AMI's files."""
-        raise NotImplementedError
 
 
 class Folder(Store):

@@ -10,7 +10,7 @@ from pathlib import Path
 import re
 import subprocess
 import tarfile
-from typing import Any, IO
+from typing import Any, IO, Protocol
 
 from release.errors import NotReady, ToolFailed
 
@@ -33,19 +33,17 @@ class ContainerImage:
     build_time: str
 
 
-class Source:
+class Source(Protocol):
     """The origin of a container image, which is saved to a file only when a bake needs the file."""
 
     def describe(self) -> ContainerImage:
         """Return the description of the image."""
-        raise NotImplementedError
 
     def archive(self) -> Path:
         """Return a checked archive of the image; if this tool saved it, its name is the id of the image."""
-        raise NotImplementedError
 
 
-class FromEngine(Source):
+class FromEngine:
     """A container image of the Docker engine, saved to a folder."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -80,7 +78,7 @@ class FromEngine(Source):
         return path
 
 
-class FromArchive(Source):
+class FromArchive:
     """A container image in an archive that `docker save` wrote."""
 
     def __init__(self, path: Path) -> None:
