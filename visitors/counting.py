@@ -108,7 +108,7 @@ class Server:
     """The statements of a group of visits on a PostgreSQL server."""
 
     def __init__(self, today: str) -> None:
-        """Take the server's expression for today; a day that is given goes before it."""
+        """Take the server's expression for today, which a visit without a day uses."""
         # Planning takes longer than the visit itself; psycopg2 does not prepare, so each connection does, once.
         self.prepare = PREPARE.format(visits=VISITS_POSTGRESQL.format(
             ids='$1', numbers='$2', day=f'coalesce($3, {today})', folded=FOLDED, far=FAR))
@@ -120,8 +120,8 @@ class Server:
         keys = ','.join(numbers)
         statement = EXECUTE if len(numbers) == 1 else LOCK_TIMEOUT + EXECUTE
         cursor.execute(statement, ('{%s}' % keys, '{%s}' % ','.join(map(str, numbers.values())), day))
-        rows = {key.replace('-', ''): (visits, known) for key, visits, known in cursor.fetchall()}
-        ((total, moves), *_) = [known for _, known in rows.values()]
+        rows = {key.replace('-', ''): (visits, before) for key, visits, before in cursor.fetchall()}
+        ((total, moves), *_) = [before for _, before in rows.values()]
         # A row that did not exist before holds the visits of this statement alone.
         total += sum(rows[key][0] == number for key, number in numbers.items())
         visits = []
@@ -147,8 +147,8 @@ class File:
         visits = []
         for visitor in visitors:
             cursor.execute(self.visit, (visitor, day and day.isoformat()))
-            ((number, known),) = cursor.fetchall()
-            visits.append(Visit(number, known + (number == 1)))
+            ((number, total),) = cursor.fetchall()
+            visits.append(Visit(number, total + (number == 1)))
         if together:
             cursor.execute('COMMIT')
         return Answer(visits, 0)

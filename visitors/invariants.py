@@ -31,19 +31,19 @@ def differences(connection: Connection) -> list[str]:
     """
     days = {date.fromisoformat(day): tuple(numbers) for day, *numbers in connection.execute(BUCKETS)}
     visitors = {date.fromisoformat(day): tuple(numbers) for day, *numbers in connection.execute(VISITORS)}
-    found = [*_sums(days, visitors), *_by_day(days, visitors)]
-    return found + _unread(connection) if connection.dialect.name == 'postgresql' else found
+    violations = [*_sums(days, visitors), *_by_day(days, visitors)]
+    return violations + _unread(connection) if connection.dialect.name == 'postgresql' else violations
 
 
 def _unread(connection: Connection) -> list[str]:
     """Return a sentence for counts that statistics do not read, as they read newest versions and later moves."""
-    found = [f'{day}: {number} versions instead of 1' for day, number in connection.execute(VERSIONS)]
+    violations = [f'{day}: {number} versions instead of 1' for day, number in connection.execute(VERSIONS)]
     folded, outside = connection.execute(UNREAD).one()
     if folded:
-        found.append(f'{folded} moves have numbers that are folded already')
+        violations.append(f'{folded} moves have numbers that are folded already')
     if outside:
-        found.append(f'{outside} rows of days are neither versions nor moves')
-    return found
+        violations.append(f'{outside} rows of days are neither versions nor moves')
+    return violations
 
 
 def _sums(days: dict[date, tuple[int, ...]], visitors: dict[date, tuple[int, ...]]) -> list[str]:

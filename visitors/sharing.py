@@ -55,7 +55,7 @@ class SharedVisits:
 
     def __init__(self, count: Callable[[Sequence[bytes], date | None], list[Visit]],
                  patience: float = PATIENCE_SECONDS, at_once: int = AT_ONCE) -> None:
-        """Share the statements that a function runs: it counts one visit of each given visitor, in one transaction."""
+        """Share the statements that a function runs: it counts one visit of each visitor, in one transaction."""
         self._count = count
         self._patience = patience
         self._at_once = at_once

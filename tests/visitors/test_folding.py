@@ -31,7 +31,6 @@ from visitors.settings import Settings
 from visitors.sharing import Visit
 
 YESTERDAY = TODAY - timedelta(1)
-NEWEST = "SELECT latest FROM day_versions WHERE day = '{}' ORDER BY version DESC LIMIT 1"
 MANY = 30
 
 
