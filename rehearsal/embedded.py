@@ -54,16 +54,16 @@ class EmbeddedRehearsal:
 
     _present: 'EmbeddedRehearsal | None' = None
 
-    def __init__(self, region: str = Settings.region) -> None:
-        """Make the API of a region; only one can be open in a process."""
+    def __init__(self) -> None:
+        """Make the API; only one can be open in a process."""
         if EmbeddedRehearsal._present:
             raise RehearsalError("an embedded rehearsal is open: its records are this process's, so reset that one")
-        self.region = region
+        self.region = Settings.region
         self.account = ACCOUNT
         self.source_ami = NO_IMAGE.ami
         self.records = Records(NO_IMAGE.ami)
         self._api = Api(with_managed_policies=False)
-        self._api.extend(self.records, NO_IMAGE, region, Authority('embedded'))
+        self._api.extend(self.records, NO_IMAGE, self.region, Authority('embedded'))
         self.faults = self._api.faults
         self._port = 0
         self._listener: Listener | None = None
@@ -78,8 +78,10 @@ class EmbeddedRehearsal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Stop answering, and let another one be opened."""
-        self.close()
+        """Stop answering, restore moto, and let another one be opened."""
+        self.stop()
+        self._api.close()
+        EmbeddedRehearsal._present = None
 
     @property
     def endpoint(self) -> str:
@@ -132,12 +134,6 @@ class EmbeddedRehearsal:
         self.records.reset()
         self._api.reset()
         self.start()
-
-    def close(self) -> None:
-        """Stop answering, and restore moto."""
-        self.stop()
-        self._api.close()
-        EmbeddedRehearsal._present = None
 
 
 def ami_tags(instance: Any) -> dict[str, str]:

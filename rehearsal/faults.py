@@ -128,24 +128,21 @@ class Faults:
         """Answer calls by an error."""
         self.add(Fault('refuse', operations, times, status, code, message, when=when))
 
-    def lose(self, *operations: str, times: int | None = None, status: int = 503, code: str = UNAVAILABLE,
-             message: str = Fault.message, when: Callable[[Call], bool] = always) -> None:
+    def lose(self, *operations: str, times: int | None = None, status: int = 503, code: str = UNAVAILABLE) -> None:
         """Perform calls, and answer them by an error all the same."""
-        self.add(Fault('lose', operations, times, status, code, message, when=when))
+        self.add(Fault('lose', operations, times, status, code))
 
-    def stall(self, *operations: str, seconds: float, times: int | None = None,
-              when: Callable[[Call], bool] = always) -> None:
+    def stall(self, *operations: str, seconds: float, times: int | None = None) -> None:
         """Perform calls only after some seconds."""
-        self.add(Fault('stall', operations, times, seconds=seconds, when=when))
+        self.add(Fault('stall', operations, times, seconds=seconds))
 
     def throttle(self, *operations: str, per_second: float) -> None:
         """Refuse calls beyond so many a second."""
         self.add(Fault('throttle', operations, per_second=per_second))
 
-    def answer(self, *operations: str, result: Mapping[str, Any], times: int | None = None,
-               when: Callable[[Call], bool] = always) -> None:
+    def answer(self, *operations: str, result: Mapping[str, Any], when: Callable[[Call], bool] = always) -> None:
         """Answer calls by a result, as botocore would return it."""
-        self.add(Fault('answer', operations, times, result=result, when=when))
+        self.add(Fault('answer', operations, result=result, when=when))
 
     def watch(self, *operations: str, act: Callable[[Call], None]) -> None:
         """Run a function before the API performs calls."""

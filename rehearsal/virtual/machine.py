@@ -115,11 +115,11 @@ class VirtualMachine:
         self._process.kill()
         self._process.wait()
 
-    def _wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
+    def _wait(self, holds: Callable[[], bool], seconds: float, condition: str) -> None:
         until = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > until:
-                raise ConsoleError(f'not in {seconds} s: {what}\n{self._last_lines()}')
+                raise ConsoleError(f'not in {seconds} s: {condition}\n{self._last_lines()}')
             time.sleep(0.2)
 
     def _last_lines(self) -> str:
