@@ -13,6 +13,11 @@ locals {
   issuer  = trimprefix(var.gitlab_url, "https://")
   subject = "project_path:${var.gitlab_project}:ref_type:branch:ref:${var.branch}"
 
+  # The health check's topic and alarm are in Route 53's own region.
+  regions    = distinct([var.region, "us-east-1"])
+  in_region  = { StringEquals = { "aws:RequestedRegion" = var.region } }
+  in_regions = { StringEquals = { "aws:RequestedRegion" = local.regions } }
+
   # The environment of each role; the bake serves all of them.
   plan_roles  = { for environment in keys(var.environments) : "visitors-plan-${environment}" => environment }
   apply_roles = { for environment in keys(var.environments) : "visitors-apply-${environment}" => environment }
@@ -49,6 +54,15 @@ locals {
   amis      = "arn:aws:ec2:${var.region}::image/*"
   snapshots = "arn:aws:ec2:${var.region}::snapshot/*"
   artefacts = "arn:aws:s3:::${local.buckets["artefacts"]}"
+  # The resources that a bake creates.
+  bake_resources = [
+    local.amis,
+    local.snapshots,
+    "${local.ec2}:instance/*",
+    "${local.ec2}:key-pair/packer-*",
+    "${local.ec2}:security-group/*",
+    "${local.ec2}:volume/*",
+  ]
 }
 
 resource "aws_iam_role_policy" "bake" {
@@ -80,7 +94,7 @@ resource "aws_iam_role_policy" "bake" {
           "ec2:DescribeVolumes",
         ]
         Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
+        Condition = local.in_region
       },
       {
         Sid       = "StartFromDebian"
@@ -110,17 +124,10 @@ resource "aws_iam_role_policy" "bake" {
       },
       {
         # Packer from 1.14 on tags them when it creates them; Debian's 1.6 does not, so this role refuses it.
-        Sid    = "Create"
-        Effect = "Allow"
-        Action = ["ec2:CreateImage", "ec2:CreateKeyPair", "ec2:CreateSecurityGroup", "ec2:RunInstances"]
-        Resource = [
-          local.amis,
-          local.snapshots,
-          "${local.ec2}:instance/*",
-          "${local.ec2}:key-pair/packer-*",
-          "${local.ec2}:security-group/*",
-          "${local.ec2}:volume/*",
-        ]
+        Sid       = "Create"
+        Effect    = "Allow"
+        Action    = ["ec2:CreateImage", "ec2:CreateKeyPair", "ec2:CreateSecurityGroup", "ec2:RunInstances"]
+        Resource  = local.bake_resources
         Condition = local.for_a_bake
       },
       {
@@ -158,14 +165,7 @@ resource "aws_iam_role_policy" "bake" {
           "ec2:StopInstances",
           "ec2:TerminateInstances",
         ]
-        Resource = [
-          local.amis,
-          local.snapshots,
-          "${local.ec2}:instance/*",
-          "${local.ec2}:key-pair/packer-*",
-          "${local.ec2}:security-group/*",
-          "${local.ec2}:volume/*",
-        ]
+        Resource  = local.bake_resources
         Condition = local.of_a_bake
       },
       {
@@ -194,10 +194,8 @@ resource "aws_iam_role_policy" "bake" {
 # its modules, so `terraform/main.tf` and this file must agree on `visitors-ENVIRONMENT` and `/visitors/ENVIRONMENT`.
 
 locals {
-  # The health check's topic and alarm are in Route 53's own region.
-  regions = distinct([var.region, "us-east-1"])
+  default_option_groups = "arn:aws:rds:${var.region}:${local.account}:og:default:*"
   installations = { for environment in keys(var.environments) : environment => {
-    name         = "visitors-${environment}"
     of_its_own   = { StringEquals = { "aws:ResourceTag/Project" = "visitors", "aws:ResourceTag/Environment" = environment } }
     for_its_own  = { StringEquals = { "aws:RequestTag/Project" = "visitors", "aws:RequestTag/Environment" = environment } }
     topics       = [for region in local.regions : "arn:aws:sns:${region}:${local.account}:visitors-${environment}-on-call"]
@@ -205,22 +203,24 @@ locals {
     bucket       = "arn:aws:s3:::visitors-${environment}-access-logs-${local.account}"
     certificates = "arn:aws:acm:${var.region}:${local.account}:certificate/*"
     dashboard    = "arn:aws:cloudwatch::${local.account}:dashboard/visitors-${environment}"
-    database     = "arn:aws:rds:${var.region}:${local.account}:db:visitors-${environment}"
-    group        = "arn:aws:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/visitors-${environment}"
-    listeners    = "arn:aws:elasticloadbalancing:${var.region}:${local.account}:listener/app/visitors-${environment}/*"
-    balancer     = "arn:aws:elasticloadbalancing:${var.region}:${local.account}:loadbalancer/app/visitors-${environment}/*"
+    databases = [
+      "arn:aws:rds:${var.region}:${local.account}:db:visitors-${environment}",
+      "arn:aws:rds:${var.region}:${local.account}:pg:visitors-${environment}-*",
+      "arn:aws:rds:${var.region}:${local.account}:subgrp:visitors-${environment}",
+    ]
+    group     = "arn:aws:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/visitors-${environment}"
+    listeners = "arn:aws:elasticloadbalancing:${var.region}:${local.account}:listener/app/visitors-${environment}/*"
+    balancer  = "arn:aws:elasticloadbalancing:${var.region}:${local.account}:loadbalancer/app/visitors-${environment}/*"
     log_groups = flatten([for name in [environment, "${environment}/flow"] : [
       "arn:aws:logs:${var.region}:${local.account}:log-group:/visitors/${name}",
       "arn:aws:logs:${var.region}:${local.account}:log-group:/visitors/${name}:*",
     ]])
-    parameter_groups  = "arn:aws:rds:${var.region}:${local.account}:pg:visitors-${environment}-*"
     parameters        = "arn:aws:ssm:${var.region}:${local.account}:parameter/visitors/${environment}/*"
     profile           = "arn:aws:iam::${local.account}:instance-profile/visitors-${environment}-instance"
     instance_role     = "arn:aws:iam::${local.account}:role/visitors-${environment}-instance"
     flow_logs_role    = "arn:aws:iam::${local.account}:role/visitors-${environment}-flow-logs"
     rules             = "arn:aws:events:${var.region}:${local.account}:rule/visitors-${environment}-*"
     state             = "arn:aws:s3:::${local.buckets["state"]}/${environment}.tfstate"
-    subnet_group      = "arn:aws:rds:${var.region}:${local.account}:subgrp:visitors-${environment}"
     target_groups     = "arn:aws:elasticloadbalancing:${var.region}:${local.account}:targetgroup/visitors-${environment}/*"
     visitor_key       = "arn:aws:secretsmanager:${var.region}:${local.account}:secret:visitors/${environment}/visitor-key-*"
     web_acl           = "arn:aws:wafv2:${var.region}:${local.account}:regional/webacl/visitors-${environment}/*"
@@ -231,198 +231,200 @@ locals {
 }
 
 # A plan compares the environment with its state; an apply reads the environment again after each change.
+locals {
+  reads = { for environment, it in local.installations : environment => [
+    {
+      # These actions accept no resource. In both regions, because the provider for Route 53's region asks too.
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awselasticloadbalancing.html
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
+      Sid    = "Look"
+      Effect = "Allow"
+      Action = [
+        "autoscaling:DescribeAutoScalingGroups",
+        "autoscaling:DescribeInstanceRefreshes",
+        "autoscaling:DescribePolicies",
+        "autoscaling:DescribeScalingActivities",
+        "autoscaling:DescribeScheduledActions",
+        "ec2:DescribeAddresses",
+        "ec2:DescribeAddressesAttribute",
+        "ec2:DescribeFlowLogs",
+        "ec2:DescribeImages",
+        "ec2:DescribeInternetGateways",
+        "ec2:DescribeLaunchTemplateVersions",
+        "ec2:DescribeLaunchTemplates",
+        "ec2:DescribeNatGateways",
+        "ec2:DescribeNetworkAcls",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribePrefixLists",
+        "ec2:DescribeRouteTables",
+        "ec2:DescribeSecurityGroupRules",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVpcEndpoints",
+        "ec2:DescribeVpcs",
+        "elasticloadbalancing:DescribeCapacityReservation",
+        "elasticloadbalancing:DescribeListenerAttributes",
+        "elasticloadbalancing:DescribeListeners",
+        "elasticloadbalancing:DescribeLoadBalancerAttributes",
+        "elasticloadbalancing:DescribeLoadBalancers",
+        "elasticloadbalancing:DescribeTags",
+        "elasticloadbalancing:DescribeTargetGroupAttributes",
+        "elasticloadbalancing:DescribeTargetGroups",
+        "elasticloadbalancing:DescribeTargetHealth",
+        "logs:DescribeLogGroups",
+        "secretsmanager:GetRandomPassword",
+        "sns:GetSubscriptionAttributes",
+        "ssm:DescribeParameters",
+      ]
+      Resource  = "*"
+      Condition = local.in_regions
+    },
+    {
+      # Route 53 has no region, and its list of zones no resource.
+      # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonroute53.html
+      Sid      = "FindZone"
+      Effect   = "Allow"
+      Action   = "route53:ListHostedZones"
+      Resource = "*"
+    },
+    {
+      Sid    = "ReadNames"
+      Effect = "Allow"
+      Action = [
+        "route53:GetChange",
+        "route53:GetHealthCheck",
+        "route53:GetHostedZone",
+        "route53:ListResourceRecordSets",
+        "route53:ListTagsForResource",
+      ]
+      # Ids that Route 53 chooses; it has no condition on tags.
+      Resource = [it.zones, it.health_checks, "arn:aws:route53:::change/*"]
+    },
+    {
+      Sid    = "ReadOwn"
+      Effect = "Allow"
+      Action = [
+        "cloudwatch:GetDashboard",
+        "cloudwatch:ListTagsForResource",
+        "events:DescribeRule",
+        "events:ListTagsForResource",
+        "events:ListTargetsByRule",
+        "iam:GetInstanceProfile",
+        "iam:GetRole",
+        "iam:GetRolePolicy",
+        "iam:ListAttachedRolePolicies",
+        "iam:ListInstanceProfilesForRole",
+        "iam:ListRolePolicies",
+        "logs:DescribeMetricFilters",
+        "logs:ListTagsForResource",
+        "rds:DescribeDBParameterGroups",
+        "rds:DescribeDBParameters",
+        "rds:DescribeDBSubnetGroups",
+        "rds:ListTagsForResource",
+        "s3:GetAccelerateConfiguration",
+        "s3:GetBucketAcl",
+        "s3:GetBucketCORS",
+        "s3:GetBucketLogging",
+        "s3:GetBucketObjectLockConfiguration",
+        "s3:GetBucketPolicy",
+        "s3:GetBucketPublicAccessBlock",
+        "s3:GetBucketRequestPayment",
+        "s3:GetBucketTagging",
+        "s3:GetBucketVersioning",
+        "s3:GetBucketWebsite",
+        "s3:GetEncryptionConfiguration",
+        "s3:GetLifecycleConfiguration",
+        "s3:GetReplicationConfiguration",
+        "s3:ListBucket",
+        "secretsmanager:DescribeSecret",
+        "secretsmanager:GetResourcePolicy",
+        "sns:GetTopicAttributes",
+        "sns:ListTagsForResource",
+        "ssm:GetParameter",
+        "ssm:ListTagsForResource",
+        "wafv2:GetWebACL",
+        "wafv2:ListTagsForResource",
+      ]
+      Resource = concat(
+        it.alarms,
+        it.databases,
+        it.log_groups,
+        it.topics,
+        [for kind in [
+          "bucket", "dashboard", "flow_logs_role", "instance_role", "parameters", "profile", "rules", "visitor_key",
+          "web_acl",
+        ] : it[kind]],
+      )
+    },
+    {
+      # The provider asks for all alarms and all databases, and filters by name itself.
+      Sid      = "List"
+      Effect   = "Allow"
+      Action   = ["cloudwatch:DescribeAlarms", "rds:DescribeDBInstances"]
+      Resource = concat([for region in local.regions : "arn:aws:cloudwatch:${region}:${local.account}:alarm:*"], ["arn:aws:rds:${var.region}:${local.account}:db:*"])
+    },
+    {
+      Sid       = "ReadVpc"
+      Effect    = "Allow"
+      Action    = "ec2:DescribeVpcAttribute"
+      Resource  = "${local.ec2}:vpc/*"
+      Condition = it.of_its_own
+    },
+    {
+      Sid       = "ReadCertificate"
+      Effect    = "Allow"
+      Action    = ["acm:DescribeCertificate", "acm:ListTagsForCertificate"]
+      Resource  = it.certificates
+      Condition = it.of_its_own
+    },
+    {
+      Sid      = "ReadWebAclOfLoadBalancer"
+      Effect   = "Allow"
+      Action   = ["elasticloadbalancing:GetLoadBalancerWebACL", "wafv2:GetWebACLForResource"]
+      Resource = [it.web_acl, it.balancer]
+    },
+    {
+      # Before 6.26 the provider reads a secret to learn that its version exists, even if Terraform never keeps it. With
+      # that provider this statement goes and `secretsmanager:ListSecretVersionIds` comes.
+      # https://github.com/hashicorp/terraform-provider-aws/pull/44876
+      Sid      = "ReadVisitorKey"
+      Effect   = "Allow"
+      Action   = "secretsmanager:GetSecretValue"
+      Resource = it.visitor_key
+    },
+    {
+      Sid      = "FindState"
+      Effect   = "Allow"
+      Action   = "s3:ListBucket"
+      Resource = "arn:aws:s3:::${local.buckets["state"]}"
+    },
+    {
+      Sid      = "ReadState"
+      Effect   = "Allow"
+      Action   = "s3:GetObject"
+      Resource = it.state
+    },
+    {
+      # https://developer.hashicorp.com/terraform/language/backend/s3#permissions-required
+      Sid      = "LockState"
+      Effect   = "Allow"
+      Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+      Resource = "${it.state}.tflock"
+    },
+  ] }
+}
+
 resource "aws_iam_role_policy" "read" {
   for_each = merge(local.plan_roles, local.apply_roles)
 
-  name = "read"
-  role = aws_iam_role.pipeline[each.key].name
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      {
-        # These actions accept no resource. In both regions, because the provider for Route 53's region asks too.
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awselasticloadbalancing.html
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
-        Sid    = "Look"
-        Effect = "Allow"
-        Action = [
-          "autoscaling:DescribeAutoScalingGroups",
-          "autoscaling:DescribeInstanceRefreshes",
-          "autoscaling:DescribePolicies",
-          "autoscaling:DescribeScalingActivities",
-          "autoscaling:DescribeScheduledActions",
-          "ec2:DescribeAddresses",
-          "ec2:DescribeAddressesAttribute",
-          "ec2:DescribeFlowLogs",
-          "ec2:DescribeImages",
-          "ec2:DescribeInternetGateways",
-          "ec2:DescribeLaunchTemplateVersions",
-          "ec2:DescribeLaunchTemplates",
-          "ec2:DescribeNatGateways",
-          "ec2:DescribeNetworkAcls",
-          "ec2:DescribeNetworkInterfaces",
-          "ec2:DescribePrefixLists",
-          "ec2:DescribeRouteTables",
-          "ec2:DescribeSecurityGroupRules",
-          "ec2:DescribeSecurityGroups",
-          "ec2:DescribeSubnets",
-          "ec2:DescribeVpcEndpoints",
-          "ec2:DescribeVpcs",
-          "elasticloadbalancing:DescribeCapacityReservation",
-          "elasticloadbalancing:DescribeListenerAttributes",
-          "elasticloadbalancing:DescribeListeners",
-          "elasticloadbalancing:DescribeLoadBalancerAttributes",
-          "elasticloadbalancing:DescribeLoadBalancers",
-          "elasticloadbalancing:DescribeTags",
-          "elasticloadbalancing:DescribeTargetGroupAttributes",
-          "elasticloadbalancing:DescribeTargetGroups",
-          "elasticloadbalancing:DescribeTargetHealth",
-          "logs:DescribeLogGroups",
-          "secretsmanager:GetRandomPassword",
-          "sns:GetSubscriptionAttributes",
-          "ssm:DescribeParameters",
-        ]
-        Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestedRegion" = local.regions } }
-      },
-      {
-        # Route 53 has no region, and its list of zones no resource.
-        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonroute53.html
-        Sid      = "FindZone"
-        Effect   = "Allow"
-        Action   = "route53:ListHostedZones"
-        Resource = "*"
-      },
-      {
-        Sid    = "ReadNames"
-        Effect = "Allow"
-        Action = [
-          "route53:GetChange",
-          "route53:GetHealthCheck",
-          "route53:GetHostedZone",
-          "route53:ListResourceRecordSets",
-          "route53:ListTagsForResource",
-        ]
-        # Ids that Route 53 chooses; it has no condition on tags.
-        Resource = [local.installations[each.value].zones, local.installations[each.value].health_checks, "arn:aws:route53:::change/*"]
-      },
-      {
-        Sid    = "ReadOwn"
-        Effect = "Allow"
-        Action = [
-          "cloudwatch:GetDashboard",
-          "cloudwatch:ListTagsForResource",
-          "events:DescribeRule",
-          "events:ListTagsForResource",
-          "events:ListTargetsByRule",
-          "iam:GetInstanceProfile",
-          "iam:GetRole",
-          "iam:GetRolePolicy",
-          "iam:ListAttachedRolePolicies",
-          "iam:ListInstanceProfilesForRole",
-          "iam:ListRolePolicies",
-          "logs:DescribeMetricFilters",
-          "logs:ListTagsForResource",
-          "rds:DescribeDBParameterGroups",
-          "rds:DescribeDBParameters",
-          "rds:DescribeDBSubnetGroups",
-          "rds:ListTagsForResource",
-          "s3:GetAccelerateConfiguration",
-          "s3:GetBucketAcl",
-          "s3:GetBucketCORS",
-          "s3:GetBucketLogging",
-          "s3:GetBucketObjectLockConfiguration",
-          "s3:GetBucketPolicy",
-          "s3:GetBucketPublicAccessBlock",
-          "s3:GetBucketRequestPayment",
-          "s3:GetBucketTagging",
-          "s3:GetBucketVersioning",
-          "s3:GetBucketWebsite",
-          "s3:GetEncryptionConfiguration",
-          "s3:GetLifecycleConfiguration",
-          "s3:GetReplicationConfiguration",
-          "s3:ListBucket",
-          "secretsmanager:DescribeSecret",
-          "secretsmanager:GetResourcePolicy",
-          "sns:GetTopicAttributes",
-          "sns:ListTagsForResource",
-          "ssm:GetParameter",
-          "ssm:ListTagsForResource",
-          "wafv2:GetWebACL",
-          "wafv2:ListTagsForResource",
-        ]
-        Resource = concat(
-          local.installations[each.value].alarms,
-          local.installations[each.value].log_groups,
-          local.installations[each.value].topics,
-          [for kind in [
-            "bucket", "dashboard", "database", "flow_logs_role", "instance_role", "parameter_groups", "parameters",
-            "profile", "rules", "subnet_group", "visitor_key", "web_acl",
-          ] : local.installations[each.value][kind]],
-        )
-      },
-      {
-        # The provider asks for all alarms and all databases, and filters by name itself.
-        Sid      = "List"
-        Effect   = "Allow"
-        Action   = ["cloudwatch:DescribeAlarms", "rds:DescribeDBInstances"]
-        Resource = concat([for region in local.regions : "arn:aws:cloudwatch:${region}:${local.account}:alarm:*"], ["arn:aws:rds:${var.region}:${local.account}:db:*"])
-      },
-      {
-        Sid       = "ReadVpc"
-        Effect    = "Allow"
-        Action    = "ec2:DescribeVpcAttribute"
-        Resource  = "${local.ec2}:vpc/*"
-        Condition = local.installations[each.value].of_its_own
-      },
-      {
-        Sid       = "ReadCertificate"
-        Effect    = "Allow"
-        Action    = ["acm:DescribeCertificate", "acm:ListTagsForCertificate"]
-        Resource  = local.installations[each.value].certificates
-        Condition = local.installations[each.value].of_its_own
-      },
-      {
-        Sid      = "ReadWebAclOfLoadBalancer"
-        Effect   = "Allow"
-        Action   = ["elasticloadbalancing:GetLoadBalancerWebACL", "wafv2:GetWebACLForResource"]
-        Resource = [local.installations[each.value].web_acl, local.installations[each.value].balancer]
-      },
-      {
-        # Before 6.26 the provider reads a secret to learn that its version exists, even if Terraform never keeps it. With
-        # that provider this statement goes and `secretsmanager:ListSecretVersionIds` comes.
-        # https://github.com/hashicorp/terraform-provider-aws/pull/44876
-        Sid      = "ReadVisitorKey"
-        Effect   = "Allow"
-        Action   = "secretsmanager:GetSecretValue"
-        Resource = local.installations[each.value].visitor_key
-      },
-      {
-        Sid      = "FindState"
-        Effect   = "Allow"
-        Action   = "s3:ListBucket"
-        Resource = "arn:aws:s3:::${local.buckets["state"]}"
-      },
-      {
-        Sid      = "ReadState"
-        Effect   = "Allow"
-        Action   = "s3:GetObject"
-        Resource = local.installations[each.value].state
-      },
-      {
-        # https://developer.hashicorp.com/terraform/language/backend/s3#permissions-required
-        Sid      = "LockState"
-        Effect   = "Allow"
-        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-        Resource = "${local.installations[each.value].state}.tflock"
-      },
-    ]
-  })
+  name   = "read"
+  role   = aws_iam_role.pipeline[each.key].name
+  policy = jsonencode({ Version = "2012-10-17", Statement = local.reads[each.value] })
 }
 
 # An apply creates and changes everything of its environment. It deletes only resources that a changed variable removes,
@@ -618,7 +620,7 @@ locals {
         Effect    = "Allow"
         Action    = "elasticloadbalancing:SetWebAcl"
         Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestedRegion" = var.region } }
+        Condition = local.in_region
       },
       {
         Sid       = "CreateWebAcl"
@@ -676,7 +678,7 @@ locals {
         Sid       = "CreateRoles"
         Effect    = "Allow"
         Action    = ["iam:CreateInstanceProfile", "iam:CreateRole"]
-        Resource  = [for kind in ["flow_logs_role", "instance_role", "profile"] : it[kind]]
+        Resource  = [it.flow_logs_role, it.instance_role, it.profile]
         Condition = it.for_its_own
       },
       {
@@ -690,7 +692,7 @@ locals {
           "iam:TagRole",
           "iam:UpdateAssumeRolePolicy",
         ]
-        Resource = [for kind in ["flow_logs_role", "instance_role", "profile"] : it[kind]]
+        Resource = [it.flow_logs_role, it.instance_role, it.profile]
       },
       {
         Sid       = "PassInstanceRole"
@@ -720,15 +722,10 @@ locals {
         Resource = it.state
       },
       {
-        Sid    = "CreateDatabase"
-        Effect = "Allow"
-        Action = ["rds:CreateDBInstance", "rds:CreateDBParameterGroup", "rds:CreateDBSubnetGroup"]
-        Resource = [
-          it.database,
-          it.parameter_groups,
-          it.subnet_group,
-          "arn:aws:rds:${var.region}:${local.account}:og:default:*",
-        ]
+        Sid       = "CreateDatabase"
+        Effect    = "Allow"
+        Action    = ["rds:CreateDBInstance", "rds:CreateDBParameterGroup", "rds:CreateDBSubnetGroup"]
+        Resource  = concat(it.databases, [local.default_option_groups])
         Condition = it.for_its_own
       },
       {
@@ -742,12 +739,7 @@ locals {
           "rds:ModifyDBSubnetGroup",
           "rds:ResetDBParameterGroup",
         ]
-        Resource = [
-          it.database,
-          it.parameter_groups,
-          it.subnet_group,
-          "arn:aws:rds:${var.region}:${local.account}:og:default:*",
-        ]
+        Resource = concat(it.databases, [local.default_option_groups])
       },
       {
         # RDS makes the owner's secret with the permissions of its caller; no role of the pipeline can read it.
@@ -841,7 +833,7 @@ locals {
         Effect    = "Allow"
         Action    = "sns:Unsubscribe"
         Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestedRegion" = local.regions } }
+        Condition = local.in_regions
       },
       {
         Sid    = "Alarms"
