@@ -345,3 +345,13 @@ def test_the_attributes_of_a_group_are_read_back(api: Rehearsal) -> None:
     assert {name: group.described[name] for name in attributes} == attributes
     group.api.update_auto_scaling_group(AutoScalingGroupName=group.name, DefaultCooldown=20)
     assert group.described['DefaultCooldown'] == 20
+
+
+def test_a_scaling_policy_is_enabled_by_default(group: Group) -> None:
+    group.api.put_scaling_policy(AutoScalingGroupName=group.name, PolicyName='requests',
+                                 PolicyType='TargetTrackingScaling', TargetTrackingConfiguration={
+                                     'PredefinedMetricSpecification': {
+                                         'PredefinedMetricType': 'ASGAverageCPUUtilization'}, 'TargetValue': 50.0})
+    (policy,) = group.api.describe_policies(AutoScalingGroupName=group.name)['ScalingPolicies']
+    assert policy['Enabled'] is True
+    assert 'PredictiveScalingConfiguration' not in policy
