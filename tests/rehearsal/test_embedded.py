@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import sys
 from threading import Barrier
 from types import FunctionType
+from typing import cast
 import uuid
 
 from botocore.config import Config
@@ -13,6 +14,8 @@ import pytest
 import requests
 
 from rehearsal.api.extensions import EXTENSIONS
+from rehearsal.api.parts import Parts
+from rehearsal.api.patching import Extension, install
 from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.errors import RehearsalError
 from tests.support.local_aws import launch
@@ -161,3 +164,25 @@ def test_no_two_extensions_replace_the_same_member_of_a_class() -> None:
     members = [(extension.extends, name) for extension in EXTENSIONS for name, member in vars(extension).items()
                if isinstance(member, (FunctionType, property))]
     assert len(members) == len(set(members))
+
+
+def test_an_extension_can_call_the_member_that_it_replaces_and_its_removal_restores_the_class() -> None:
+    class Owner:
+        """A class as moto has it."""
+
+        def name(self) -> str:
+            """Return a name."""
+            return 'moto'
+
+    class Named(Extension, extends=Owner):
+        """An extension of it."""
+
+        def name(self) -> str:
+            """Return moto's name with another one."""
+            return f'{self.moto_name()} of {self.rehearsal}'
+
+    before, parts = dict(vars(Owner)), 'the rehearsal'
+    undo = install([Named], cast(Parts, parts))
+    assert Owner().name() == 'moto of the rehearsal'
+    undo()
+    assert dict(vars(Owner)) == before
