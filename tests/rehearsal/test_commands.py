@@ -136,7 +136,7 @@ def test_an_unknown_instance_is_named(name: str, up: Rehearsal, capsys: pytest.C
     assert 'i-00000000000000000' in capsys.readouterr().err
 
 
-def test_down_without_a_rehearsal_is_done_at_once() -> None:
+def test_down_without_a_rehearsal_succeeds_at_once() -> None:
     assert main(['down', '--name', 'nobody']) == 0
 
 

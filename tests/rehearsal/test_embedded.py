@@ -100,7 +100,7 @@ def test_the_metadata_service_of_an_instance_answers_and_has_faults(aws: Embedde
         assert [call.operation for call in service.faults.calls][-1] == 'GET /latest/meta-data/instance-id'
 
 
-def test_an_alias_of_an_ami_is_resolved_where_the_request_says_so(aws: EmbeddedRehearsal) -> None:
+def test_an_alias_of_an_ami_is_resolved_on_request(aws: EmbeddedRehearsal) -> None:
     ec2 = aws.client('ec2')
     aws.client('ssm').put_parameter(Name='/ami', Value='ami-1', Type='String')
     ec2.create_launch_template(LaunchTemplateName='template', LaunchTemplateData={'ImageId': 'resolve:ssm:/ami'})

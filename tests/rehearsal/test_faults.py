@@ -108,8 +108,8 @@ def test_calls_beyond_a_limit_get_the_code_of_their_service(aws: EmbeddedRehears
     ('ec2', 'get_console_output', {'InstanceId': 'i-1'}, {'InstanceId': 'i-1'}),
     ('elbv2', 'describe_target_health', {'TargetGroupArn': 'a'},
      {'TargetHealthDescriptions': [{'Target': {'Id': 'i-1'}, 'TargetHealth': {'State': 'draining'}}]})])
-def test_an_answer_reads_as_if_the_service_had_given_it(aws: EmbeddedRehearsal, service: str, action: str,
-                                                        options: dict[str, str], result: dict[str, Any]) -> None:
+def test_an_answer_has_the_form_of_its_service(aws: EmbeddedRehearsal, service: str, action: str,
+                                               options: dict[str, str], result: dict[str, Any]) -> None:
     aws.faults.answer('*', result=result)
     answer = getattr(aws.client(service), action)(**options)
     del answer['ResponseMetadata']

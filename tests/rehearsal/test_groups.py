@@ -204,7 +204,7 @@ def test_an_instance_that_no_longer_runs_is_replaced(group: Group, act: str) -> 
     assert any('EC2 health check' in each['Cause'] for each in group.activities)
 
 
-def test_an_instance_that_is_said_to_be_unhealthy_is_replaced(group: Group) -> None:
+def test_an_instance_whose_health_is_set_to_unhealthy_is_replaced(group: Group) -> None:
     gone, stays = group.wait_for('InService', 'InService')
     group.api.set_instance_health(InstanceId=gone, HealthStatus='Unhealthy')
     eventually(lambda: gone not in group.states, 'it has left')

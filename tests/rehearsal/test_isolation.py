@@ -143,6 +143,7 @@ def test_a_metadata_address_is_answered_in_the_machine_and_for_it_alone(
 
 def test_root_in_a_machine_finds_no_way_out_even_with_a_route(rehearsal: Rehearsal, insider: Instance) -> None:
     """The host beyond is reached as soon as this machine forwards, so it is really that which holds them back."""
+    # curl fails where it reaches nothing, and prints 000 then.
     reach = f"curl -s -o /dev/null -w '%{{http_code}}' --max-time 3 http://{THERE}/ || true"
     insider.run(f'sudo ip route replace default via {rehearsal.gateway}')
     with another_host() as host:
@@ -173,6 +174,7 @@ def test_names_beyond_the_machine_fail_at_once(insider: Instance) -> None:
 def test_machines_of_a_vpc_reach_each_other(rehearsal: Rehearsal, insider: Instance) -> None:
     other = launch(rehearsal)
     other.wait_until('running')
+    # bash fails until the other machine answers.
     greeting = f'timeout 1 bash -c "exec 3<>/dev/tcp/{other.described["PrivateIpAddress"]}/22; head -c 4 <&3" || true'
     eventually(lambda: insider.run(greeting) == 'SSH-', 'the other one answers')
     other.terminate()

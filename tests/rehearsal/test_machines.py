@@ -24,6 +24,8 @@ echo "asked for $(ask meta-data/instance-id) $(ask meta-data/local-ipv4) $(ask m
 echo "asked for state: $(ask meta-data/autoscaling/target-lifecycle-state)"
 echo "asked the API: $(curl -s -o /dev/null -w '%{http_code}' http://169.254.169.250/)"
 """
+# ls fails when one of the files is missing, as the second one should be.
+LIST = 'ls -d /kept /run/lost 2> /dev/null || true'
 BROKEN_UNIT = r"""#cloud-config
 bootcmd:
 - [sh, -c, "printf '[Service]\\nType=oneshot\\nExecStart=/bin/false\\n' > /run/systemd/system/broken.service"]
@@ -65,7 +67,7 @@ def test_it_is_debian_13_on_ec2_as_far_as_it_can_tell(builder: Instance) -> None
     assert builder.run('hostname') == builder.described['PrivateDnsName'].partition('.')[0]
 
 
-def test_its_card_has_the_address_that_the_api_tells(builder: Instance) -> None:
+def test_its_card_has_the_address_that_the_api_reports(builder: Instance) -> None:
     (card,) = builder.described['NetworkInterfaces']
     output = builder.run('ip -oneline address show eth0; ip link show eth0')
     assert f'inet {card["PrivateIpAddress"]}/' in output
@@ -92,6 +94,7 @@ def test_from_the_archives_address_nothing_else_can_be_read(builder: Instance) -
 
 
 def test_settings_of_this_machines_kernel_cannot_be_changed_but_those_of_its_network(builder: Instance) -> None:
+    # sysctl fails, as it should, and prints each refusal.
     change = 'sudo sysctl -w fs.file-max=1000000 kernel.panic=7 vm.swappiness=7 2>&1 || true'
     before = {name: Path(f'/proc/sys/{name}').read_text() for name in ('fs/file-max', 'kernel/panic', 'vm/swappiness')}
     assert builder.run(change).count('permission denied') == 3
@@ -149,6 +152,7 @@ def test_nothing_that_makes_a_container_a_machine_gets_into_an_image(
     assert copy.run(below.format('grep --count _call_dmidecode '
                                  '/below/usr/lib/python3/dist-packages/cloudinit/dmi.py')) == '2'
     assert copy.run('sudo sh -c "stat --format=%s /below/usr/sbin/dhcpcd"') != '0'
+    # grep fails when no file contains the addresses.
     assert copy.run('sudo grep --recursive --files-with-matches 169.254.169.25[013] /below/etc || true') == ''
     copy.terminate()
     rehearsal.client('ec2').deregister_image(ImageId=ami)
@@ -162,7 +166,7 @@ def test_a_stopped_machine_starts_again_with_its_disk_and_a_clean_run(rehearsal:
     assert 'Powering off' in instance.console, 'it was shut down in order'
     assert instance.described['StateReason']['Code'] == 'Client.UserInitiatedShutdown'
     rehearsal.client('ec2').start_instances(InstanceIds=[instance.name])
-    assert instance.run('ls -d /kept /run/lost 2> /dev/null || true') == '/kept'
+    assert instance.run(LIST) == '/kept'
     assert instance.state == 'running'
     instance.terminate()
 
@@ -176,7 +180,7 @@ def test_a_reboot_is_a_boot_of_the_same_machine(rehearsal: Rehearsal, tmp_path: 
     else:
         instance.run('sudo systemd-run --on-active=1 systemctl reboot')
     eventually(lambda: instance.console.count('Welcome to Debian') == 2, 'it boots again', BOOT_SECONDS)
-    assert instance.run('ls -d /kept /run/lost 2> /dev/null || true') == '/kept'
+    assert instance.run(LIST) == '/kept'
     assert instance.state == 'running'
     instance.terminate()
 

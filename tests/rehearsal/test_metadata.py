@@ -145,7 +145,7 @@ def test_an_instance_of_no_group_has_no_lifecycle_state() -> None:
     assert 'autoscaling' not in tree['meta-data'] and 'iam' not in tree['meta-data']
 
 
-def test_user_data_are_given_as_they_were_taken() -> None:
+def test_user_data_are_returned_unchanged() -> None:
     assert read(service(), '/latest/user-data').data == b'#!/bin/sh\n'
     assert read(service(user_data='/wAf'), '/latest/user-data').data == b'\xff\x00\x1f'
     assert read(service(user_data=None), '/latest/user-data').status_code == 404

@@ -43,9 +43,9 @@ class FakeMachine:
         """List it."""
         self._do('remove')
 
-    def _do(self, what: str) -> None:
-        self._story.append(what)
-        if what == self._flaw:
+    def _do(self, order: str) -> None:
+        self._story.append(order)
+        if order == self._flaw:
             raise RehearsalError('it leaks')
 
 
@@ -166,7 +166,7 @@ def test_a_terminated_machine_is_shut_down_before_it_is_removed(case: Case) -> N
 
 
 @pytest.mark.parametrize('flaw', ['create', 'boot'])
-def test_a_machine_that_cannot_be_launched_says_why_and_leaves_nothing(flaw: str) -> None:
+def test_a_machine_that_cannot_be_launched_prints_the_reason_and_leaves_nothing(flaw: str) -> None:
     case = Case(flaw)
     case.power.launch()
     attempt = ('create',) if flaw == 'create' else ('create', 'boot')

@@ -36,7 +36,7 @@ ORDER = (('apparmor.service', 'docker.service'), ('docker.service', 'visitors-mi
          ('visitors-config.service', 'visitors-migrate.service'), ('visitors-migrate.service', 'visitors.service'),
          ('visitors.service', 'visitors-ready.service'))
 # Enabled, so that it prints the same after a restart; --no-block, because it starts only after the boot.
-TELL_FACTS = """
+PRINT_FACTS = """
 install --mode=0755 /dev/stdin /usr/local/sbin/facts <<'END_OF_FACTS'
 {facts}
 END_OF_FACTS
@@ -115,8 +115,8 @@ def boots(machine_image: MachineImage, workshop: Workshop, postgresql: PostgresS
     configure(cloud, url._replace(netloc=f'{url.username}@{DATABASE}:5432').geturl())
     environment = {'PARAMETER_PREFIX': PREFIX, 'AWS_REGION': region, 'DEPLOY_ID': 'virtual', 'LIFECYCLE_HOOK': '',
                    'AWS_ENDPOINT_URL': cloud.machine_endpoint}
-    facts = TELL_FACTS.format(facts=(ROOT / 'tests' / 'facts').read_text(encoding='utf-8').rstrip(),
-                              keys=' '.join(sysctl_settings()))
+    facts = PRINT_FACTS.format(facts=(ROOT / 'tests' / 'facts').read_text(encoding='utf-8').rstrip(),
+                               keys=' '.join(sysctl_settings()))
     ways = {f'{API}:80': urlsplit(cloud.endpoint).port or 80, f'{DATABASE}:5432': postgresql.port}
     console = machine_image.console(render(ROOT, environment) + facts, region, ways)
     matches = [re.fullmatch('FACT ([^=]+)=(.*)', line) for line in lines_of(console)]

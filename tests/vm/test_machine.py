@@ -182,7 +182,7 @@ def test_the_root_of_a_guest_is_ext4(console: str) -> None:
     assert 'root ext2/ext3' in console
 
 
-def test_the_firmware_of_a_guest_says_that_this_is_ec2(console: str) -> None:
+def test_the_firmware_of_a_guest_identifies_ec2(console: str) -> None:
     assert re.search('^serial ec2[0-9a-f-]{33}$', console, re.MULTILINE)
 
 
@@ -194,9 +194,9 @@ def test_a_guest_reads_its_metadata_at_the_metadata_address(console: str) -> Non
     assert console.count(f'given {BODY}') == 2
 
 
-@pytest.mark.parametrize('what', ['loopback of the host', 'another port', 'the network of the host'])
-def test_a_guest_reaches_nothing_else(console: str, what: str) -> None:
-    assert console.count(f'{what}: out of reach') == 2
+@pytest.mark.parametrize('place', ['loopback of the host', 'another port', 'the network of the host'])
+def test_a_guest_reaches_nothing_else(console: str, place: str) -> None:
+    assert console.count(f'{place}: out of reach') == 2
 
 
 def test_the_changes_of_a_guest_end_with_it(console: str, disk: BinaryIO) -> None:
