@@ -177,6 +177,20 @@ def test_a_statement_that_is_stuck_holds_up_no_visit_longer_than_the_patience(st
         assert waiters.first.result(SOON).visits == 1
 
 
+def test_a_visit_waits_for_the_statement_of_its_group_longer_than_the_patience(statements: Statements) -> None:
+    shared = SharedVisits(statements.count, patience=0.3, at_once=1)
+    statements.stuck.update(dict.fromkeys((b'a', b'b'), threading.Event()))
+    with ThreadPoolExecutor(8) as pool:
+        waiters = Waiters(shared, statements, pool)
+        jobs = [waiters.come(visitor) for visitor in (b'a', b'b')]
+        # Longer than the patience of both, so each is in a statement and has stopped to wait for another one.
+        time.sleep(1)
+        assert not any(job.done() for job in jobs)
+        statements.stuck[b'a'].set()
+        assert [job.result(SOON).visits for job in jobs] == [1, 1]
+        statements.gate.set()
+
+
 def test_while_a_visit_is_retried_alone_the_same_visitor_joins_no_group(
         statements: Statements, shared: SharedVisits) -> None:
     statements.failing[b'locked'] = locked()
