@@ -29,10 +29,11 @@ STEPS: dict[str, tuple[Step, str]] = {
     'token': (password_renewal.run, "renew the application's database password"),
     'purge': (purge.run, 'forget old visitors, unless another instance does'),
 }
-EPILOG = """exit codes: 0 done; 1 failed, the last line has the reason; 2 wrong usage.
-migrate also ends with the codes of `flask schema ready`: 20 the migration of this deploy failed, 21 timed out, 22 the
-image does not fit the schema, 23 the database uses another time zone, 24 the connection goes through a pooler. Any
-other code is from docker or from the application."""
+MIGRATE_CODES = '\n'.join(f'  {code:<4}{meaning}' for code, meaning in migrate.MEANINGS.items())
+EPILOG = f"""exit codes: 0 done; 1 failed, the last line has the reason; 2 wrong usage.
+migrate also ends with the codes of `flask schema ready`:
+{MIGRATE_CODES}
+Any other code is from docker or from the application."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

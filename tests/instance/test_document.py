@@ -29,6 +29,11 @@ def test_each_step_stands_beside_its_unit() -> None:
     assert wrong == [('selftest', 'visitors-ready.service')], 'ready runs the self-test'
 
 
+def test_it_lists_the_exit_codes_of_a_migration() -> None:
+    codes = section(DOCUMENT, 'Steps').partition('`flask schema ready`:')[2]
+    assert [int(code) for code in re.findall(r'\b\d+\b', codes)] == list(migrate.MEANINGS)
+
+
 def test_it_lists_the_names_of_the_user_data() -> None:
     assert first_cells('User data') == [*NAMES, 'AWS_*']
 
