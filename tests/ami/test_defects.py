@@ -69,7 +69,7 @@ FATAL = {
     'an engine that is off': (
         f'systemctl disable docker.service docker.socket; systemctl mask docker.service; {NO_MACHINE_ID}',
         'migrate: image .*: .*Cannot connect to the Docker daemon'),
-    'a start before the machine was told anything': (
+    'a start before the user data': (
         f'systemctl enable visitors.target; {NO_MACHINE_ID}',
         # Timing decides whether every step ends before the user data come, only the first one does and the step failed
         # reads them, or they come in time for the self-test.
@@ -109,7 +109,8 @@ def test_verify_names_a_health_path_that_fails_and_a_wrong_version(changed: tupl
     assert re.search(r'version: /version answers .*\+build.666, image.json has', result.err), result.err
 
 
-def test_an_image_that_has_failed_is_not_released_and_says_why(workshop: Workshop, changed: tuple[str, Ended]) -> None:
+def test_an_ami_that_failed_is_not_released_and_its_tag_has_the_checks(
+        workshop: Workshop, changed: tuple[str, Ended]) -> None:
     ami, _ = changed
     tags = workshop.tags(ami)
     assert tags['Released'] == 'false'
@@ -117,7 +118,7 @@ def test_an_image_that_has_failed_is_not_released_and_says_why(workshop: Worksho
 
 
 @pytest.mark.parametrize('defect', FATAL)
-def test_verify_says_what_keeps_a_machine_from_serving(workshop: Workshop, released: str, defect: str) -> None:
+def test_verify_names_the_reason_why_a_machine_cannot_serve(workshop: Workshop, released: str, defect: str) -> None:
     commands, words = FATAL[defect]
     result = workshop.release('verify', workshop.edited(released, defect.replace(' ', '-'), commands))
     assert result.code == NOT_VERIFIED, result.err

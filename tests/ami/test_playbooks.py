@@ -150,7 +150,7 @@ def test_a_second_run_changes_nothing(played: dict[str, tuple[Run, Run]], playbo
 
 @pytest.mark.usefixtures('played')
 @pytest.mark.parametrize('role', ['docker', 'tuning', 'hardening', 'logging', 'access', 'application'])
-def test_what_a_role_promises_is_true(builder: Builder, role: str) -> None:
+def test_each_promise_of_a_role_holds(builder: Builder, role: str) -> None:
     run = builder.verify(role)
     assert run.code == 0, run.output[-4000:]
 
@@ -235,7 +235,7 @@ def test_a_file_that_is_no_archive_is_refused(builder: Builder, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures('played')
-def test_a_build_that_does_not_say_what_it_is_of_is_refused_by_name(builder: Builder) -> None:
+def test_a_build_without_an_identity_is_refused_by_name(builder: Builder) -> None:
     values = {name: value for name, value in builder.values.items() if name != 'application_commit'}
     run = Builder(builder.machine, values).play('app', BEFORE_THE_END)
     assert run.code != 0
@@ -243,7 +243,7 @@ def test_a_build_that_does_not_say_what_it_is_of_is_refused_by_name(builder: Bui
 
 
 @pytest.mark.usefixtures('played')
-def test_the_machine_trusts_whom_it_was_told_to_with_the_database(builder: Builder, tmp_path: Path) -> None:
+def test_the_machine_has_the_authorities_of_the_database(builder: Builder, tmp_path: Path) -> None:
     (tmp_path / 'ca.pem').write_bytes(certificates())
     builder.must('app', BEFORE_THE_END, application_database_ca_file=str(tmp_path / 'ca.pem'))
     try:

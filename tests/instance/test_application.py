@@ -74,7 +74,7 @@ def test_it_starts_answers_and_ends(machine: FolderMachine, aws: EmbeddedRehears
         assert requests.get(f'http://127.0.0.1:{port}/', headers={'User-Agent': BROWSER}, timeout=STEP_SECONDS).ok
         stopped = machine.run('application', 'stop')
         assert (stopped.returncode, last_line(stopped.stdout).endswith(': stopped')) == (0, True)
-        assert process.wait(STEP_SECONDS) == 0, 'a server that was told to end has ended well'
+        assert process.wait(STEP_SECONDS) == 0, 'a server that SIGTERM ended succeeds'
 
 
 def test_an_answer_that_has_begun_is_finished(
@@ -265,15 +265,15 @@ def test_another_image_than_the_baked_one_is_not_started(machine: FolderMachine,
     ('[]', 'must hold image, id and version as JSON'),
     ('', 'must hold image, id and version as JSON'),
 ])
-def test_a_bad_description_of_the_image_is_told(machine: FolderMachine, text: str, says: str) -> None:
+def test_a_bad_description_of_the_image_is_named(machine: FolderMachine, text: str, says: str) -> None:
     machine.write('etc/visitors/image.json', text)
     result = machine.run('application', 'start')
     assert result.returncode == 1
     assert says in last_line(result.stdout)
 
 
-def test_what_an_engine_that_was_killed_has_left_is_removed_first(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                                  postgresql_url: str) -> None:
+def test_leftovers_of_a_killed_engine_are_removed_first(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                        postgresql_url: str) -> None:
     prepare(machine, aws, postgresql_url)
     with started(machine):
         assert machine.run('application', 'wait').returncode == 0
@@ -304,12 +304,12 @@ def test_a_bad_setting_ends_the_application_with_the_code_that_is_not_tried_agai
         assert process.wait(STEP_SECONDS) == 1
 
 
-def test_to_stop_what_does_not_run_is_no_failure(machine: FolderMachine) -> None:
+def test_stopping_a_stopped_application_succeeds(machine: FolderMachine) -> None:
     result = machine.run('application', 'stop')
     assert (result.returncode, last_line(result.stdout).endswith(': stopped')) == (0, True)
 
 
-def test_an_engine_that_does_not_stop_it_is_told(machine: FolderMachine) -> None:
+def test_an_engine_that_cannot_stop_it_is_named(machine: FolderMachine) -> None:
     machine.answer_docker({'stop': {'code': 1, 'stderr': 'Cannot connect to the Docker daemon\n'}})
     result = machine.run('application', 'stop')
     assert result.returncode == 1
@@ -331,7 +331,7 @@ def test_a_machine_that_is_too_small_is_refused() -> None:
         Size(2, 511 * MEBIBYTE).application_memory
 
 
-def test_a_step_that_is_told_to_end_ends_the_server(
+def test_a_terminated_step_ends_the_server(
         machine: FolderMachine, aws: EmbeddedRehearsal, postgresql_url: str) -> None:
     prepare(machine, aws, postgresql_url)
     with started(machine) as process:

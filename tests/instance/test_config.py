@@ -41,7 +41,7 @@ def parameters(aws: EmbeddedRehearsal) -> EmbeddedRehearsal:
     return aws
 
 
-def test_config_ends_in_a_line_and_records_what_was_before_it(
+def test_config_ends_in_a_line_and_records_the_phases_before_it(
         machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
     before = time.monotonic()
     result = machine.run('config')
@@ -90,8 +90,8 @@ def test_only_the_user_of_the_containers_can_read_a_secret(
         'username': 'own', 'password': OWNER_PASSWORD}
 
 
-def test_the_user_of_the_containers_reads_its_files_and_nobody_else_does(machine: FolderMachine,
-                                                                         parameters: EmbeddedRehearsal) -> None:
+def test_only_the_user_of_the_containers_reads_its_files(machine: FolderMachine,
+                                                         parameters: EmbeddedRehearsal) -> None:
     assert machine.run('config').returncode == 0
     for folder in machine.root.parents:
         if Path(tempfile.gettempdir()) in folder.parents:
@@ -170,8 +170,8 @@ def test_an_encrypted_setting_is_refused(machine: FolderMachine, aws: EmbeddedRe
     assert f'parameter {PREFIX}/settings/DATABASE_URL is a SecureString; use a String' in last_line(result.stdout)
 
 
-def test_what_is_gone_from_the_parameter_store_is_gone_from_the_machine(machine: FolderMachine,
-                                                                        parameters: EmbeddedRehearsal) -> None:
+def test_a_deleted_parameter_is_deleted_on_the_machine(machine: FolderMachine,
+                                                       parameters: EmbeddedRehearsal) -> None:
     assert machine.run('config').returncode == 0
     parameters.client('ssm').delete_parameter(Name=f'{PREFIX}/secrets/DATABASE_PASSWORD')
     assert machine.run('config').returncode == 0
@@ -179,7 +179,7 @@ def test_what_is_gone_from_the_parameter_store_is_gone_from_the_machine(machine:
     assert not machine.secret('application', 'DATABASE_PASSWORD').exists()
 
 
-def test_an_api_that_is_away_for_a_moment_costs_no_machine(
+def test_an_api_that_is_unavailable_for_a_moment_costs_no_machine(
         machine: FolderMachine, parameters: EmbeddedRehearsal) -> None:
     parameters.stop()
     with machine.start('config') as process:
@@ -194,7 +194,8 @@ def test_an_api_that_is_away_for_a_moment_costs_no_machine(
     ('RequestTimeTooSkewed', 'the clock of this instance shows 20'),
     ('AccessDeniedException', 'AccessDeniedException: not for you'),
 ])
-def test_why_aws_refuses_is_told(machine: FolderMachine, aws: EmbeddedRehearsal, code: str, says: str) -> None:
+def test_the_reason_of_a_refusal_is_printed(
+        machine: FolderMachine, aws: EmbeddedRehearsal, code: str, says: str) -> None:
     aws.faults.refuse('GetParametersByPath', status=400, code=code, message='not for you')
     result = machine.run('config')
     assert result.returncode == 1
@@ -219,13 +220,13 @@ def reason_without_keys(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
     return failure.value.message
 
 
-def test_a_machine_without_a_role_is_told_apart(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
-                                                impatient: None) -> None:
+def test_a_missing_role_has_a_message_of_its_own(machine: FolderMachine, monkeypatch: pytest.MonkeyPatch,
+                                                 impatient: None) -> None:
     assert reason_without_keys(machine, monkeypatch) == (
         f'parameters under {PREFIX}/settings: no credentials; this instance needs an instance profile with a role')
 
 
-def test_a_metadata_service_that_goes_away_is_not_taken_for_a_missing_role(
+def test_a_metadata_service_that_fails_is_not_taken_for_a_missing_role(
         machine: FolderMachine, monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     machine.give_role('visitors')
     machine.metadata.faults.refuse(f'GET /{ROLE}visitors', status=500)
@@ -303,8 +304,8 @@ def test_the_role_of_the_instance_signs(machine: FolderMachine, parameters: Embe
     assert machine.metadata.faults.calls[0].operation == 'PUT /latest/api/token', 'an instance requires a token'
 
 
-def test_a_metadata_service_that_is_away_is_told(machine: FolderMachine, impatient: None,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_metadata_service_is_named(machine: FolderMachine, impatient: None,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     reason = reason_without_keys(machine, monkeypatch, AWS_EC2_METADATA_SERVICE_ENDPOINT='http://127.0.0.1:9')
     assert reason.startswith('the metadata service at http://127.0.0.1:9 cannot be reached: ')
     assert 'refused' in reason
@@ -356,7 +357,7 @@ def test_an_address_of_either_form_is_taken_as_it_is(url: str) -> None:
     assert result.variables['application']['DATABASE_URL'] == url
 
 
-def test_what_a_human_writes_is_no_control_character() -> None:
+def test_ordinary_text_has_no_control_character() -> None:
     result = plan(PREFIX, {**LEAST_SETTINGS, 'USER_NAME': 'Zoë O’Néill 李 \u00a0\u200f'}, LEAST_SECRETS, {}, FOLDERS)
     assert result.variables['application']['USER_NAME'] == 'Zoë O’Néill 李 \u00a0\u200f'
 
@@ -439,7 +440,7 @@ def test_an_object_without_a_password_is_refused_by_its_name_alone(text: str, la
     ('postgresql://visitors@db.internal/visitors', ('db.internal', 5432, 'visitors')),
     ('postgresql+psycopg2://vis%2Fitors@db:6432/visitors', ('db', 6432, 'vis/itors')),
 ])
-def test_the_account_is_what_the_url_says(url: str, where: tuple[str, int, str]) -> None:
+def test_the_account_is_the_one_of_the_url(url: str, where: tuple[str, int, str]) -> None:
     database = account(url, 'x')
     assert (database.host, database.port, database.user) == where
 
@@ -473,13 +474,13 @@ def test_the_variables_of_the_sdk_are_passed_on() -> None:
     assert settings.selftest
 
 
-def test_logs_go_to_a_group_of_the_prefix_unless_told_otherwise() -> None:
+def test_logs_go_to_a_group_of_the_prefix_by_default() -> None:
     text = '\n'.join(('PARAMETER_PREFIX=/visitors/a', 'AWS_REGION=x', 'DEPLOY_ID=1', ''))
     assert UserData.from_text(text).log_group == '/visitors/a'
     assert UserData.from_text(f'{text}LOG_GROUP=other\n').log_group == 'other'
 
 
-def test_what_can_be_read_of_bad_user_data_is_used_to_say_so() -> None:
+def test_the_legible_part_of_bad_user_data_is_used_for_the_report() -> None:
     legible = UserData.legible('PARAMETER_PREFIX=/a\nLIFECYLE_HOOK=x\nnonsense\nAWS_REGION=r\nLIFECYCLE_HOOK=launch\n')
     assert (legible.parameter_prefix, legible.region, legible.lifecycle_hook) == ('/a', 'r', 'launch')
 

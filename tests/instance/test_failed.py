@@ -64,7 +64,7 @@ def abandoned(aws: EmbeddedRehearsal) -> list[dict[str, str]]:
     return [call.parameters for call in list(aws.faults.calls) if call.operation == COMPLETE]
 
 
-def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_a_failed_migration_is_printed_counted_and_abandoned(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     launched = LaunchedGroup(aws, machine)
     put_settings(aws, DATABASE_URL='postgresql://visitors@database/visitors')
     put_secrets(aws, VISITOR_KEY=KEY)
@@ -83,7 +83,7 @@ def test_a_failed_migration_is_told_to_everybody(machine: FolderMachine, aws: Em
         'LifecycleHookName': HOOK}
 
 
-def test_what_fails_before_anything_is_known_is_told_as_well(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_a_failure_of_the_first_step_is_reported_too(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     launched = LaunchedGroup(aws, machine)
     assert machine.run('config').returncode == 1, 'nothing is in the Parameter Store'
     result = failed(machine)
@@ -92,7 +92,7 @@ def test_what_fails_before_anything_is_known_is_told_as_well(machine: FolderMach
     assert abandoned(aws)[0]['InstanceId'] == launched.instance
 
 
-def test_without_a_hook_nobody_is_told_that_it_is_given_up(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_without_a_hook_no_abandon_is_sent(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     fail(machine)
     assert failed(machine).returncode == 0
     assert not abandoned(aws)
@@ -123,8 +123,8 @@ def test_a_hook_that_waits_no_more_is_no_reason_to_stay_on(machine: FolderMachin
     assert 'lifecycle hook: done' in result.stderr
 
 
-def test_an_api_that_is_away_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                 hurried: Callable[..., tuple[str, str]]) -> None:
+def test_an_unavailable_api_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                hurried: Callable[..., tuple[str, str]]) -> None:
     LaunchedGroup(aws, machine)
     fail(machine)
     aws.stop()
@@ -155,7 +155,7 @@ def test_one_act_that_fails_does_not_keep_the_other(machine: FolderMachine, aws:
         assert {'PutMetricData', COMPLETE} <= set(operations(aws))
 
 
-def test_a_clock_that_is_wrong_is_told_and_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_a_wrong_clock_is_named_and_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     LaunchedGroup(aws, machine)
     fail(machine)
     aws.faults.refuse('PutMetricData', COMPLETE, status=403, code='SignatureDoesNotMatch')
@@ -163,7 +163,7 @@ def test_a_clock_that_is_wrong_is_told_and_keeps_no_machine_on(machine: FolderMa
     assert 'the clock of this instance shows 20' in result.stderr
 
 
-def test_a_metadata_service_that_is_away_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal,
+def test_an_unavailable_metadata_service_keeps_no_machine_on(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                              hurried: Callable[..., tuple[str, str]]) -> None:
     LaunchedGroup(aws, machine)
     fail(machine)
@@ -178,8 +178,8 @@ def test_without_credentials_it_turns_off_as_well(machine: FolderMachine, aws: E
     assert 'no credentials' in hurried(AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='')[1]
 
 
-def test_without_user_data_it_says_so_and_turns_off(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                    hurried: Callable[..., tuple[str, str]]) -> None:
+def test_without_user_data_it_prints_the_reason_and_turns_off(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                              hurried: Callable[..., tuple[str, str]]) -> None:
     machine.environment_file.unlink()
     stdout, _ = hurried(AWS_ENDPOINT_URL=aws.endpoint)
     assert 'No such file or directory; the user data writes it' in stdout
@@ -206,7 +206,7 @@ def test_a_broken_record_and_a_broken_systemd_hide_nothing_but_the_reason(machin
     assert counted(aws)
 
 
-def test_what_no_step_could_write_down_is_asked_of_systemd(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_systemd_names_a_failure_that_no_step_recorded(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     machine.answer_systemctl({'visitors-config.service': {'Result': 'success', 'ExecMainStatus': '0'},
                               'visitors-migrate.service': {'Result': 'success', 'ExecMainStatus': '0'},
                               'visitors.service': {'Result': 'exit-code', 'ExecMainStatus': '137'}})
@@ -232,7 +232,7 @@ def test_the_first_unit_that_has_failed_is_the_one() -> None:
     assert failure_of([]).reason == 'not ready within 1200 s'
 
 
-def test_in_a_self_test_the_console_says_which_step_has_failed(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_in_a_self_test_the_console_names_the_failed_step(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     machine.write('etc/visitors/instance.env', 'SELFTEST=1\n')
     fail(machine, 'migrate', 22, 'UNVERSIONED')
     result = failed(machine)

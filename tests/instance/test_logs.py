@@ -87,8 +87,8 @@ def test_the_journal_is_sent_from_its_first_entry_on(
     assert last_line(stdout).endswith(' s: 3 entries sent')
 
 
-def test_what_was_sent_is_not_sent_again(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
-                                         group: str) -> None:
+def test_a_sent_entry_is_not_sent_again(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
+                                        group: str) -> None:
     journal.write('one', 'two')
     with sending(machine) as process:
         wait_until_sent(aws, 'two')
@@ -100,13 +100,13 @@ def test_what_was_sent_is_not_sent_again(machine: FolderMachine, aws: EmbeddedRe
     assert sent(aws) == ['one', 'two', 'three']
 
 
-def test_nothing_is_lost_while_the_api_is_away(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
-                                               group: str) -> None:
+def test_nothing_is_lost_while_the_api_is_unavailable(
+        machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
     with sending(machine) as process:
         journal.write('before')
         wait_until_sent(aws, 'before')
         aws.stop()
-        messages = [f'while it is away {number}' for number in range(300)]
+        messages = [f'during the outage {number}' for number in range(300)]
         journal.write(*messages[:100])
         lines = [first_words(process)]
         journal.write(*messages[100:])
@@ -115,28 +115,28 @@ def test_nothing_is_lost_while_the_api_is_away(machine: FolderMachine, aws: Embe
         _, stderr = end(process)
     assert sent(aws) == ['before', *messages]
     lines += stderr.strip().splitlines()
-    assert len(lines) == 2, 'told once when it goes and once when it comes back, not at each try'
+    assert len(lines) == 2, 'logged at the start and at the end of the outage, not at each try'
     assert lines[0].startswith(f'cannot send, the journal keeps the entries: log stream {PREFIX}/{machine.instance}: ')
     assert lines[1].startswith('sending again after ')
 
 
-def test_nothing_is_lost_when_it_is_killed_while_the_api_is_away(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                                 journal: WrittenJournal, group: str) -> None:
+def test_nothing_is_lost_when_it_is_killed_while_the_api_is_unavailable(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                                        journal: WrittenJournal, group: str) -> None:
     with sending(machine):
         journal.write('before')
         wait_until_sent(aws, 'before')
         aws.stop()
-        journal.write('while it is away')
+        journal.write('during the outage')
         time.sleep(2)
     aws.start()
     with sending(machine) as process:
-        wait_until_sent(aws, 'while it is away')
+        wait_until_sent(aws, 'during the outage')
         end(process)
-    assert sent(aws) == ['before', 'while it is away']
+    assert sent(aws) == ['before', 'during the outage']
 
 
-def test_at_its_end_it_sends_what_the_others_say_at_theirs(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                           journal: WrittenJournal, group: str) -> None:
+def test_at_its_end_it_sends_the_last_entries_of_the_others(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                            journal: WrittenJournal, group: str) -> None:
     with sending(machine) as process:
         journal.write('before')
         wait_until_sent(aws, 'before')
@@ -149,10 +149,10 @@ def test_at_its_end_it_sends_what_the_others_say_at_theirs(machine: FolderMachin
     assert sent(aws) == ['before', 'the application has stopped']
 
 
-def test_an_api_that_is_away_does_not_delay_its_end(
+def test_an_unavailable_api_does_not_delay_its_end(
         machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
     aws.stop()
-    journal.write('nobody hears this')
+    journal.write('an entry during the outage')
     with sending(machine) as process:
         assert 'cannot send' in first_words(process)
         begun = time.monotonic()
@@ -161,7 +161,7 @@ def test_an_api_that_is_away_does_not_delay_its_end(
     assert last_line(stdout).endswith(' s: 0 entries sent')
     aws.start()
     with sending(machine) as process:
-        wait_until_sent(aws, 'nobody hears this')
+        wait_until_sent(aws, 'an entry during the outage')
         end(process)
 
 
@@ -221,7 +221,7 @@ def test_a_line_that_is_no_entry_is_sent_as_it_came_and_counted(line: bytes) -> 
     assert batch.cursor == 's=1', 'the journal is followed from behind the last one that has a place in it'
 
 
-def test_what_is_too_deep_to_be_written_again_is_sent_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_too_deep_to_be_encoded_is_sent_raw(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise RecursionError
 
@@ -230,8 +230,8 @@ def test_what_is_too_deep_to_be_written_again_is_sent_as_it_came(monkeypatch: py
     assert (event.message, event.cursor, event.is_raw) == ('{"a": 1}', 'x', True)
 
 
-def test_an_entry_that_the_sdk_refuses_is_left_out_and_told(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                            monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+def test_an_entry_that_the_sdk_refuses_is_skipped_and_reported(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                               monkeypatch: pytest.MonkeyPatch, group: str) -> None:
     monkeypatch.setattr('signal.signal', lambda *_: None)
     sender = logs.Sender(machine.enter(monkeypatch), Stop())
     now = int(time.time() * 1000)
@@ -239,7 +239,7 @@ def test_an_entry_that_the_sdk_refuses_is_left_out_and_told(machine: FolderMachi
     assert sent(aws) == ['behind']
 
 
-def test_an_entry_that_is_refused_is_left_out_and_told(
+def test_an_entry_that_is_refused_is_skipped_and_reported(
         machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
     journal.write(*(f'entry {number}' for number in range(20)))
     refuse_entry(aws, 'entry 7"')
@@ -256,8 +256,8 @@ def refuse_entry(aws: EmbeddedRehearsal, text: str) -> None:
                       when=lambda call: text in call.text.replace('\\', ''))
 
 
-def test_entries_that_are_too_old_are_told(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
-                                           group: str) -> None:
+def test_entries_that_are_too_old_are_reported(machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal,
+                                               group: str) -> None:
     journal.write('of last month', seconds_ago=30 * 86400)
     journal.write('of now')
     with sending(machine) as process:

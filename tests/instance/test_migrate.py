@@ -92,8 +92,8 @@ def test_an_image_that_is_missing_is_named(
         1, 'image visitors:1.0.2-build.41: Error: No such image: visitors:1.0.2-build.41')
 
 
-def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                          postgresql_url: str) -> None:
+def test_a_failed_deploy_is_reported_with_its_reason(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                     postgresql_url: str) -> None:
     configure(machine, aws, postgresql_url)
     # A table that the first revision creates as well: the revision fails each time, and is tried once.
     execute(postgresql_url, 'CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)')
@@ -110,8 +110,8 @@ def test_a_deploy_that_has_failed_is_told_with_its_reason(machine: FolderMachine
     assert f'deploy 7/ami-0123456789abcdef0 failed on {machine.instance}' in repeated
 
 
-def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                       postgresql_url: str) -> None:
+def test_a_schema_that_this_image_does_not_fit_is_reported(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                           postgresql_url: str) -> None:
     configure(machine, aws, postgresql_url)
     execute(postgresql_url, 'CREATE TABLE of_another_application (id integer)')
     code, line = result(machine)
@@ -119,7 +119,7 @@ def test_a_schema_that_this_image_does_not_fit_is_told(machine: FolderMachine, a
     assert 'FAILED (22): this image does not fit the schema: the database has tables, but no record of' in line
 
 
-def test_a_database_that_is_away_is_told_with_its_own_words() -> None:
+def test_an_unavailable_database_is_reported_with_its_error() -> None:
     url = f'postgresql://visitors:secret-word@127.0.0.1:{free_port()}/visitors'  # pragma: allowlist secret
     result = flask(url, 'schema', 'ready', '--timeout', '1')
     assert result.returncode == 21
@@ -179,8 +179,8 @@ def test_a_boot_that_has_no_time_left_migrates_nothing(machine: FolderMachine, a
     assert not machine.calls('docker')
 
 
-def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, aws: EmbeddedRehearsal, tmp_path: Path,
-                                                       postgresql_url: str) -> None:
+def test_a_terminated_step_ends_its_container(machine: FolderMachine, aws: EmbeddedRehearsal, tmp_path: Path,
+                                              postgresql_url: str) -> None:
     configure(machine, aws, postgresql_url)
     stopped = str(tmp_path / 'stopped')
     machine.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'}, 'stop': {'touches': stopped},
@@ -192,7 +192,7 @@ def test_a_step_that_is_told_to_end_ends_its_container(machine: FolderMachine, a
         process.communicate(timeout=STEP_SECONDS)
     assert process.returncode == 143
     assert ['stop', '--time=15', 'visitors-migrate'] in machine.calls('docker')
-    assert machine.boot['failure'] is None, 'to be told to end is no failure'
+    assert machine.boot['failure'] is None, 'SIGTERM is no failure'
 
 
 def test_heartbeats_are_sent_while_something_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +251,7 @@ def test_a_heartbeat_that_fails_changes_nothing(machine: FolderMachine, aws: Emb
     assert 'heartbeat: lifecycle hook launch of visitors: AccessDenied: not for you' in capfd.readouterr().err
 
 
-def test_of_a_traceback_the_last_message_is_told() -> None:
+def test_the_last_message_before_a_traceback_is_reported() -> None:
     lines = ['2026-01-01 00:00:00,000 INFO schema: leading', 'Traceback (most recent call last):', '  File "x"',
              '2026-01-01 00:00:01,000 ERROR schema: deploy 7 failed: ProgrammingError', 'Exception: unrelated']
     assert last_messages(lines) == 'leading; deploy 7 failed: ProgrammingError'

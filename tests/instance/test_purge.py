@@ -41,7 +41,7 @@ def test_another_machine_that_forgets_is_left_alone(serving: FolderMachine, post
     assert value(postgresql_url, 'SELECT count(*) FROM visitors') == 1
 
 
-def test_where_nobody_is_forgotten_nothing_is_started(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_without_a_retention_no_container_is_started(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     put_settings(aws, DATABASE_URL='postgresql://visitors@database/visitors')
     put_secrets(aws, VISITOR_KEY=KEY)
     assert machine.run('config').returncode == 0
@@ -58,7 +58,7 @@ def test_it_runs_beside_the_application_with_its_own_memory(serving: FolderMachi
     assert 'secrets/migration' not in ' '.join(call), 'it signs in as the application'
 
 
-def test_a_database_that_is_away_fails_with_its_words(serving: FolderMachine) -> None:
+def test_an_unavailable_database_fails_with_its_error(serving: FolderMachine) -> None:
     serving.answer_docker({'image inspect': {'stdout': f'{IMAGE_ID}\n'},
                            'run': {'code': 3, 'stderr': 'the database failed: OperationalError: refused\n'}})
     result = serving.run('purge')

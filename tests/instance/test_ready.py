@@ -48,7 +48,7 @@ def completed(aws: EmbeddedRehearsal) -> list[str]:
     return texts_of(aws, COMPLETE)
 
 
-def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_without_a_hook_aws_is_not_called(configured: FolderMachine, aws: EmbeddedRehearsal) -> None:
     before = len(aws.faults.calls)
     result = configured.run('ready')
     assert result.returncode == 0, result.stdout
@@ -58,8 +58,8 @@ def test_without_a_group_nobody_is_told_and_it_says_so(configured: FolderMachine
     assert [phase['phase'] for phase in configured.boot['phases']] == ['power-on', 'network', 'config', 'ready']
 
 
-def test_the_hook_is_told_to_go_on_and_the_balancer_agrees(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                           application: Application) -> None:
+def test_the_hook_is_completed_and_the_target_group_reports_healthy(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                                                    application: Application) -> None:
     launched = LaunchedGroup(aws, machine)
     result = configure(machine, aws, application).run('ready')
     assert result.returncode == 0, result.stdout
@@ -98,8 +98,8 @@ def test_it_waits_until_the_hook_waits(
 
 
 @pytest.mark.parametrize('state', ['InService', 'Pending:Proceed'])
-def test_a_hook_that_was_told_before_is_not_waited_for(machine: FolderMachine, aws: EmbeddedRehearsal, state: str,
-                                                       application: Application) -> None:
+def test_a_hook_that_was_completed_before_is_not_awaited(machine: FolderMachine, aws: EmbeddedRehearsal, state: str,
+                                                         application: Application) -> None:
     launched = LaunchedGroup(aws, machine)
     launched.complete()
     launched.show(state)
@@ -161,8 +161,8 @@ def test_every_state_of_the_api_is_of_one_kind() -> None:
 
 
 @pytest.mark.parametrize('action', ['DescribeTargetHealth', 'DescribeAutoScalingGroups'])
-def test_what_is_denied_is_denied_before_the_group_goes_on(machine: FolderMachine, aws: EmbeddedRehearsal, action: str,
-                                                           application: Application) -> None:
+def test_a_missing_permission_fails_before_the_hook_is_completed(
+        machine: FolderMachine, aws: EmbeddedRehearsal, action: str, application: Application) -> None:
     LaunchedGroup(aws, machine)
     configure(machine, aws, application)
     aws.faults.refuse(action, status=403, code='AccessDenied', message='not for this role')
@@ -173,7 +173,7 @@ def test_what_is_denied_is_denied_before_the_group_goes_on(machine: FolderMachin
 
 
 @pytest.mark.parametrize(('status', 'code'), [(403, 'AccessDenied'), (503, 'ServiceUnavailable')])
-def test_what_cannot_be_asked_afterwards_is_asked_again(
+def test_a_failed_call_after_the_hook_is_retried(
         machine: FolderMachine, aws: EmbeddedRehearsal, application: Application, status: int, code: str,
         monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     LaunchedGroup(aws, machine)
@@ -220,7 +220,7 @@ def test_the_wrong_version_is_never_put_into_service(machine: FolderMachine, aws
 
 
 def test_a_database_that_comes_late_is_waited_for(configured: FolderMachine, application: Application) -> None:
-    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is away'})
+    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is unavailable'})
     with configured.start('ready') as process:
         time.sleep(2)
         assert process.poll() is None
@@ -229,10 +229,10 @@ def test_a_database_that_comes_late_is_waited_for(configured: FolderMachine, app
     assert process.returncode == 0, stdout
 
 
-def test_what_never_gets_ready_fails_with_what_it_has_answered(configured: FolderMachine, application: Application,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is away'})
-    assert re.search('^not within [01] s: /readyz answers 503: .*the database is away',
+def test_an_application_that_is_never_ready_fails_with_its_answer(configured: FolderMachine, application: Application,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    application.answers['/readyz'] = (503, {'ready': False, 'reason': 'the database is unavailable'})
+    assert re.search('^not within [01] s: /readyz answers 503: .*the database is unavailable',
                      reason_of_a_late_boot(configured, monkeypatch))
 
 
@@ -260,10 +260,11 @@ def test_a_machine_that_the_balancer_finds_ill_fails_with_its_reason(machine: Fo
     configure(machine, aws, application)
     reason = reason_of_a_late_boot(machine, monkeypatch)
     assert re.search('^not within [01] s: targetgroup/visitors/[0-9a-f]+ reports unhealthy: Health checks', reason)
-    assert len(completed(aws)) == 1, 'it has been told to go on, and no more'
+    assert len(completed(aws)) == 1, 'the hook was completed once'
 
 
-def test_what_aws_refuses_is_told(machine: FolderMachine, aws: EmbeddedRehearsal, application: Application) -> None:
+def test_a_refusal_of_the_hook_is_printed(
+        machine: FolderMachine, aws: EmbeddedRehearsal, application: Application) -> None:
     LaunchedGroup(aws, machine)
     configure(machine, aws, application)
     aws.faults.refuse(COMPLETE, status=403, code='AccessDenied', message='not for this role')

@@ -76,7 +76,7 @@ def test_a_machine_that_is_right_passes_with_its_version(booted: FolderMachine) 
     assert verdicts(booted) == [f'SELFTEST PASSED {version()}']
 
 
-def test_alone_it_says_the_same(booted: FolderMachine) -> None:
+def test_the_step_alone_prints_the_same_verdict(booted: FolderMachine) -> None:
     result = booted.run('selftest')
     assert f'SELFTEST PASSED {version()}' in result.stdout.splitlines()
     assert last_line(result.stdout).endswith(f'self-test passed, {len(CHECKS)} checks')
@@ -94,7 +94,7 @@ def only(machine: FolderMachine, check: str, says: str) -> None:
     assert says in why
 
 
-def test_what_is_wrong_is_printed_check_by_check_and_the_copy_is_turned_off(booted: FolderMachine) -> None:
+def test_each_problem_is_printed_and_the_copy_is_turned_off(booted: FolderMachine) -> None:
     booted.write('etc/machine-id', '')
     booted.answer_systemctl({**RIGHT_UNITS, 'failed': ['x.mount']})
     assert verdicts(booted) == ["SELFTEST FAILED machine-id: /etc/machine-id holds ''",
@@ -112,7 +112,7 @@ def test_a_stray_authorized_key_is_found(booted: FolderMachine, path: str) -> No
     only(booted, 'authorized-keys', f'has keys in /{path}')
 
 
-def test_an_empty_file_of_authorized_keys_lets_nobody_in(booted: FolderMachine) -> None:
+def test_an_empty_file_of_authorized_keys_is_no_problem(booted: FolderMachine) -> None:
     booted.write('root/.ssh/authorized_keys', '\n')
     assert wrong_of(booted) == []
 
@@ -164,7 +164,7 @@ def test_a_world_readable_secret_is_found(booted: FolderMachine, path: str, text
     ('etc/pam.d/common-password', 'password [success=1 default=ignore] pam_unix.so'),
     ('etc/empty.key', ''),
 ])
-def test_what_is_no_secret_is_not_found(booted: FolderMachine, path: str, text: str) -> None:
+def test_a_file_without_a_secret_is_no_problem(booted: FolderMachine, path: str, text: str) -> None:
     booted.write(path, text).chmod(0o644)
     assert wrong_of(booted) == []
 
@@ -194,7 +194,7 @@ def test_an_application_that_reaches_the_metadata_service_is_found(booted: Folde
     only(booted, 'metadata', 'the application reaches 169.254.169.254')
 
 
-def test_an_application_that_cannot_be_asked_what_it_reaches_is_found(booted: FolderMachine) -> None:
+def test_a_check_of_the_metadata_service_that_cannot_run_is_a_problem(booted: FolderMachine) -> None:
     booted.answer_docker({**RIGHT_ENGINE, 'exec': {'code': 126, 'stderr': 'OCI runtime exec failed\n'}})
     only(booted, 'metadata', 'OCI runtime exec failed')
 
@@ -211,7 +211,7 @@ def test_a_unit_that_does_not_wait_is_found(booted: FolderMachine, unit: str, be
     only(booted, 'unit-order', f'{unit} is not ordered after {before}')
 
 
-def test_what_systemd_finds_wrong_with_our_units_is_found(booted: FolderMachine) -> None:
+def test_a_problem_that_systemd_reports_in_our_units_is_found(booted: FolderMachine) -> None:
     booted.install('systemd-analyze', 'echo "other.service: whatever" >&2; echo "visitors.service: Found ordering '
                                       'cycle on visitors-ready.service/start" >&2; exit 1')
     only(booted, 'unit-order', 'visitors.service: Found ordering cycle on visitors-ready.service/start')
@@ -284,7 +284,7 @@ def test_a_visit_that_is_not_counted_is_found(booted: FolderMachine, monkeypatch
     wrong.end()
 
 
-def test_what_cannot_be_checked_is_not_right(booted: FolderMachine) -> None:
+def test_a_check_that_fails_is_a_problem(booted: FolderMachine) -> None:
     (booted.root / 'etc/shadow').unlink()
     only(booted, 'passwords', 'the check failed: ')
 
@@ -296,7 +296,7 @@ def test_a_self_test_that_cannot_turn_off_fails_so_that_systemd_does(booted: Fol
     assert booted.was_turned_off, 'it was tried'
 
 
-def test_its_own_files_are_no_secrets_that_everybody_can_read(booted: FolderMachine) -> None:
+def test_its_own_files_are_not_world_writable_and_no_problem(booted: FolderMachine) -> None:
     for path in (booted.root / 'run/visitors').rglob('*'):
         assert path.is_dir() or not path.stat().st_mode & stat.S_IWOTH
     assert wrong_of(booted) == []

@@ -31,7 +31,7 @@ def parts_of(token: str) -> tuple[str, dict[str, str]]:
     return f'{url.netloc}{url.path}', {name: values[0] for name, values in parse_qs(url.query).items()}
 
 
-def test_a_token_is_what_the_sdk_itself_would_make(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
+def test_a_token_is_the_one_of_the_sdk(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:
     with_token(machine, aws)
     address, signed = parts_of(machine.secret('application', 'DATABASE_PASSWORD').read_text())
     session = Session()
