@@ -194,8 +194,13 @@ def read(description: Mapping[str, Any]) -> Ami:
         created=datetime.fromisoformat(description['CreationDate'].replace('Z', '+00:00')),
         imds=description.get('ImdsSupport', ''),
         snapshots=tuple(disk['SnapshotId'] for disk in disks if 'SnapshotId' in disk),
-        tags={tag['Key']: tag['Value'] for tag in description.get('Tags', [])},
+        tags=tags_of(description),
     )
+
+
+def tags_of(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of any resource of EC2."""
+    return {tag['Key']: tag['Value'] for tag in description.get('Tags', [])}
 
 
 def _ours(aws: Aws, **tags: str) -> list[Ami]:

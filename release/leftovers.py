@@ -141,8 +141,7 @@ class _Resources:
         return True
 
     def _is_own(self, resource: dict[str, Any], name: str) -> bool:
-        tags = {tag['Key']: tag['Value'] for tag in resource.get('Tags', [])}
-        return resource.get(name) in self._names or tags.get(TAG) == self._run_id
+        return resource.get(name) in self._names or amis.tags_of(resource).get(TAG) == self._run_id
 
     def _items(self, operation: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         if operation == 'describe_key_pairs':  # it has no pages

@@ -128,7 +128,7 @@ def _of_ami(ami: Ami) -> Remains:
 
 
 def _of_snapshot(ami_id: str, snapshot: dict[str, Any]) -> Remains:
-    tags = _tags(snapshot)
+    tags = amis.tags_of(snapshot)
     return Remains(ami_id, tags.get('Stage', ''), tags.get('InputHash', ''), tags.get('Version', ''), False, (), ())
 
 
@@ -139,11 +139,7 @@ def _snapshots(session: Session, ami_ids: list[str], input_hash: str = '') -> di
     groups: dict[str, list[dict[str, Any]]] = {}
     for snapshot in session.aws.items('ec2', 'describe_snapshots', 'Snapshots', OwnerIds=['self'], Filters=filters):
         made_for = MADE_FOR.search(snapshot.get('Description', ''))
-        ami_id = _tags(snapshot).get(TAG) or (made_for['ami'] if made_for else '')
+        ami_id = amis.tags_of(snapshot).get(TAG) or (made_for['ami'] if made_for else '')
         if ami_id and (ami_id in ami_ids or not ami_ids):
             groups.setdefault(ami_id, []).append(snapshot)
     return groups
-
-
-def _tags(snapshot: dict[str, Any]) -> dict[str, str]:
-    return {tag['Key']: tag['Value'] for tag in snapshot.get('Tags', [])}
