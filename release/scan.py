@@ -42,7 +42,7 @@ def scan(folder: Path, severity: str, environ: Mapping[str, str], deadline: Dead
 
 
 def _output(process: 'subprocess.Popen[str]') -> tuple[str, str] | None:
-    """Return the output of a program that has ended; None after a short wait, so that the caller can poll."""
+    """Return the output of a program; None after a short wait while it runs, so that the caller can poll."""
     try:
         return process.communicate(timeout=POLL_SECONDS)
     except subprocess.TimeoutExpired:

@@ -42,7 +42,7 @@ class Waiting:
     must_retry: bool = False
 
     def is_late(self) -> bool:
-        """Return whether the time of this visit has ended."""
+        """Return whether the time limit of this visit is in the past."""
         return self.until is not None and time.monotonic() >= self.until
 
 
@@ -87,7 +87,7 @@ class SharedVisits:
     def _begin(self, group: list[Waiting]) -> Waiting:
         """Note, with the lock held, that a group is going to be counted; return its leader.
 
-        The leader is the visit with the latest time limit, so no other of the group has time left when it gives up.
+        The leader is the visit with the latest time limit, so it stops waiting after all others.
         """
         leader = max(group, key=lambda each: math.inf if each.until is None else each.until)
         leader.group = [leader, *(each for each in group if each is not leader)]
