@@ -32,6 +32,7 @@ from rehearsal.machines.network import gateway, Networks
 from rehearsal.machines.source_ami import make_source_ami
 from rehearsal.machines.sweep import sweep
 from rehearsal.names.resolver import local_address, resolver
+from rehearsal.names.sources import own_names
 from rehearsal.names.zones import address_in
 from rehearsal.naming import Names
 from rehearsal.settings import Settings
@@ -69,7 +70,8 @@ def serve(settings: Settings, ended: Event) -> None:
 def address_of(name: str) -> str | None:
     """Return the address of a name in this rehearsal; None for a name without one."""
     zones = [zone for account in list(route53_backends.values()) for zone in account['global'].zones.values()]
-    return local_address(name) or address_in(name, [record for zone in zones for record in list(zone.rrsets)], {})
+    return local_address(name) or address_in(name, [record for zone in zones for record in list(zone.rrsets)],
+                                             own_names())
 
 
 def listen(port: int) -> socket.socket:

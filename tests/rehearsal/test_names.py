@@ -6,18 +6,23 @@ from pathlib import Path
 import socket
 import subprocess
 import sys
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from dnslib import DNSRecord, RCODE
+from moto.elbv2.models import elbv2_backends
+from moto.rds.models import rds_backends
 import pytest
 
 from rehearsal.authority import Authority
 from rehearsal.client import Rehearsal
+from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.errors import RehearsalError
 from rehearsal.names.programs import RESOLV_CONF, run
 from rehearsal.names.resolver import answer, local_address, Resolver
 from rehearsal.names.zones import address_in
+from rehearsal.server import address_of
 from tests.support.server import ROOT
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason='a DNS server at port 53 and mount namespaces need root')
@@ -81,6 +86,22 @@ def test_a_circle_of_names_ends() -> None:
     records = [Record('a.example.com.', 'CNAME', ['b.example.com.']),
                Record('b.example.com.', 'CNAME', ['a.example.com.'])]
     assert address_in('a.example.com', records, {}) is None
+
+
+def test_the_name_of_a_load_balancer_or_database_leads_to_its_server_once_it_has_one(
+        aws: EmbeddedRehearsal) -> None:
+    ec2, rds, elbv2 = aws.client('ec2'), aws.client('rds'), aws.client('elbv2')
+    rds.create_db_instance(DBInstanceIdentifier='visitors', DBInstanceClass='db.t4g.micro', Engine='postgres')
+    subnets = [subnet['SubnetId'] for subnet in ec2.describe_subnets()['Subnets'][:2]]
+    (balancer,) = elbv2.create_load_balancer(Name='Visitors', Subnets=subnets)['LoadBalancers']
+    (database,) = rds.describe_db_instances()['DBInstances']
+    names = [balancer['DNSName'].lower(), database['Endpoint']['Address']]
+    assert [address_of(name) for name in names] == [None, None]
+    records: list[Any] = [elbv2_backends[aws.account][aws.region].load_balancers[balancer['LoadBalancerArn']],
+                          rds_backends[aws.account][aws.region].databases['visitors']]
+    for record, address in zip(records, ('127.0.70.1', '10.64.0.1')):
+        record.rehearsal_address = address
+    assert [address_of(name) for name in names] == ['127.0.70.1', '10.64.0.1']
 
 
 def test_a_resolver_goes_on_after_a_question_that_it_cannot_answer() -> None:
