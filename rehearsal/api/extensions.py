@@ -7,6 +7,7 @@ from rehearsal.api.budgets import BudgetActions
 from rehearsal.api.certificates import CertificateRequests
 from rehearsal.api.databases import Databases, ParameterGroups
 from rehearsal.api.group_actions import GroupActions, GroupInstances, Groups, Members
+from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
 from rehearsal.api.networks import Subnets, Vpcs
@@ -17,5 +18,5 @@ from rehearsal.api.volumes import Snapshots
 
 EXTENSIONS: tuple[type[Extension], ...] = (
     AccountDefaults, AmiActions, AmiCopies, AmiDisks, BucketPolicies, BudgetActions, CertificateRequests, Consoles,
-    Databases, GroupActions, GroupInstances, Groups, Launches, Members, NewTemplates, ParameterGroups, PowerActions,
-    Revocations, Rules, ScalingPolicies, Snapshots, Subnets, TemplateActions, TemplateVersions, Vpcs)
+    Databases, GroupActions, GroupInstances, Groups, ImageReferences, Launches, Members, NewTemplates, ParameterGroups,
+    PowerActions, Revocations, Rules, ScalingPolicies, Snapshots, Subnets, TemplateActions, TemplateVersions, Vpcs)

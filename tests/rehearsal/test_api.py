@@ -259,3 +259,64 @@ def test_a_mistake_of_the_caller_is_no_gap(api: Rehearsal) -> None:
 
 def test_a_request_without_service_and_action_is_answered(api: Rehearsal) -> None:
     assert requests.get(f'{api.endpoint}/nothing/here', timeout=10).status_code < 500
+
+
+def test_deleted_versions_of_a_launch_template_are_gone_and_their_numbers_are_not_used_again(api: Rehearsal) -> None:
+    ec2, name = api.client('ec2'), unique()
+    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={'ImageId': 'ami-1'})
+    for number in range(2, 19):
+        ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData={'ImageId': f'ami-{number}'})
+    answer = ec2.delete_launch_template_versions(LaunchTemplateName=name, Versions=['1', '2', '18', '99'])
+    assert [each['VersionNumber'] for each in answer['SuccessfullyDeletedLaunchTemplateVersions']] == [2, 18]
+    refused = {each['VersionNumber']: each['ResponseError']['Code']
+               for each in answer['UnsuccessfullyDeletedLaunchTemplateVersions']}
+    assert refused == {1: 'unexpectedError', 99: 'launchTemplateVersionDoesNotExist'}, '1 is the default version'
+    made = ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData={'ImageId': 'ami-19'})
+    assert made['LaunchTemplateVersion']['VersionNumber'] == 19
+    versions = ec2.describe_launch_template_versions(LaunchTemplateName=name)['LaunchTemplateVersions']
+    assert [each['VersionNumber'] for each in versions] == [1, *range(3, 18), 19]
+    (third,) = ec2.describe_launch_template_versions(LaunchTemplateName=name, Versions=['3'])['LaunchTemplateVersions']
+    assert third['LaunchTemplateData']['ImageId'] == 'ami-3'
+    with pytest.raises(ClientError, match=r'InvalidLaunchTemplateId\.VersionNotFound'):
+        ec2.describe_launch_template_versions(LaunchTemplateName=name, Versions=['2'])
+
+
+def referring(api: Rehearsal, ami: str, **which: Any) -> list[tuple[str, str]]:
+    """Return type and ARN of each resource that names an AMI."""
+    answer = api.client('ec2').describe_image_references(ImageIds=[ami], **which)
+    return [(each['ResourceType'], each['Arn']) for each in answer['ImageReferences']]
+
+
+def test_instances_templates_and_parameters_of_its_type_refer_to_an_ami(api: Rehearsal) -> None:
+    ec2, ssm = api.client('ec2'), api.client('ssm')
+    ami = image(api, launch(api))['ImageId']
+    assert not referring(api, ami, IncludeAllResourceTypes=True)
+    instance = launch(api, ImageId=ami)
+    made = ec2.create_launch_template(LaunchTemplateName=unique(), LaunchTemplateData={'ImageId': ami})
+    template = made['LaunchTemplate']['LaunchTemplateId']
+    names = [f'/{unique()}' for _ in range(2)]
+    for name, kind in zip(names, ('aws:ec2:image', 'text')):
+        ssm.put_parameter(Name=name, Value=ami, Type='String', DataType=kind)
+    assert [(kind, arn.rpartition(':')[2]) for kind, arn in referring(api, ami, IncludeAllResourceTypes=True)] == [
+        ('ec2:Instance', f'instance/{instance.name}'), ('ec2:LaunchTemplate', f'launch-template/{template}'),
+        ('ssm:Parameter', f'parameter{names[0]}')]
+    ssm.delete_parameters(Names=names)
+
+
+def test_references_are_limited_by_state_depth_and_type(api: Rehearsal) -> None:
+    ec2 = api.client('ec2')
+    ami = image(api, launch(api))['ImageId']
+    launch(api, ImageId=ami)
+    name = unique()
+    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={'ImageId': ami})
+    for _ in range(10):
+        ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData={'ImageId': 'ami-1'})
+    assert [kind for kind, _ in referring(api, ami, IncludeAllResourceTypes=True)] == ['ec2:Instance'], 'depth is 10'
+    deep = [{'ResourceType': 'ec2:LaunchTemplate', 'ResourceTypeOptions': [
+        {'OptionName': 'version-depth', 'OptionValues': ['11']}]}]
+    assert [kind for kind, _ in referring(api, ami, ResourceTypes=deep)] == ['ec2:LaunchTemplate']
+    stopped = [{'ResourceType': 'ec2:Instance', 'ResourceTypeOptions': [
+        {'OptionName': 'state-name', 'OptionValues': ['stopped']}]}]
+    assert not referring(api, ami, ResourceTypes=stopped)
+    with pytest.raises(ClientError, match='MissingParameter'):
+        referring(api, ami)
