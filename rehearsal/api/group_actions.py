@@ -156,8 +156,11 @@ class Members(Extension, extends=InstanceState):
     def launch_template(self) -> Any:
         """The template with the version that the instance was launched from; moto shows the group's present one."""
         template = self.moto_launch_template
-        version = getattr(self.instance, 'rehearsal_template', None)
-        return {**template, 'Version': version} if template and version else template
+        version = getattr(self.instance, 'rehearsal_version', None)
+        if not template or not version:
+            return template
+        name = self.instance.ec2_backend.launch_templates[version.template].name
+        return {'LaunchTemplateId': version.template, 'LaunchTemplateName': name, 'Version': version.number}
 
 
 def put_hook(backend: Any, group: str, parameters: dict[str, Any]) -> None:

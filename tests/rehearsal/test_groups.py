@@ -9,49 +9,100 @@ from botocore.exceptions import ClientError
 from hypothesis import given, strategies
 import pytest
 
-from rehearsal.api.groups.capacity import COUNTED, emptiest, Member, missing, superfluous
+from rehearsal.api.groups.acts import Act, COUNTED, Launch, Leave, Member, Replacements, Rules, Version
+from rehearsal.api.groups.capacity import emptiest, GROWS, plan, superfluous
 from rehearsal.api.groups.hooks import ABANDON, CONTINUE, longest_wait, outcome_of_all, Wait
 from rehearsal.client import Rehearsal
 from tests.support.waiting import eventually
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
+NOW = 1000.0
 STATES = ('Pending', 'Pending:Wait', 'InService', 'Terminating', 'Terminating:Wait', 'Standby')
+OLD, NEW = Version('lt-1', '9'), Version('lt-1', '10')
 members = strategies.lists(
     strategies.builds(Member, strategies.uuids().map(str), strategies.sampled_from(STATES),
-                      strategies.sampled_from(['a', 'b', 'c']), strategies.sampled_from(['1', '2']),
+                      strategies.sampled_from(['a', 'b', 'c']), strategies.sampled_from([OLD, NEW]),
                       strategies.integers(0, 9).map(lambda minutes: NOON + timedelta(minutes=minutes)),
-                      strategies.booleans()), max_size=12)
+                      strategies.booleans(), failure=strategies.sampled_from(['', '', 'it is ill'])), max_size=12)
+rules = strategies.builds(Rules, strategies.integers(0, 12), strategies.just(NEW))
 
 
-def member(name: str, state: str = 'InService', zone: str = 'a', template: str = '1', minutes: int = 0,
-           is_protected: bool = False) -> Member:
-    return Member(name, state, zone, template, NOON + timedelta(minutes=minutes), is_protected)
+def member(name: str, state: str = 'InService', zone: str = 'a', version: Version = OLD, minutes: int = 0,
+           is_protected: bool = False, **options: Any) -> Member:
+    return Member(name, state, zone, version, NOON + timedelta(minutes=minutes), is_protected, **options)
 
 
-@given(members, strategies.integers(0, 12))
-def test_a_group_either_lacks_instances_or_has_too_many(given_members: list[Member], desired: int) -> None:
-    counted = sum(each.counts for each in given_members)
-    lacking, leaving = missing(given_members, desired), superfluous(given_members, desired, '2')
-    assert not (lacking and leaving)
-    assert counted + lacking >= desired
-    unprotected = sum(each.counts and not each.is_protected for each in given_members)
-    assert len(leaving) == min(max(0, counted - desired), unprotected)
+def after(given_members: list[Member], acts: list[Act]) -> tuple[list[Member], int]:
+    """Return the instances that stay, and the number of launches."""
+    leaving = {act.instance for act in acts if isinstance(act, Leave)}
+    return ([each for each in given_members if each.counts and each.instance not in leaving],
+            sum(isinstance(act, Launch) for act in acts))
 
 
-@given(members, strategies.integers(0, 12))
-def test_no_instance_leaves_that_is_protected_or_does_not_count(given_members: list[Member], desired: int) -> None:
+@given(members, rules)
+def test_a_plan_reaches_the_desired_capacity_as_far_as_protection_allows(given_members: list[Member],
+                                                                         group: Rules) -> None:
+    acts = plan(group, given_members, None, NOW)
+    staying, launches = after(given_members, acts)
+    assert len(staying) + launches >= group.desired
+    assert not launches or len(staying) + launches == group.desired
+    assert len(staying) <= group.desired or all(each.is_protected for each in staying)
+    assert all(act.version == NEW for act in acts if isinstance(act, Launch))
+
+
+@given(members, rules)
+def test_only_a_counted_instance_leaves_and_a_protected_one_only_if_it_is_unhealthy(given_members: list[Member],
+                                                                                    group: Rules) -> None:
     by_name = {each.instance: each for each in given_members}
-    for name in superfluous(given_members, desired, '2'):
-        assert by_name[name].state in COUNTED and not by_name[name].is_protected
+    leaving = [by_name[act.instance] for act in plan(group, given_members, None, NOW) if isinstance(act, Leave)]
+    assert all(each.state in COUNTED and (each.failure or not each.is_protected) for each in leaving)
+    assert len(leaving) == len(set(leaving))
 
 
-@pytest.mark.parametrize(('others', 'goes'), [
-    ([member('1', zone='b'), member('2'), member('3', minutes=-1)], '3'),
-    ([member('1', template='2', minutes=-1), member('2')], '2'),
-    ([member('1', minutes=-1), member('2', 'Pending:Wait')], '2'),
-    ([member('1', minutes=-1, is_protected=True), member('2')], '2')])
-def test_fullest_zone_newcomer_old_template_and_oldest_go_first(others: list[Member], goes: str) -> None:
-    assert superfluous(others, len(others) - 1, '2') == [goes]
+@given(members, strategies.integers(0, 12))
+def test_suspended_processes_leave_a_group_as_it_is(given_members: list[Member], desired: int) -> None:
+    assert not plan(Rules(desired, launches=False, terminates=False), given_members, None, NOW)
+
+
+@given(members, rules, strategies.integers(0, 4))
+def test_a_refresh_decides_the_launched_version_and_the_surplus(given_members: list[Member], group: Rules,
+                                                                surge: int) -> None:
+    refresh = Replacements(OLD, group.desired + surge, (Launch(OLD, 'refresh'),) * surge)
+    acts = plan(group, given_members, refresh, NOW)
+    staying, launches = after(given_members, acts)
+    assert all(act.version == OLD for act in acts if isinstance(act, Launch))
+    assert launches >= surge
+    assert len(staying) + launches <= group.desired + surge or all(each.is_protected for each in staying)
+
+
+def test_an_instance_that_fails_a_health_check_is_replaced() -> None:
+    ill = member('1', failure='it is ill')
+    assert plan(Rules(1, NEW), [ill], None, NOW) == [Leave('1', 'it is ill'), Launch(NEW, GROWS)]
+    assert plan(Rules(1, NEW, replaces=False), [ill], None, NOW) == []
+
+
+def test_an_instance_is_healthy_when_it_is_in_service_and_warm() -> None:
+    assert member('1', healthy_since=NOW).is_healthy(NOW + 30, warmup=30)
+    assert not member('1', healthy_since=NOW).is_healthy(NOW + 29, warmup=30)
+    assert not member('1').is_healthy(NOW)
+    assert not member('1', 'Pending:Wait', healthy_since=NOW).is_healthy(NOW)
+    assert not member('1', healthy_since=NOW, failure='it is ill').is_healthy(NOW)
+
+
+@pytest.mark.parametrize(('policies', 'others', 'goes'), [
+    (['Default'], [member('1', zone='b'), member('2'), member('3', minutes=-1)], '3'),
+    (['Default'], [member('1', version=NEW, minutes=-1), member('2')], '2'),
+    (['Default'], [member('1', minutes=-1), member('2', version=Version('lt-2', '11'))], '2'),
+    (['Default'], [member('1', minutes=-1), member('2', 'Pending:Wait')], '2'),
+    (['Default'], [member('1', minutes=-1, is_protected=True), member('2')], '2'),
+    (['OldestInstance'], [member('1', version=NEW, minutes=-1), member('2')], '1'),
+    (['NewestInstance'], [member('1'), member('2', version=NEW, minutes=1)], '2'),
+    (['OldestLaunchTemplate', 'NewestInstance'],
+     [member('1', minutes=-1), member('2'), member('3', version=NEW, minutes=1)], '2'),
+    (['OldestInstance'], [member('1', minutes=-1), member('2', zone='b'), member('3', zone='b')], '2')])
+def test_fullest_zone_newcomer_and_then_the_policies_decide_who_leaves(policies: list[str], others: list[Member],
+                                                                       goes: str) -> None:
+    assert superfluous(others, len(others) - 1, NEW, policies) == [goes]
 
 
 def test_an_instance_is_launched_in_the_emptiest_zone() -> None:
@@ -152,6 +203,25 @@ def waiting_group(api: Rehearsal) -> Iterator[Group]:
     new = Group(api, [hook('launch')])
     yield new
     new.api.delete_auto_scaling_group(AutoScalingGroupName=new.name, ForceDelete=True)
+
+
+def test_a_group_with_subnets_launches_in_the_zones_of_all_of_them(api: Rehearsal) -> None:
+    subnets = {each['AvailabilityZone']: each['SubnetId'] for each in api.client('ec2').describe_subnets()['Subnets']}
+    named = [subnets[zone] for zone in ('us-east-1c', 'us-east-1a', 'us-east-1b')]
+    group = Group(api, [], AvailabilityZones=[], DesiredCapacity=3, VPCZoneIdentifier=','.join(named))
+    instances = group.wait_for('InService', 'InService', 'InService')
+    described = group.ec2.describe_instances(InstanceIds=instances)['Reservations']
+    places = {each['Instances'][0]['SubnetId']: each['Instances'][0]['Placement']['AvailabilityZone']
+              for each in described}
+    assert places == {subnets[zone]: zone for zone in ('us-east-1a', 'us-east-1b', 'us-east-1c')}
+    group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=2)
+    eventually(lambda: len(group.states) == 2, 'one has left')
+    (left,) = {each['AvailabilityZone'] for each in group.described['Instances']} ^ set(
+        ('us-east-1a', 'us-east-1b', 'us-east-1c'))
+    group.api.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=3)
+    group.wait_for('InService', 'InService', 'InService')
+    assert left in {each['AvailabilityZone'] for each in group.described['Instances']}
+    group.api.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True)
 
 
 def test_a_group_launches_missing_instances_in_all_of_its_zones(group: Group) -> None:

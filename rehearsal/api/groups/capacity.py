@@ -1,58 +1,77 @@
-"""How many instances a group lacks, and which of a surplus it terminates: pure decisions.
+"""The acts that take a group to its desired capacity: pure decisions.
 
-For the states: https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html, for the order:
-https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-termination-policies.html
+For the states: https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-# Instances in standby do not count, nor do those that are leaving.
-COUNTED = ('Pending', 'Pending:Wait', 'Pending:Proceed', 'InService')
+from rehearsal.api.groups.acts import Act, IN_SERVICE, Launch, Leave, Member, Replacements, Rules, Version
 
-
-@dataclass(frozen=True)
-class Member:
-    """An instance of a group, with the attributes that decide about it."""
-
-    instance: str
-    state: str
-    zone: str
-    template: str
-    launched: datetime
-    is_protected: bool = False
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is part of the group's capacity."""
-        return self.state in COUNTED
+GROWS = 'an instance was started in response to a difference between desired and actual capacity'
+SHRINKS = ('instance {} was selected for termination: a difference between desired and actual capacity, shrinking the '
+           'group')
 
 
-def missing(members: Sequence[Member], desired: int) -> int:
-    """Return the number of instances to launch."""
-    return max(0, desired - sum(member.counts for member in members))
+def plan(rules: Rules, members: Sequence[Member], refresh: Replacements | None, now: float) -> list[Act]:
+    """Return the launches and ends that a group needs now; no refresh is the special case.
+
+    `now` is a time of AWS's pace. A launch or an end of the refresh takes the place of one for the capacity.
+    """
+    acts: list[Act] = unhealthy(rules, members)
+    gone = {act.instance for act in acts if isinstance(act, Leave)}
+    acts += [act for act in refresh.acts if isinstance(act, Launch) or act.instance not in gone] if refresh else []
+    gone |= {act.instance for act in acts if isinstance(act, Leave)}
+    counted = [member for member in members if member.counts and member.instance not in gone]
+    launches = sum(isinstance(act, Launch) for act in acts)
+    version = refresh.version if refresh else rules.version
+    acts += [Launch(version, GROWS)] * max(0, rules.desired - len(counted) - launches)
+    most = max(rules.desired, refresh.most) if refresh else rules.desired
+    acts += [Leave(instance, SHRINKS.format(instance)) for instance in
+             superfluous(counted, most - launches, version, rules.termination_policies)]
+    return [act for act in acts if (rules.launches if isinstance(act, Launch) else rules.terminates)]
 
 
-def superfluous(members: Sequence[Member], desired: int, template: str) -> list[str]:
-    """Return the instances to terminate: of the fullest zone, not in service yet, of an old template, the oldest."""
+def unhealthy(rules: Rules, members: Iterable[Member]) -> list[Act]:
+    """Return the ends of the instances that fail a health check.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html
+    """
+    return [Leave(member.instance, member.failure) for member in members
+            if rules.replaces and member.counts and member.failure]
+
+
+def superfluous(members: Iterable[Member], most: int, version: Version, policies: Sequence[str]) -> list[str]:
+    """Return the instances beyond a number: of the fullest zone, then in the order of the termination policies.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-termination-policies.html
+    """
     counted = [member for member in members if member.counts]
     leaving: list[str] = []
-    while len(counted) > desired:
+    while len(counted) > most:
         zones = Counter(member.zone for member in counted)
         candidates = [member for member in counted if not member.is_protected]
         if not candidates:
             break
-        first = min(candidates, key=lambda member: (-zones[member.zone], member.state == 'InService',
-                                                    member.template == template, member.launched, member.instance))
+        first = min(candidates, key=lambda member: (-zones[member.zone], member.state == IN_SERVICE,
+                                                    *ranks(member, version, policies), member.instance))
         counted.remove(first)
         leaving.append(first.instance)
     return leaving
 
 
-def emptiest(zones: Sequence[str], members: Sequence[Member]) -> int:
-    """Return the index of the zone with the fewest of a group's instances.
+def ranks(member: Member, version: Version, policies: Sequence[str]) -> list[Any]:
+    """Return the rank of an instance by each termination policy; the smallest leaves first."""
+    age = member.launched.timestamp()
+    template = member.version.template == version.template, int(member.version.number or 0)
+    by_policy: dict[str, Any] = {'OldestInstance': age, 'NewestInstance': -age, 'OldestLaunchTemplate': template,
+                                 'Default': (template, age)}
+    return [by_policy[policy] for policy in policies if policy in by_policy]
+
+
+def emptiest(zones: Sequence[str], members: Iterable[Member]) -> int:
+    """Return the index of the zone with the fewest of a group's instances; the first of several.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/auto-scaling-benefits.html#AutoScalingBehavior.InstanceUsage
     """

@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import logging
 from threading import Event, RLock, Thread
 import time
@@ -13,7 +13,8 @@ from typing import Any
 from moto.autoscaling.models import ASG_NAME_TAG, InstanceState
 
 from rehearsal.api.groups import activities
-from rehearsal.api.groups.capacity import emptiest, Member, missing, superfluous
+from rehearsal.api.groups.acts import Launch, Leave, LEAVING, Member, Replacements, Rules, Version
+from rehearsal.api.groups.capacity import emptiest, plan
 from rehearsal.api.groups.hooks import ABANDON, LAUNCHING, outcome_of_all, TERMINATING, Wait
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.5
 # AWS retries at growing intervals; here a fixed one is enough.
 SECONDS_AFTER_FAILED_LAUNCH = 5
-LEAVING = ('Terminating', 'Terminating:Wait', 'Terminating:Proceed')
 # https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-checks-overview.html: any state but running.
 NOT_RUNNING = ('stopping', 'stopped', 'shutting-down', 'terminated')
 
@@ -37,6 +37,9 @@ class Controller:
         self._clock = clock
         self._ended = Event()
         self.changed = Event()
+        # The part of a running instance refresh in the acts on a group; no refresh runs by default.
+        self.replacements: Callable[[Any, Sequence[Member], float], Replacements | None] = (
+            lambda _group, _members, _now: None)
 
     def start(self) -> None:
         """Start the thread that controls the groups."""
@@ -103,17 +106,11 @@ class Controller:
         state, power = member.lifecycle_state, member.instance.state
         if state in LEAVING:
             self._step_out(group, member, power)
-        elif power in NOT_RUNNING and state != 'Standby':
-            self._replace(group, member, f'instance {member.instance.id} was taken out of service in response to an '
-                                         f'EC2 health check: it is {power}')
-        elif member.health_status == 'Unhealthy' and state == 'InService':
-            self._replace(group, member, f'instance {member.instance.id} was taken out of service in response to a '
-                                         f'user health-check')
         elif state == 'Pending' and power == 'running':
             self._wait(group, member, LAUNCHING, 'Pending:Wait')
             if not member.waits:
                 self._enter_service(group, member)
-        elif state == 'Pending:Wait':
+        elif state == 'Pending:Wait' and power == 'running':
             self._step_in(group, member)
 
     def _step_in(self, group: Any, member: Any) -> None:
@@ -136,17 +133,8 @@ class Controller:
             activities.end(member.activity, activities.SUCCESSFUL)
             group.instance_states.remove(member)
 
-    def _replace(self, group: Any, member: Any, cause: str) -> None:
-        if is_suspended(group, 'HealthCheck', 'ReplaceUnhealthy'):
-            return
-        member.health_status = 'Unhealthy'
-        if member.lifecycle_state != 'InService':
-            activities.end(member.activity, activities.FAILED, cause)
-        # A machine that does not run has nothing left to do for a hook.
-        self.leave(group, member, cause, with_hooks=member.instance.state == 'running')
-
     def _enter_service(self, group: Any, member: Any) -> None:
-        member.lifecycle_state = 'InService'
+        member.lifecycle_state, member.in_service_at = 'InService', self._clock()
         activities.end(member.activity, activities.SUCCESSFUL)
         group.autoscaling_backend.update_attached_elbs(group.name)
         group.autoscaling_backend.update_attached_target_groups(group.name)
@@ -160,22 +148,24 @@ class Controller:
             member.activity['StatusCode'] = activities.MID_ACTION
 
     def _fit(self, group: Any) -> None:
-        members = [as_member(member) for member in group.instance_states]
-        desired = group.desired_capacity or 0
-        for instance in superfluous(members, desired, template_version(group)):
-            if not is_suspended(group, 'Terminate'):
-                member = next(each for each in group.instance_states if each.instance.id == instance)
-                self.leave(group, member, f'instance {instance} was selected for termination: a difference between '
-                                          'desired and actual capacity, shrinking the group')
-        may_launch = self._clock() >= group.__dict__.get('rehearsal_next_launch', 0)
-        for _ in range(missing(members, desired) if may_launch and not is_suspended(group, 'Launch') else 0):
-            self._launch(group)
+        rules, members, now = rules_of(group), [as_member(each) for each in group.instance_states], self._clock()
+        for act in plan(rules, members, self.replacements(group, members, now), now):
+            if isinstance(act, Leave):
+                member = next(each for each in group.instance_states if each.instance.id == act.instance)
+                if failure_of(member):
+                    member.health_status = 'Unhealthy'
+                if member.lifecycle_state != 'InService':
+                    activities.end(member.activity, activities.CANCELLED, act.cause)
+                # A machine that does not run has nothing left to do for a hook.
+                self.leave(group, member, act.cause, with_hooks=member.instance.state == 'running')
+            elif self._clock() >= group.__dict__.get('rehearsal_next_launch', 0):
+                self._launch(group, act)
 
-    def _launch(self, group: Any) -> None:
-        cause = 'an instance was started in response to a difference between desired and actual capacity'
-        activity = activities.begin(group, activities.LAUNCHING.format('pending'), cause, activities.PRE_IN_SERVICE)
+    def _launch(self, group: Any, act: Launch) -> None:
+        activity = activities.begin(group, activities.LAUNCHING.format('pending'), act.cause,
+                                    activities.PRE_IN_SERVICE)
         try:
-            instance = launch(group)
+            instance = launched(group, act.version)
         except Exception as error:
             logger.warning('group %s cannot launch: %s', group.name, error)
             activities.end(activity, activities.FAILED, f'{error} Launching EC2 instance failed.')
@@ -188,37 +178,68 @@ class Controller:
         group.instance_states.append(member)
 
 
-def launch(group: Any) -> Any:
-    """Return a new instance of a group, in its emptiest zone."""
-    template, options = group.ec2_launch_template, {}
-    if template:
-        options = {'launch_template': {'LaunchTemplateId': template.id, 'Version': template_version(group)}}
-    subnets = (group.vpc_zone_identifier or '').split(',') if group.vpc_zone_identifier else []
-    members = [as_member(member) for member in group.instance_states]
-    index = emptiest(group.availability_zones, members)
+def launched(group: Any, version: Version) -> Any:
+    """Return a new instance of a group from a version of a template, in the emptiest zone of the group."""
+    source, options = group, {}
+    if version.template:
+        source = group.ec2_backend.get_launch_template(version.template).get_version(version.number)
+        options = {'launch_template': {'LaunchTemplateId': version.template, 'Version': version.number}}
+    places = places_of(group)
+    zones = [zone for zone, _subnet in places]
+    zone, subnet = places[emptiest(zones, [as_member(member) for member in group.instance_states])]
+    tags = group.instance_tags if source is group else source.instance_tags
     reservation = group.ec2_backend.run_instances(
-        group.image_id, 1, group.user_data, group.security_groups, instance_type=group.instance_type,
-        is_instance_type_default=False, placement=group.availability_zones[index],
-        subnet_id=subnets[index] if subnets else None, region_name=group.region,
-        tags={'instance': {**group.get_propagated_tags(), **group.instance_tags, ASG_NAME_TAG: group.name}},
+        source.image_id, 1, source.user_data, source.security_groups, instance_type=source.instance_type,
+        is_instance_type_default=False, placement=zone, subnet_id=subnet, region_name=group.region,
+        tags={'instance': {**group.get_propagated_tags(), **tags, ASG_NAME_TAG: group.name}},
         launch_config=group.launch_config, **options)
     instance = reservation.instances[0]
-    instance.rehearsal_template = template_version(group)
+    instance.rehearsal_version = version
     return instance
+
+
+def places_of(group: Any) -> list[tuple[str, str | None]]:
+    """Return the zones of a group, each with its subnet if the group names subnets, in the group's order."""
+    subnets = group.vpc_zone_identifier.split(',') if group.vpc_zone_identifier else []
+    if not subnets:
+        return [(zone, None) for zone in group.availability_zones]
+    return [(group.ec2_backend.get_subnet(subnet).availability_zone, subnet) for subnet in subnets]
+
+
+def rules_of(group: Any) -> Rules:
+    """Return the attributes of a group that decide about its instances."""
+    policy = group.__dict__.get('instance_maintenance_policy') or {}
+    return Rules(group.desired_capacity or 0, version_of(group), tuple(group.termination_policies),
+                 policy.get('MinHealthyPercentage'), policy.get('MaxHealthyPercentage'),
+                 group.__dict__.get('default_instance_warmup') or 0,
+                 not is_suspended(group, 'Launch'), not is_suspended(group, 'Terminate'),
+                 not is_suspended(group, 'HealthCheck', 'ReplaceUnhealthy'))
 
 
 def as_member(member: Any) -> Member:
     """Return an instance of a group with the attributes that decide about it."""
     instance = member.instance
     return Member(instance.id, member.lifecycle_state, instance.placement.zone,
-                  getattr(instance, 'rehearsal_template', ''), instance.launch_time,
-                  bool(member.protected_from_scale_in))
+                  getattr(instance, 'rehearsal_version', Version()), instance.launch_time,
+                  bool(member.protected_from_scale_in), getattr(member, 'in_service_at', None),
+                  failure_of(member))
 
 
-def template_version(group: Any) -> str:
-    """Return the number of the launch template's version that a group launches now; empty without a template."""
+def failure_of(member: Any) -> str:
+    """Return the cause to replace an instance; empty while it passes its health checks."""
+    gone = f'instance {member.instance.id} was taken out of service in response to'
+    if member.instance.state in NOT_RUNNING:
+        return f'{gone} an EC2 health check: it is {member.instance.state}'
+    is_unhealthy = member.health_status == 'Unhealthy' and member.lifecycle_state == 'InService'
+    return f'{gone} a user health-check' if is_unhealthy else ''
+
+
+def version_of(group: Any) -> Version:
+    """Return the version that a group launches without a refresh."""
     template = group.ec2_launch_template
-    return str(template.get_version(group.launch_template_version).number) if template else ''
+    if not template:
+        return Version()
+    return Version(template.id, str(template.get_version(group.launch_template_version).number))
 
 
 def is_suspended(group: Any, *processes: str) -> bool:
