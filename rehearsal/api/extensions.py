@@ -14,9 +14,36 @@ from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.patching import Extension
 from rehearsal.api.scaling_policies import ScalingPolicies
 from rehearsal.api.security_groups import Revocations, Rules
+from rehearsal.api.target_health import Registrations, TargetHealthDescriptions
 from rehearsal.api.volumes import Snapshots
 
 EXTENSIONS: tuple[type[Extension], ...] = (
-    AccountDefaults, AmiActions, AmiCopies, AmiDisks, BucketPolicies, BudgetActions, CertificateRequests, Consoles,
-    Databases, GroupActions, GroupInstances, Groups, ImageReferences, Launches, Members, NewTemplates, ParameterGroups,
-    PowerActions, Revocations, Rules, ScalingPolicies, Snapshots, Subnets, TemplateActions, TemplateVersions, Vpcs)
+    AccountDefaults,
+    AmiActions,
+    AmiCopies,
+    AmiDisks,
+    BucketPolicies,
+    BudgetActions,
+    CertificateRequests,
+    Consoles,
+    Databases,
+    GroupActions,
+    GroupInstances,
+    Groups,
+    ImageReferences,
+    Launches,
+    Members,
+    NewTemplates,
+    ParameterGroups,
+    PowerActions,
+    Registrations,
+    Revocations,
+    Rules,
+    ScalingPolicies,
+    Snapshots,
+    Subnets,
+    TargetHealthDescriptions,
+    TemplateActions,
+    TemplateVersions,
+    Vpcs,
+)

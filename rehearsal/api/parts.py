@@ -5,6 +5,7 @@ from ipaddress import IPv4Network
 
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.groups.controller import Controller
+from rehearsal.api.load_balancers import LoadBalancers
 from rehearsal.authority import Authority
 
 
@@ -16,5 +17,6 @@ class Parts:
     fleet: Fleet
     groups: Controller
     authority: Authority
+    load_balancers: LoadBalancers
     # The block of the region's default VPC; None leaves it to moto.
     default_block: IPv4Network | None = None

@@ -19,6 +19,7 @@ from rehearsal.api.extensions import EXTENSIONS
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.gaps import Gaps
 from rehearsal.api.groups.controller import Controller
+from rehearsal.api.load_balancers import LoadBalancers, Records
 from rehearsal.api.parts import Parts
 from rehearsal.api.patching import install, replace
 from rehearsal.api.source_ami import register, SourceAmi
@@ -58,10 +59,11 @@ class Api:
         return self.faults(environ, start_response)
 
     def extend(self, fleet: Fleet, source: SourceAmi, region: str, authority: Authority,
-               default_block: IPv4Network | None = None) -> None:
-        """Extend moto, put a fleet behind the records, and begin to control groups."""
+               default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None) -> None:
+        """Extend moto, put a fleet and load balancers behind the records, and begin to control groups."""
         groups = Controller(groups_of_account, self._lock)
-        self._ended.callback(install(EXTENSIONS, Parts(region, fleet, groups, authority, default_block)))
+        parts = Parts(region, fleet, groups, authority, load_balancers or Records(), default_block)
+        self._ended.callback(install(EXTENSIONS, parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
         groups.start()
