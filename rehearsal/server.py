@@ -18,6 +18,7 @@ from rehearsal.api.fleet import Records
 from rehearsal.api.service import Api
 from rehearsal.api.source_ami import NO_IMAGE
 from rehearsal.authority import Authority
+from rehearsal.clocks import Clocks
 from rehearsal.control import Control
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
@@ -98,7 +99,8 @@ def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iter
             begin('start the API')
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
                              settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()))
-            api.extend(fleet, source, settings.region, Authority(settings.name), block)
+            api.extend(fleet, source, settings.region, Authority(settings.name), block,
+                       clocks=Clocks(settings.pace))
             yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
                    'engine': engine.environment.get('DOCKER_HOST', '')}
         finally:
@@ -115,7 +117,8 @@ def sweep_everywhere(names: Names) -> None:
 @contextmanager
 def records(settings: Settings, api: Api) -> Iterator[dict[str, Any]]:
     """Put records alone behind the API, and give the facts about them."""
-    api.extend(Records(NO_IMAGE.ami), NO_IMAGE, settings.region, Authority(settings.name))
+    api.extend(Records(NO_IMAGE.ami), NO_IMAGE, settings.region, Authority(settings.name),
+               clocks=Clocks(settings.pace))
     yield {'source_ami': NO_IMAGE.ami}
 
 

@@ -11,6 +11,8 @@ from rehearsal.naming import Names
 
 ACCOUNT = '123456789012'
 DEFAULT_NAME = 'default'
+# A minute of AWS's is then a second: shorter ones would be missed on a busy machine.
+FASTEST = 60
 CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}  # pragma: allowlist secret
 
 
@@ -24,6 +26,7 @@ class Settings:
     vpc_cidr: str = ''
     shutdown_seconds: int = 60
     machines: bool = True
+    pace: float = 1
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -32,6 +35,8 @@ class Settings:
             raise RehearsalError(f'port {self.port}: take one below 65536, or 0 for any that is free')
         if self.shutdown_seconds < 1:
             raise RehearsalError(f'shutdown seconds {self.shutdown_seconds}: take at least 1')
+        if not 1 <= self.pace <= FASTEST:
+            raise RehearsalError(f'pace {self.pace:g}: take one from 1 to {FASTEST}')
         self.block  # noqa: B018
 
     @property

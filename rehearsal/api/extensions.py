@@ -6,6 +6,7 @@ from rehearsal.api.buckets import BucketPolicies
 from rehearsal.api.budgets import BudgetActions
 from rehearsal.api.certificates import CertificateRequests
 from rehearsal.api.databases import Databases, ParameterGroups
+from rehearsal.api.events import RuleTargets, TargetActions
 from rehearsal.api.group_actions import GroupActions, GroupInstances, Groups, Members
 from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
@@ -38,10 +39,12 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     PowerActions,
     Registrations,
     Revocations,
+    RuleTargets,
     Rules,
     ScalingPolicies,
     Snapshots,
     Subnets,
+    TargetActions,
     TargetHealthDescriptions,
     TemplateActions,
     TemplateVersions,

@@ -7,6 +7,7 @@ from rehearsal.api.fleet import Fleet
 from rehearsal.api.groups.controller import Controller
 from rehearsal.api.load_balancers import LoadBalancers
 from rehearsal.authority import Authority
+from rehearsal.clocks import Clocks
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,4 @@ class Parts:
     load_balancers: LoadBalancers
     # The block of the region's default VPC; None leaves it to moto.
     default_block: IPv4Network | None = None
+    clocks: Clocks = Clocks()

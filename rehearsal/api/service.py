@@ -24,6 +24,7 @@ from rehearsal.api.parts import Parts
 from rehearsal.api.patching import install, replace
 from rehearsal.api.source_ami import register, SourceAmi
 from rehearsal.authority import Authority
+from rehearsal.clocks import Clocks
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import Faults
 from rehearsal.settings import ACCOUNT
@@ -59,10 +60,11 @@ class Api:
         return self.faults(environ, start_response)
 
     def extend(self, fleet: Fleet, source: SourceAmi, region: str, authority: Authority,
-               default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None) -> None:
+               default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None,
+               clocks: Clocks = Clocks()) -> None:
         """Extend moto, put a fleet and load balancers behind the records, and begin to control groups."""
-        groups = Controller(groups_of_account, self._lock)
-        parts = Parts(region, fleet, groups, authority, load_balancers or Records(), default_block)
+        groups = Controller(groups_of_account, self._lock, clocks.real)
+        parts = Parts(region, fleet, groups, authority, load_balancers or Records(), default_block, clocks)
         self._ended.callback(install(EXTENSIONS, parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
