@@ -4,8 +4,12 @@
 locals {
   name             = "visitors-${var.environment}"
   parameter_prefix = "/visitors/${var.environment}"
-  tags             = { Project = "visitors", Environment = var.environment, ManagedBy = "terraform" }
+  # The bootstrap creates it, and the pipeline's role creates no role without it.
+  permissions_boundary_arn = "arn:aws:iam::${data.aws_caller_identity.current.account_id}:policy/${local.name}-boundary"
+  tags                     = { Project = "visitors", Environment = var.environment, ManagedBy = "terraform" }
 }
+
+data "aws_caller_identity" "current" {}
 
 module "network" {
   source = "./modules/network"
@@ -15,6 +19,8 @@ module "network" {
   availability_zones = var.availability_zones
   nat                = var.nat
   flow_logs          = var.flow_logs
+
+  permissions_boundary_arn = local.permissions_boundary_arn
 }
 
 module "database" {
@@ -64,6 +70,7 @@ module "service" {
   endpoints_security_group_id = module.network.endpoints_security_group_id
   has_nat                     = module.network.has_nat
   database                    = module.database
+  permissions_boundary_arn    = local.permissions_boundary_arn
 
   certificate_arn     = module.edge.certificate_arn # issued before the load balancer asks for it
   requests_per_client = var.requests_per_client

@@ -1,4 +1,4 @@
-# The roles of the pipeline: one for the bake, and two for each environment, to plan and to apply.
+# The roles of the pipeline: one for the bake, and three for each environment, to review, to plan and to apply.
 #
 # `aud` and `sub` are the only claims of a token of GitLab that a condition can read here: AWS validates the claims of some
 # other issuers only, and `sub` names project and branch. So each role has an audience of its own, its name. That
@@ -11,7 +11,7 @@
 locals {
   account = data.aws_caller_identity.current.account_id
   issuer  = trimprefix(var.gitlab_url, "https://")
-  subject = "project_path:${var.gitlab_project}:ref_type:branch:ref:${var.branch}"
+  subject = "project_path:${var.gitlab_project}:ref_type:branch:ref:"
 
   # The health check's topic and alarm are in Route 53's own region.
   regions    = distinct([var.region, "us-east-1"])
@@ -19,26 +19,31 @@ locals {
   in_regions = { StringEquals = { "aws:RequestedRegion" = local.regions } }
 
   # The environment of each role; the bake serves all of them.
-  plan_roles  = { for environment in keys(var.environments) : "visitors-plan-${environment}" => environment }
-  apply_roles = { for environment in keys(var.environments) : "visitors-apply-${environment}" => environment }
-  roles       = concat(["visitors-bake"], keys(local.plan_roles), keys(local.apply_roles))
+  review_roles = { for environment in keys(var.environments) : "visitors-review-${environment}" => environment }
+  plan_roles   = { for environment in keys(var.environments) : "visitors-plan-${environment}" => environment }
+  apply_roles  = { for environment in keys(var.environments) : "visitors-apply-${environment}" => environment }
+  roles        = concat(["visitors-bake"], keys(local.review_roles), keys(local.plan_roles), keys(local.apply_roles))
+  is_review    = { for role in local.roles : role => contains(keys(local.review_roles), role) }
 }
 
 resource "aws_iam_role" "pipeline" {
   for_each = toset(local.roles)
 
   name        = each.key
-  description = "Jobs of ${var.gitlab_project} on ${var.branch}, by tokens for the audience ${each.key}"
+  description = "Jobs of ${var.gitlab_project} on ${local.is_review[each.key] ? "any branch" : var.branch}, by tokens for the audience ${each.key}"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
       Action    = "sts:AssumeRoleWithWebIdentity"
       Principal = { Federated = aws_iam_openid_connect_provider.gitlab.arn }
-      Condition = { StringEquals = {
-        "${local.issuer}:aud" = each.key
-        "${local.issuer}:sub" = local.subject
-      } }
+      # A merge request's token names its source branch. A fork's token names the fork, so a fork takes no role.
+      Condition = local.is_review[each.key] ? {
+        StringEquals = { "${local.issuer}:aud" = each.key }
+        StringLike   = { "${local.issuer}:sub" = "${local.subject}*" }
+        } : {
+        StringEquals = { "${local.issuer}:aud" = each.key, "${local.issuer}:sub" = "${local.subject}${var.branch}" }
+      }
     }]
   })
 }
@@ -196,13 +201,14 @@ resource "aws_iam_role_policy" "bake" {
 locals {
   default_option_groups = "arn:aws:rds:${var.region}:${local.account}:og:default:*"
   installations = { for environment in keys(var.environments) : environment => {
-    of_its_own   = { StringEquals = { "aws:ResourceTag/Project" = "visitors", "aws:ResourceTag/Environment" = environment } }
-    for_its_own  = { StringEquals = { "aws:RequestTag/Project" = "visitors", "aws:RequestTag/Environment" = environment } }
-    topics       = [for region in local.regions : "arn:aws:sns:${region}:${local.account}:visitors-${environment}-on-call"]
-    alarms       = [for region in local.regions : "arn:aws:cloudwatch:${region}:${local.account}:alarm:visitors-${environment}-*"]
-    bucket       = "arn:aws:s3:::visitors-${environment}-access-logs-${local.account}"
-    certificates = "arn:aws:acm:${var.region}:${local.account}:certificate/*"
-    dashboard    = "arn:aws:cloudwatch::${local.account}:dashboard/visitors-${environment}"
+    of_its_own      = { StringEquals = { "aws:ResourceTag/Project" = "visitors", "aws:ResourceTag/Environment" = environment } }
+    for_its_own     = { StringEquals = { "aws:RequestTag/Project" = "visitors", "aws:RequestTag/Environment" = environment } }
+    within_boundary = { StringEquals = { "iam:PermissionsBoundary" = "arn:aws:iam::${local.account}:policy/visitors-${environment}-boundary" } }
+    topics          = [for region in local.regions : "arn:aws:sns:${region}:${local.account}:visitors-${environment}-on-call"]
+    alarms          = [for region in local.regions : "arn:aws:cloudwatch:${region}:${local.account}:alarm:visitors-${environment}-*"]
+    bucket          = "arn:aws:s3:::visitors-${environment}-access-logs-${local.account}"
+    certificates    = "arn:aws:acm:${var.region}:${local.account}:certificate/*"
+    dashboard       = "arn:aws:cloudwatch::${local.account}:dashboard/visitors-${environment}"
     databases = [
       "arn:aws:rds:${var.region}:${local.account}:db:visitors-${environment}",
       "arn:aws:rds:${var.region}:${local.account}:pg:visitors-${environment}-*",
@@ -228,6 +234,53 @@ locals {
     health_checks     = "arn:aws:route53:::healthcheck/*"
     own_name_patterns = [var.environments[environment].domain_name, "_*.${var.environments[environment].domain_name}"]
   } }
+}
+
+# visitors-review-ENVIRONMENT: `make review` compares a merge request with the state alone and takes no lock. So it calls AWS
+# for the data sources of the stack only, and an unreviewed branch reads neither a secret nor a resource.
+resource "aws_iam_role_policy" "review" {
+  for_each = local.review_roles
+
+  name = "review"
+  role = aws_iam_role.pipeline[each.key].name
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        # These actions accept no resource.
+        Sid       = "Look"
+        Effect    = "Allow"
+        Action    = ["ec2:DescribeImages", "secretsmanager:GetRandomPassword"]
+        Resource  = "*"
+        Condition = local.in_region
+      },
+      {
+        # Route 53 has no region, and its list of zones no resource.
+        Sid      = "FindZone"
+        Effect   = "Allow"
+        Action   = "route53:ListHostedZones"
+        Resource = "*"
+      },
+      {
+        Sid      = "ReadZone"
+        Effect   = "Allow"
+        Action   = ["route53:GetHostedZone", "route53:ListResourceRecordSets", "route53:ListTagsForResource"]
+        Resource = local.installations[each.value].zones
+      },
+      {
+        Sid      = "FindState"
+        Effect   = "Allow"
+        Action   = "s3:ListBucket"
+        Resource = "arn:aws:s3:::${local.buckets["state"]}"
+      },
+      {
+        Sid      = "ReadState"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = local.installations[each.value].state
+      },
+    ]
+  })
 }
 
 # A plan compares the environment with its state; an apply reads the environment again after each change.
@@ -674,20 +727,38 @@ locals {
         ]
         Resource = it.log_groups
       },
+    ]
+    # The roles of the modules service and network, and AWS's own.
+    roles = [
+      {
+        Sid       = "CreateProfile"
+        Effect    = "Allow"
+        Action    = "iam:CreateInstanceProfile"
+        Resource  = it.profile
+        Condition = it.for_its_own
+      },
       {
         Sid       = "CreateRoles"
         Effect    = "Allow"
-        Action    = ["iam:CreateInstanceProfile", "iam:CreateRole"]
-        Resource  = [it.flow_logs_role, it.instance_role, it.profile]
-        Condition = it.for_its_own
+        Action    = "iam:CreateRole"
+        Resource  = [it.flow_logs_role, it.instance_role]
+        Condition = { StringEquals = merge(it.for_its_own.StringEquals, it.within_boundary.StringEquals) }
+      },
+      {
+        # Only on a role with the boundary, so that no policy written here allows more. A role from before the boundary
+        # can get this boundary and no other.
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html
+        Sid       = "WritePolicies"
+        Effect    = "Allow"
+        Action    = ["iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"]
+        Resource  = [it.flow_logs_role, it.instance_role]
+        Condition = it.within_boundary
       },
       {
         Sid    = "ChangeRoles"
         Effect = "Allow"
         Action = [
           "iam:AddRoleToInstanceProfile",
-          "iam:DeleteRolePolicy",
-          "iam:PutRolePolicy",
           "iam:TagInstanceProfile",
           "iam:TagRole",
           "iam:UpdateAssumeRolePolicy",

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 import re
 from typing import Any
 
@@ -42,14 +43,19 @@ CALLED_BY_PACKER = {
 
 def policy(name: str) -> str:
     """Return the text of a policy of the roles, without the keys and values of its conditions."""
-    opening = '  writes =' if name == 'write' else f'resource "aws_iam_role_policy" "{name}"'
-    match = re.search(rf'^{re.escape(opening)} [^\n]*{{\n(.*?)^}}', ROLES, re.MULTILINE | re.DOTALL)
+    opening = {'read': '  reads =', 'write': '  writes ='}.get(name, f'resource "aws_iam_role_policy" "{name}"')
+    match = re.search(rf'^{re.escape(opening)} [^\n]*[\[{{]\n(.*?)^}}', ROLES, re.MULTILINE | re.DOTALL)
     assert match, f'roles.tf has no policy {name}'
     return re.sub(r'"(?:aws|ec2|iam|kms|route53):[^"]*"(?= +=)|"iam:PassedToService"', '', match[1])
 
 
 def granted(name: str) -> set[str]:
     return set(ACTION.findall(policy(name)))
+
+
+def actions_in(path: Path) -> set[str]:
+    """Return the actions that a file of Terraform names, without the keys of its conditions."""
+    return set(ACTION.findall(path.read_text(encoding='utf-8')))
 
 
 def strings(tree: ast.AST) -> Iterator[str]:
@@ -105,7 +111,7 @@ def test_a_job_of_the_bake_asks_for_a_token_that_its_role_accepts(job: str) -> N
     assert PIPELINE[job]['extends'] == '.aws'
     assert PIPELINE[job]['variables']['AWS_ROLE_ARN'] == '$BAKE_ROLE_ARN'
     assert PIPELINE['.aws']['id_tokens']['AWS_OIDC']['aud'] == 'visitors-bake'
-    assert 'roles       = concat(["visitors-bake"]' in ROLES
+    assert 'roles        = concat(["visitors-bake"]' in ROLES
     assert '"${local.issuer}:aud" = each.key' in ROLES
 
 
@@ -155,7 +161,27 @@ def test_a_name_in_a_role_is_a_name_of_the_stack(end: str) -> None:
 
 def test_this_file_reads_every_policy_of_the_roles() -> None:
     policies = re.findall(r'^resource "aws_iam_(?:role_)?policy" "(\w+)"', ROLES, re.MULTILINE)
-    assert policies == ['bake', 'read', 'write']
-    assert all(len(granted(name)) > 30 for name in policies)
+    assert policies == ['bake', 'review', 'read', 'write']
+    assert all(len(granted(name)) > 30 for name in ('bake', 'read', 'write'))
     others = [path.name for path in BOOTSTRAP.glob('*.tf') if 'aws_iam_role' in path.read_text(encoding='utf-8')]
     assert sorted(others) == ['outputs.tf', 'roles.tf']
+
+
+def test_a_review_may_do_nothing_that_a_plan_may_not() -> None:
+    assert granted('review') and granted('review') < granted('read')
+
+
+def test_the_boundary_allows_the_actions_of_the_roles_that_the_stack_creates_and_no_more() -> None:
+    stack = {action for name in ('service/permissions.tf', 'network/flow-logs.tf')
+             for action in actions_in(ROOT / 'terraform' / 'modules' / name)}
+    assert len(stack) > 10, 'this test looks in the wrong place'
+    assert actions_in(BOOTSTRAP / 'boundary.tf') == stack - {'sts:AssumeRole'}  # of the roles' trust policies
+    assert 'policy/${local.name}-boundary"' in (ROOT / 'terraform' / 'main.tf').read_text(encoding='utf-8')
+    assert 'policy/visitors-${environment}-boundary"' in ROLES
+
+
+def test_every_role_of_the_stack_has_the_boundary() -> None:
+    roles = [role for path in (ROOT / 'terraform' / 'modules').rglob('*.tf') for role in re.findall(
+        r'^resource "aws_iam_role" .*?^}', path.read_text(encoding='utf-8'), re.MULTILINE | re.DOTALL)]
+    assert len(roles) == 2
+    assert all(re.search(r'permissions_boundary += var\.permissions_boundary_arn', role) for role in roles)

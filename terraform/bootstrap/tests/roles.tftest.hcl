@@ -32,7 +32,8 @@ run "each_stage_of_each_environment_has_its_role" {
   command = plan
   assert {
     condition = keys(aws_iam_role.pipeline) == [
-      "visitors-apply-production", "visitors-apply-staging", "visitors-bake", "visitors-plan-production", "visitors-plan-staging",
+      "visitors-apply-production", "visitors-apply-staging", "visitors-bake", "visitors-plan-production",
+      "visitors-plan-staging", "visitors-review-production", "visitors-review-staging",
     ]
     error_message = "A stage would borrow the permissions of another one."
   }
@@ -57,8 +58,73 @@ run "only_jobs_of_the_project_on_the_branch_take_a_role_each_by_an_audience_of_i
         "gitlab.com:aud" = name
         "gitlab.com:sub" = "project_path:group/visitors:ref_type:branch:ref:main"
       } }
-    }]])
+    }] if !startswith(name, "visitors-review-")])
     error_message = "A job of another project, of another branch, or for another environment could take the role."
+  }
+  assert {
+    condition = alltrue([for name, role in aws_iam_role.pipeline : jsondecode(role.assume_role_policy).Statement[0].Condition == {
+      StringEquals = { "gitlab.com:aud" = name }
+      StringLike   = { "gitlab.com:sub" = "project_path:group/visitors:ref_type:branch:ref:*" }
+    } if startswith(name, "visitors-review-")])
+    error_message = "A job of a fork could take the role of a review, or a merge request could not."
+  }
+}
+
+run "a_review_reads_the_state_and_the_data_sources_of_the_stack_and_writes_nothing" {
+  command = plan
+  assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.review["visitors-review-staging"].policy).Statement : statement.Sid => [flatten([statement.Action]), statement.Resource] } == {
+      Look      = [["ec2:DescribeImages", "secretsmanager:GetRandomPassword"], "*"]
+      FindZone  = [["route53:ListHostedZones"], "*"]
+      ReadZone  = [["route53:GetHostedZone", "route53:ListResourceRecordSets", "route53:ListTagsForResource"], "arn:aws:route53:::hostedzone/*"]
+      FindState = [["s3:ListBucket"], "arn:aws:s3:::visitors-state-123456789012"]
+      ReadState = [["s3:GetObject"], "arn:aws:s3:::visitors-state-123456789012/staging.tfstate"]
+    }
+    error_message = "Any branch could read more than the state, or a review would lack a permission."
+  }
+}
+
+run "a_role_of_the_stack_cannot_be_allowed_more_than_its_boundary" {
+  command = plan
+  assert {
+    condition = {
+      for statement in flatten([for name, policy in aws_iam_policy.write : jsondecode(policy.policy).Statement if startswith(name, "visitors-apply-staging-")]) :
+      statement.Sid => try(statement.Condition.StringEquals["iam:PermissionsBoundary"], "")
+      if length(setintersection(flatten([statement.Action]), ["iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary"])) > 0
+      } == {
+      CreateRoles   = "arn:aws:iam::123456789012:policy/visitors-staging-boundary"
+      WritePolicies = "arn:aws:iam::123456789012:policy/visitors-staging-boundary"
+    }
+    error_message = "An apply could write a policy that makes an instance an administrator."
+  }
+  assert {
+    condition = length(setintersection(flatten(flatten([for name, policy in aws_iam_policy.write : jsondecode(policy.policy).Statement])[*].Action), [
+      "iam:AttachRolePolicy", "iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:DeletePolicyVersion",
+      "iam:DeleteRolePermissionsBoundary", "iam:SetDefaultPolicyVersion",
+    ])) == 0
+    error_message = "An apply could change or remove the boundary."
+  }
+  assert {
+    condition     = keys(aws_iam_policy.boundary) == ["production", "staging"] && aws_iam_policy.boundary["staging"].name == "visitors-staging-boundary"
+    error_message = "The conditions would name a boundary that does not exist, so no role could be created."
+  }
+}
+
+run "a_boundary_allows_exactly_the_actions_of_an_instance_and_of_the_flow_logs" {
+  command = plan
+  assert {
+    condition = toset(flatten(jsondecode(aws_iam_policy.boundary["staging"].policy).Statement[*].Action)) == toset([
+      "autoscaling:CompleteLifecycleAction", "autoscaling:DescribeAutoScalingGroups",
+      "autoscaling:DescribeAutoScalingInstances", "autoscaling:RecordLifecycleActionHeartbeat",
+      "cloudwatch:PutMetricData", "elasticloadbalancing:DescribeTargetHealth",
+      "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents",
+      "rds-db:connect", "secretsmanager:GetSecretValue", "ssm:GetParametersByPath",
+    ])
+    error_message = "An apply could give an instance more than it needs, or an instance would lack a permission."
+  }
+  assert {
+    condition     = !strcontains(aws_iam_policy.boundary["staging"].policy, "production") && length(aws_iam_policy.boundary["staging"].policy) <= 6144
+    error_message = "An instance of staging could be allowed to read production, or IAM would refuse the policy."
   }
 }
 
@@ -214,8 +280,8 @@ run "an_apply_allows_exactly_the_actions_of_terraform_and_of_a_roll" {
       "elasticloadbalancing:SetWebAcl",
       "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:TagResource",
       "iam:AddRoleToInstanceProfile", "iam:CreateInstanceProfile", "iam:CreateRole", "iam:CreateServiceLinkedRole",
-      "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:PassRole", "iam:PutRolePolicy", "iam:TagInstanceProfile",
-      "iam:TagRole", "iam:UpdateAssumeRolePolicy",
+      "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:PassRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy",
+      "iam:TagInstanceProfile", "iam:TagRole", "iam:UpdateAssumeRolePolicy",
       "kms:DescribeKey",
       "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteMetricFilter", "logs:PutMetricFilter",
       "logs:PutRetentionPolicy", "logs:TagResource",
@@ -238,7 +304,7 @@ run "an_apply_allows_exactly_the_actions_of_terraform_and_of_a_roll" {
   assert {
     condition = { for name, attachment in aws_iam_role_policy_attachment.write : name => attachment.role } == merge([
       for environment in ["production", "staging"] : {
-        for part in ["data", "edge", "network", "service"] : "visitors-apply-${environment}-${part}" => "visitors-apply-${environment}"
+        for part in ["data", "edge", "network", "roles", "service"] : "visitors-apply-${environment}-${part}" => "visitors-apply-${environment}"
       }
     ]...)
     error_message = "A role that plans could write."
@@ -324,7 +390,7 @@ run "no_action_has_a_wildcard_and_every_resource_has_one_only_where_aws_accepts_
   command = plan
   assert {
     condition = alltrue([
-      for policy in concat([aws_iam_role_policy.bake.policy], values(aws_iam_role_policy.read)[*].policy, values(aws_iam_policy.write)[*].policy) :
+      for policy in concat([aws_iam_role_policy.bake.policy], values(aws_iam_role_policy.read)[*].policy, values(aws_iam_role_policy.review)[*].policy, values(aws_iam_policy.write)[*].policy, values(aws_iam_policy.boundary)[*].policy) :
       !strcontains(join(" ", flatten(jsondecode(policy).Statement[*].Action)), "*") && alltrue([for statement in jsondecode(policy).Statement : statement.Effect == "Allow"])
     ])
     error_message = "A role would gain the actions that AWS adds later."

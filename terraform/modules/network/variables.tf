@@ -34,3 +34,8 @@ variable "flow_logs" {
   type        = bool
   description = "Whether CloudWatch Logs keeps the VPC's flow logs, for 30 days."
 }
+
+variable "permissions_boundary_arn" {
+  type        = string
+  description = "Policy of terraform/bootstrap that limits the roles of this module; the pipeline creates no role without it."
+}

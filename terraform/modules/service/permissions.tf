@@ -10,7 +10,8 @@ locals {
 data "aws_region" "current" {}
 
 resource "aws_iam_role" "instance" {
-  name = "${var.name}-instance"
+  name                 = "${var.name}-instance"
+  permissions_boundary = var.permissions_boundary_arn
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -190,3 +190,8 @@ variable "deletion_protection" {
   type        = bool
   description = "Whether AWS refuses to delete the load balancer."
 }
+
+variable "permissions_boundary_arn" {
+  type        = string
+  description = "Policy of terraform/bootstrap that limits the roles of this module; the pipeline creates no role without it."
+}

@@ -16,11 +16,12 @@ mock_provider "aws" {
 }
 
 variables {
-  name               = "visitors-test"
-  vpc_cidr           = "10.20.0.0/16"
-  availability_zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
-  nat                = "none"
-  flow_logs          = false
+  name                     = "visitors-test"
+  vpc_cidr                 = "10.20.0.0/16"
+  availability_zones       = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+  nat                      = "none"
+  flow_logs                = false
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/visitors-test-boundary"
 }
 
 run "without_nat_nothing_but_the_apis_of_an_instance_is_reachable" {
@@ -86,6 +87,10 @@ run "flow_logs_may_write_to_their_own_log_group_only" {
       Resource = "arn:aws:logs:eu-central-1:123456789012:log-group:/visitors/test/flow:*"
     }]
     error_message = "The flow logs' role may do something else than write flow logs."
+  }
+  assert {
+    condition     = aws_iam_role.flow[0].permissions_boundary == "arn:aws:iam::123456789012:policy/visitors-test-boundary"
+    error_message = "The pipeline's role may not create the flow logs' role."
   }
 }
 

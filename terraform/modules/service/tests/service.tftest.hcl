@@ -70,6 +70,7 @@ variables {
     resource_id       = "db-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     security_group_id = "sg-00000000000000002"
   }
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/visitors-test-boundary"
 }
 
 run "an_instance_learns_its_names_and_no_secret_from_its_user_data" {
@@ -178,6 +179,13 @@ run "the_role_of_an_instance_allows_exactly_what_its_boot_needs" {
       },
     ]
     error_message = "An attacker on an instance could do more than boot and serve, or a boot would lack a permission."
+  }
+}
+
+run "the_role_of_an_instance_has_the_boundary" {
+  assert {
+    condition     = aws_iam_role.instance.permissions_boundary == "arn:aws:iam::123456789012:policy/visitors-test-boundary"
+    error_message = "The pipeline's role may not create the instances' role."
   }
 }
 
