@@ -149,6 +149,14 @@ class Server:
         """Return the server's stdout: its access log."""
         return self._path('stdout').read_text(encoding='utf-8')
 
+    def access_log(self, path: str, least: int = 0) -> list[Mapping[str, Any]]:
+        """Return the access log's lines for a path when there are so many; each is written after its answer."""
+        def lines() -> list[Mapping[str, Any]]:
+            return [line for line in json_lines(self.stdout()) if line.get('path') == path]
+
+        eventually(lambda: len(lines()) >= least, f'{least} answers at {path} are in the log')
+        return lines()
+
     def stderr(self) -> str:
         """Return the server's stderr."""
         return self._path('stderr').read_text(encoding='utf-8')

@@ -12,8 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect, Locator, Page, Request
 import pytest
 
-from tests.support.server import bring_up, BROWSER, json_lines, Server, today
-from tests.support.waiting import eventually
+from tests.support.server import bring_up, BROWSER, Server, today
 from tests.tools.demonstration import chromium, fill
 
 WIDTHS = (320, 390, 768, 1440)
@@ -158,11 +157,7 @@ def violations(page: Page) -> list[str]:
 
 def page_answers(server: Server, least: int = 0) -> list[int]:
     """Return the status codes of a server's answers at / when there are so many of them."""
-    def statuses() -> list[int]:
-        return [int(line['status']) for line in json_lines(server.stdout()) if line.get('path') == '/']
-
-    eventually(lambda: len(statuses()) >= least, f'{least} answers are in the log')
-    return statuses()
+    return [int(line['status']) for line in server.access_log('/', least)]
 
 
 @pytest.mark.parametrize('act', ['prefetch', 'prerender'])

@@ -229,7 +229,9 @@ def test_a_request_that_cannot_be_read_leaves_neither_address_nor_content_in_the
 
 def test_a_refused_request_leaves_one_line_that_says_which_kind_it_was(server: Server) -> None:
     server.exchange(UNREADABLE['a long cookie'])
-    line = [line for line in json_lines(server.stderr()) if 'refused' in str(line['message'])][-1]
+    lines = eventually(lambda: [line for line in json_lines(server.stderr()) if 'refused' in str(line['message'])],
+                       'the refusal is in the log')
+    line = lines[-1]
     assert (line['level'], line['message']) == ('warning', 'refused a request: LimitRequestHeaders')
 
 
