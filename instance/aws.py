@@ -183,6 +183,14 @@ class Aws:
         self._call(f'metric {metric}', lambda: (
             self._client('cloudwatch').put_metric_data(Namespace=NAMESPACE, MetricData=data)))
 
+    def measure(self, percentages: Mapping[str, float], dimensions: Mapping[str, str]) -> None:
+        """Send one value of each metric, in per cent."""
+        data = [{'MetricName': metric, 'Value': value, 'Unit': 'Percent',
+                 'Dimensions': [{'Name': name, 'Value': each} for name, each in dimensions.items()]}
+                for metric, value in percentages.items()]
+        self._call(f'metrics {", ".join(percentages)}', lambda: (
+            self._client('cloudwatch').put_metric_data(Namespace=NAMESPACE, MetricData=data)))
+
     def make_log_stream(self, group: str, stream: str) -> None:
         """Create a stream of a log group unless it exists."""
         def create() -> None:

@@ -52,8 +52,9 @@ def metric_of(failure: Failure) -> str:
 
 
 def dimensions_of(user_data: UserData) -> list[dict[str, str]]:
-    """Return the sets of dimensions of a failure: one for its deploy, an empty one for the alarm on all deploys."""
-    return [{'DeployId': user_data.deploy_id}, {}] if user_data.deploy_id else [{}]
+    """Return the sets of dimensions of a failure: its deploy, its group for the alarm on all deploys, and none."""
+    deploy, group = user_data.deploy_id, user_data.auto_scaling_group
+    return [*([{'DeployId': deploy}] if deploy else []), *([{'AutoScalingGroupName': group}] if group else []), {}]
 
 
 def failure_of(units: Sequence[UnitEnd]) -> Failure:

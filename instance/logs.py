@@ -1,6 +1,8 @@
-"""Step logs: send the whole journal to CloudWatch Logs, from the first second of the first boot on.
+"""Step logs: send the whole journal to CloudWatch Logs, and the use of memory and disk to CloudWatch.
 
-The journal is the spool: an entry that was not sent yet stays in it, within its limit of size. A cursor on disk marks
+The journal is sent from the first second of the first boot on.
+
+It is the spool: an entry that was not sent yet stays in it, within its limit of size. A cursor on disk marks
 the last entry that was sent. An entry is sent twice if this process dies between sending it and writing the cursor.
 """
 
@@ -14,6 +16,7 @@ from instance.events import Event, request_of
 from instance.journal import Journal, Stop, write_cursor
 from instance.machine import Machine
 from instance.metadata import Metadata
+from instance.usage import reported
 
 FIRST_PAUSE, LONGEST_PAUSE, POLL_SECONDS = 1.0, 30.0, 0.2
 # One try for each call: this module retries itself, because it must notice SIGTERM between two tries.
@@ -28,7 +31,7 @@ def run(machine: Machine) -> str:
 
     stop = Stop()
     sender = Sender(machine, stop)
-    with Journal(machine.cursor, stop) as journal:
+    with reported(machine), Journal(machine.cursor, stop) as journal:
         for batch in journal.batches():
             if not sender.send(batch.events):
                 break

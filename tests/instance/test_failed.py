@@ -112,6 +112,8 @@ def test_only_a_verdict_about_the_migration_counts_as_one(phase: str, code: int,
 def test_each_alarm_gets_the_failure_under_its_own_dimensions() -> None:
     assert dimensions_of(UserData(deploy_id='7')) == [{'DeployId': '7'}, {}]
     assert dimensions_of(UserData()) == [{}]
+    assert dimensions_of(UserData(deploy_id='7', auto_scaling_group='visitors-staging')) == [
+        {'DeployId': '7'}, {'AutoScalingGroupName': 'visitors-staging'}, {}]
 
 
 def test_a_hook_that_waits_no_more_is_no_reason_to_stay_on(machine: FolderMachine, aws: EmbeddedRehearsal) -> None:

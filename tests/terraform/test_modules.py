@@ -1,12 +1,19 @@
 """The promises between the stack in terraform/ and the rest of the project."""
 
+from collections.abc import Mapping
+import json
+import os
 from pathlib import Path
 import re
+from typing import Any
 
 from app import create_app
-from instance import parameters
+from instance import failed, parameters
+from instance.boot_record import Failure
+from instance.usage import dimensions_of, usage
 from instance.user_data import NAMES, UserData
-from tests.support.server import bring_up, ROOT
+from tests.support.server import bring_up, json_lines, ROOT, Server
+from tests.support.waiting import eventually
 from visitors.settings import Settings as ApplicationSettings
 
 TERRAFORM = ROOT / 'terraform'
@@ -75,6 +82,29 @@ def test_the_role_of_an_instance_allows_what_the_document_lists() -> None:
     listed = set(re.findall(r'`([a-z-]+:[A-Za-z]+)`', document))
     assert len(listed) > 8, 'this test looks in the wrong place'
     assert granted == listed
+
+
+def test_the_metrics_of_the_alarms_are_those_that_an_instance_sends() -> None:
+    monitoring = text_of('modules/monitoring/alarms.tf')
+    named = set(re.findall(r'namespace   = "Visitors", metric = "(\w+)", dimensions = local.group', monitoring))
+    failures = {failed.metric_of(Failure('migrate', code, '')) for code in (1, *failed.MIGRATION_CODES)}
+    sent = usage('MemTotal: 2 kB\nMemAvailable: 1 kB\n', os.statvfs('/'))
+    assert named == {*failures, *sent}
+    group = UserData(auto_scaling_group='visitors-test')
+    assert {'AutoScalingGroupName': 'visitors-test'} in failed.dimensions_of(group)
+    assert dimensions_of(group) == {'AutoScalingGroupName': 'visitors-test'}
+
+
+def test_the_filter_of_page_views_reads_the_fields_of_the_servers_log(sqlite_url: str) -> None:
+    (pattern,) = re.findall(r'pattern += "\{ (.*) }"', text_of('modules/monitoring/dashboard.tf'))
+    terms = dict(re.findall(r'\$\.(\w+) = (\S+)', pattern.replace('\\"', '"')))
+    with Server(bring_up(sqlite_url)) as server:
+        server.get('/')
+
+        def views() -> list[Mapping[str, Any]]:
+            return [line for line in json_lines(server.stdout())
+                    if {name: json.dumps(line.get(name)) for name in terms} == terms]
+        eventually(lambda: len(views()) == 1, lambda: f'one line matches {terms}: {server.stdout()}')
 
 
 def test_port_and_health_check_are_the_applications() -> None:

@@ -6,7 +6,9 @@
 locals {
   load_balancer = { LoadBalancer = var.load_balancer_arn_suffix }
   target_group  = { LoadBalancer = var.load_balancer_arn_suffix, TargetGroup = var.target_group_arn_suffix }
-  database      = { DBInstanceIdentifier = var.database_identifier }
+  # Two installations of one account count in the same namespace.
+  group    = { AutoScalingGroupName = var.group_name }
+  database = { DBInstanceIdentifier = var.database_identifier }
 
   alarms = {
     slow-answers = {
@@ -29,16 +31,29 @@ locals {
     }
     migration-failed = {
       description = "A release could not migrate the schema; its instances do not serve, the old ones do."
-      namespace   = "Visitors", metric = "MigrationFailed", dimensions = {}
+      namespace   = "Visitors", metric = "MigrationFailed", dimensions = local.group
       statistic   = "Sum", period = 60, periods = 1, datapoints = 1
       comparison  = "GreaterThanThreshold", threshold = 0, missing = "notBreaching"
     }
     # The group retries a single failed boot by itself.
     boot-failed = {
       description = "Two instances or more failed to boot within a quarter of an hour."
-      namespace   = "Visitors", metric = "BootFailed", dimensions = {}
+      namespace   = "Visitors", metric = "BootFailed", dimensions = local.group
       statistic   = "Sum", period = 900, periods = 1, datapoints = 1
       comparison  = "GreaterThanThreshold", threshold = 1, missing = "notBreaching"
+    }
+    # The maximum of all instances, so one of them suffices.
+    instance-memory = {
+      description = "An instance has less than a tenth of its memory left."
+      namespace   = "Visitors", metric = "MemoryUsed", dimensions = local.group
+      statistic   = "Maximum", period = 300, periods = 3, datapoints = 3
+      comparison  = "GreaterThanThreshold", threshold = 90, missing = "notBreaching"
+    }
+    instance-disk = {
+      description = "An instance has less than a fifth of its disk left."
+      namespace   = "Visitors", metric = "DiskUsed", dimensions = local.group
+      statistic   = "Maximum", period = 300, periods = 3, datapoints = 3
+      comparison  = "GreaterThanThreshold", threshold = 80, missing = "notBreaching"
     }
     database-storage = {
       description = "The database has less than 2 GiB of free storage, although RDS enlarges it by itself."

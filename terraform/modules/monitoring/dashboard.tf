@@ -6,10 +6,10 @@ data "aws_region" "current" {}
 resource "aws_cloudwatch_log_metric_filter" "page_views" {
   name           = "page-views"
   log_group_name = var.log_group_name
-  pattern        = "{ $.message = \"GET / 200 *\" }"
+  pattern        = "{ $.method = \"GET\" && $.path = \"/\" && $.status = 200 }"
 
   metric_transformation {
-    namespace     = "Visitors"
+    namespace     = var.name # a metric filter has no dimensions of its own
     name          = "PageViews"
     value         = "1"
     default_value = "0"
@@ -25,7 +25,7 @@ locals {
   widgets = [
     { title = "Traffic: requests a minute", stat = "Sum", metrics = [
       concat(["AWS/ApplicationELB", "RequestCount"], local.balancer),
-      ["Visitors", "PageViews"],
+      [var.name, "PageViews"],
     ] },
     { title = "Errors a minute", stat = "Sum", metrics = [
       for code in ["HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count", "HTTPCode_Target_4XX_Count"] :
@@ -45,8 +45,12 @@ locals {
       [concat(["AWS/ApplicationELB", "HealthyHostCount"], local.targets)],
     ) },
     { title = "Boots and migrations that failed", stat = "Sum", metrics = [
-      ["Visitors", "BootFailed"],
-      ["Visitors", "MigrationFailed"],
+      ["Visitors", "BootFailed", "AutoScalingGroupName", var.group_name],
+      ["Visitors", "MigrationFailed", "AutoScalingGroupName", var.group_name],
+    ] },
+    { title = "Memory and disk of the fullest instance, in %", stat = "Maximum", metrics = [
+      ["Visitors", "MemoryUsed", "AutoScalingGroupName", var.group_name],
+      ["Visitors", "DiskUsed", "AutoScalingGroupName", var.group_name],
     ] },
     { title = "Connections to the database", stat = "Maximum", metrics = [
       ["AWS/RDS", "DatabaseConnections", "DBInstanceIdentifier", var.database_identifier],

@@ -69,7 +69,7 @@ resource "aws_iam_role_policy" "instance" {
         Resource = "*"
       },
       {
-        Sid       = "CountFailedBoots"
+        Sid       = "SendMetrics"
         Effect    = "Allow"
         Action    = "cloudwatch:PutMetricData"
         Resource  = "*"

@@ -67,6 +67,20 @@ run "thresholds_follow_the_size_of_the_installation" {
   }
 }
 
+run "an_installation_rings_for_its_own_instances_only" {
+  assert {
+    condition = alltrue([
+      for name in ["migration-failed", "boot-failed", "instance-memory", "instance-disk"] :
+      aws_cloudwatch_metric_alarm.this[name].dimensions == tomap({ AutoScalingGroupName = "visitors-test" })
+    ])
+    error_message = "A failed boot of staging would wake the person on call for production."
+  }
+  assert {
+    condition     = aws_cloudwatch_log_metric_filter.page_views.metric_transformation[0].namespace == "visitors-test"
+    error_message = "The dashboard would add the page views of all installations."
+  }
+}
+
 run "a_few_requests_at_night_do_not_ring_by_one_error" {
   assert {
     condition     = [for query in aws_cloudwatch_metric_alarm.error_ratio.metric_query : query.expression if query.id == "ratio"] == ["IF(FILL(requests, 0) > 20, 100 * (FILL(application, 0) + FILL(balancer, 0)) / requests, 0)"]

@@ -165,7 +165,7 @@ run "the_role_of_an_instance_allows_exactly_what_its_boot_needs" {
         Resource = "*"
       },
       {
-        Sid       = "CountFailedBoots"
+        Sid       = "SendMetrics"
         Effect    = "Allow"
         Action    = "cloudwatch:PutMetricData"
         Resource  = "*"
