@@ -9,6 +9,8 @@
         aws.say('SELFTEST PASSED {Version}')            # on all consoles; {TAG} is a tag of the instance's AMI
         with aws.metadata('i-0123456789abcdef0') as service:     # the metadata service of an instance
             service.endpoint, service.faults    # its URL, and faults of operations such as 'PUT /latest/api/token'
+        aws.skip(3600)                          # an hour passes at once, by both clocks
+        aws.look()                              # the controller has looked at each group
         aws.stop()                              # the API is unavailable, its records stay
         aws.start()                             # and answers again at the same port
 
@@ -19,8 +21,10 @@ managed policies of IAM are missing.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 import re
 import socket
+import time
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +35,7 @@ from rehearsal.api.fleet import Records
 from rehearsal.api.service import Api
 from rehearsal.api.source_ami import NO_IMAGE
 from rehearsal.authority import Authority
+from rehearsal.clocks import Clocks, utc_now
 from rehearsal.control import Control
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import Faults
@@ -63,7 +68,10 @@ class EmbeddedRehearsal:
         self.source_ami = NO_IMAGE.ami
         self.records = Records(NO_IMAGE.ami)
         self._api = Api(with_managed_policies=False)
-        self._api.extend(self.records, NO_IMAGE, self.region, Authority('embedded'))
+        self._skipped = 0.0
+        self._clocks = Clocks(real=lambda: time.monotonic() + self._skipped,
+                              calendar=lambda: utc_now() + timedelta(seconds=self._skipped))
+        self._api.extend(self.records, NO_IMAGE, self.region, Authority('embedded'), clocks=self._clocks)
         self.faults = self._api.faults
         self._port = 0
         self._listener: Listener | None = None
@@ -106,6 +114,14 @@ class EmbeddedRehearsal:
         """Show a text on all consoles; a tag's name in braces stands for that tag of the instance's AMI."""
         self.records.console_of = lambda instance: re.sub(
             r'\{(\w+)\}', lambda match: ami_tags(instance).get(match[1], ''), text)
+
+    def skip(self, seconds: float) -> None:
+        """Let some seconds pass at once, by both clocks."""
+        self._skipped += seconds
+
+    def look(self) -> None:
+        """Let the controller of groups look at each of them once, now."""
+        self._api.look()
 
     @contextmanager
     def metadata(self, instance: str) -> Iterator[Metadata]:

@@ -7,7 +7,8 @@ from rehearsal.api.budgets import BudgetActions
 from rehearsal.api.certificates import CertificateRequests
 from rehearsal.api.databases import Databases, ParameterGroups
 from rehearsal.api.events import RuleTargets, TargetActions
-from rehearsal.api.group_actions import GroupActions, GroupInstances, Groups, Members
+from rehearsal.api.group_actions import GroupActions, Groups, Members
+from rehearsal.api.group_members import GroupInstances
 from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions

@@ -6,13 +6,15 @@ https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_Operations.html has
 from typing import Any
 
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
-from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, InstanceState, TerminateInstanceActivity
+from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 
+from rehearsal.api.group_members import check_size, member_of
 from rehearsal.api.groups import activities
 from rehearsal.api.groups.hooks import (
     ABANDON, CONTINUE, DEFAULT_SECONDS, LAUNCHING, LONGEST, longest_wait, SHORTEST, TERMINATING)
+from rehearsal.api.groups.records import in_grace
 from rehearsal.api.patching import Extension
 
 # Attributes of a group that moto drops, by the parameter of a request and the name under which moto shows them.
@@ -36,6 +38,7 @@ class GroupActions(Extension, extends=AutoScalingResponse):
     def create_auto_scaling_group(self) -> Any:
         """Create a group with its hooks."""
         name = self._get_param('AutoScalingGroupName')
+        check_policy(self._get_param('InstanceMaintenancePolicy'))
         answer = self.moto_create_auto_scaling_group()
         # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CreateAutoScalingGroup.html: the default is 0.
         keep_dropped(self, name).health_check_grace_period = self._get_int_param('HealthCheckGracePeriod', 0)
@@ -48,6 +51,7 @@ class GroupActions(Extension, extends=AutoScalingResponse):
 
         https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html
         """
+        check_policy(self._get_param('InstanceMaintenancePolicy'))
         answer = self.moto_update_auto_scaling_group()
         group = keep_dropped(self, self._get_param('AutoScalingGroupName'))
         group.set_desired_capacity(max(group.min_size, min(group.max_size, group.desired_capacity)))
@@ -74,6 +78,20 @@ class GroupActions(Extension, extends=AutoScalingResponse):
         for key in [key for key, hook in hooks.items() if hook.auto_scaling_group_name == group.name]:
             del hooks[key]
         return self.moto_delete_auto_scaling_group()
+
+    def set_instance_health(self) -> EmptyResult:
+        """Set the health of an instance; by default not in the grace period of its group.
+
+        https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_SetInstanceHealth.html
+        """
+        status = self._get_param('HealthStatus')
+        if status not in ('Healthy', 'Unhealthy'):
+            raise ValidationError('Valid instance health states are: [Healthy, Unhealthy]')
+        group, member = member_of(self.autoscaling_backend, self._get_param('InstanceId'))
+        respects = self._get_bool_param('ShouldRespectGracePeriod', True)
+        if not (respects and in_grace(group, member, self.rehearsal.groups.now())):
+            member.health_status = status
+        return EmptyResult()
 
     def describe_scaling_activities(self) -> ActionResult:
         """List activities, the newest first."""
@@ -121,34 +139,6 @@ class Groups(Extension, extends=FakeAutoScalingGroup):
         self.rehearsal.groups.changed.set()
 
 
-class GroupInstances(Extension, extends=AutoScalingBackend):
-    """The instances of groups."""
-
-    def notify_terminate_instances(self, instances: list[str]) -> None:
-        """Wake the controller."""
-        self.rehearsal.groups.changed.set()
-
-    def terminate_instance(self, instance: str, should_decrement: bool) -> Any:
-        """Take an instance out of its group, and return the activity."""
-        group, member = member_of(self, instance)
-        capacity = group.desired_capacity
-        if should_decrement:
-            check_size(group, capacity - 1)
-            group.desired_capacity = capacity - 1
-        activity = TerminateInstanceActivity(member.instance, capacity)
-        self.rehearsal.groups.leave(group, member,
-                                    'an instance was taken out of service in response to a user request')
-        return activity
-
-    def update_attached_target_groups(self, name: str) -> None:
-        """Register the instances in service with the group's target groups."""
-        group = self.autoscaling_groups[name]
-        for arn in group.target_group_arns:
-            target_group = self.elbv2_backend.target_groups[arn]
-            targets = [{'Id': member.instance.id, 'Port': target_group.port} for member in group.active_instances()]
-            self.elbv2_backend.register_targets(arn, targets)
-
-
 class Members(Extension, extends=InstanceState):
     """An instance as its group knows it."""
 
@@ -157,8 +147,10 @@ class Members(Extension, extends=InstanceState):
         """The template with the version that the instance was launched from; moto shows the group's present one."""
         template = self.moto_launch_template
         version = getattr(self.instance, 'rehearsal_version', None)
-        if not template or not version:
+        if not template or version is None:
             return template
+        if not version.template:
+            return None
         name = self.instance.ec2_backend.launch_templates[version.template].name
         return {'LaunchTemplateId': version.template, 'LaunchTemplateName': name, 'Version': version.number}
 
@@ -190,16 +182,25 @@ def keep_dropped(response: Any, name: str) -> Any:
         value = response._get_param(parameter)
         if value is not None:
             setattr(group, attribute, value)
+    policy = response._get_param('InstanceMaintenancePolicy')
+    if policy and -1 in policy.values():
+        group.instance_maintenance_policy = None
     return group
 
 
-def check_size(group: Any, capacity: int) -> None:
-    """Refuse a capacity beyond a group's bounds."""
-    if not group.min_size <= capacity <= group.max_size:
-        bound, name = (group.min_size, 'min') if capacity < group.min_size else (group.max_size, 'max')
-        side = 'below' if name == 'min' else 'above'
-        raise ValidationError(f'New SetDesiredCapacity value {capacity} is {side} {name} value {bound} for the '
-                              'AutoScalingGroup.')
+def check_policy(policy: dict[str, int] | None) -> None:
+    """Refuse an instance maintenance policy that AWS refuses; -1 clears one.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_InstanceMaintenancePolicy.html
+    """
+    least, most = (policy or {}).get('MinHealthyPercentage'), (policy or {}).get('MaxHealthyPercentage')
+    if policy is None or least == most == -1:
+        return
+    if least is None or most is None:
+        raise ValidationError('You must specify both MinHealthyPercentage and MaxHealthyPercentage.')
+    if not 0 <= least <= 100 <= most <= 200 or most - least > 100:
+        raise ValidationError(f'MinHealthyPercentage {least} must be from 0 to 100, MaxHealthyPercentage {most} from '
+                              '100 to 200, and their difference at most 100.')
 
 
 def group_of(response: Any) -> Any:
@@ -209,15 +210,6 @@ def group_of(response: Any) -> Any:
     if not group:
         raise ValidationError(f'AutoScalingGroup name not found - AutoScalingGroup {name} not found')
     return group
-
-
-def member_of(backend: Any, instance: str) -> tuple[Any, Any]:
-    """Return the group of an instance, and the group's record of it."""
-    for group in backend.autoscaling_groups.values():
-        for member in group.instance_states:
-            if member.instance.id == instance:
-                return group, member
-    raise ValidationError(f'Instance Id not found - No managed instance found for instance ID: {instance}')
 
 
 def wait_of(response: Any) -> Any:

@@ -19,7 +19,7 @@ class LoadBalancers(Protocol):
 
 
 class Records:
-    """Load balancers without programs, whose registered targets are healthy while they run."""
+    """The load balancers of a rehearsal without programs, whose registered targets are healthy while they run."""
 
     checks_targets = False
 

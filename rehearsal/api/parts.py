@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from rehearsal.api.fleet import Fleet
-from rehearsal.api.groups.controller import Controller
+from rehearsal.api.group_control import Control
 from rehearsal.api.load_balancers import LoadBalancers
 from rehearsal.authority import Authority
 from rehearsal.clocks import Clocks
@@ -16,7 +16,7 @@ class Parts:
 
     region: str
     fleet: Fleet
-    groups: Controller
+    groups: Control
     authority: Authority
     load_balancers: LoadBalancers
     # The block of the region's default VPC; None leaves it to moto.

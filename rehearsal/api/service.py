@@ -63,13 +63,19 @@ class Api:
                default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None,
                clocks: Clocks = Clocks()) -> None:
         """Extend moto, put a fleet and load balancers behind the records, and begin to control groups."""
-        groups = Controller(groups_of_account, self._lock, clocks.real)
-        parts = Parts(region, fleet, groups, authority, load_balancers or Records(), default_block, clocks)
+        groups = Controller(groups_of_account, self._lock, clocks.real, clocks.paced)
+        parts = Parts(region, fleet, groups, authority, load_balancers or Records(clocks.real), default_block, clocks)
         self._ended.callback(install(EXTENSIONS, parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
         groups.start()
         self._ended.callback(groups.stop)
+        self._groups = groups
+
+    def look(self) -> None:
+        """Let the controller look at each group once."""
+        for group in groups_of_account():
+            self._groups.look(group)
 
     def close(self) -> None:
         """Forget all records, stop the control of groups, and restore moto."""

@@ -9,7 +9,10 @@ from uuid import uuid4
 
 KEPT = 200
 LAUNCHING, TERMINATING = 'Launching a new EC2 instance: {}', 'Terminating EC2 instance: {}'
+STANDBY_BEGINS, STANDBY_ENDS = 'Moving EC2 instance to Standby: {}', 'Moving EC2 instance out of Standby: {}'
+DETACHING, ATTACHING = 'Detaching EC2 instance: {}', 'Attaching an existing EC2 instance: {}'
 PRE_IN_SERVICE, IN_PROGRESS, MID_ACTION = 'PreInService', 'InProgress', 'MidLifecycleAction'
+DRAINING = 'WaitingForELBConnectionDraining'
 SUCCESSFUL, FAILED, CANCELLED = 'Successful', 'Failed', 'Cancelled'
 
 

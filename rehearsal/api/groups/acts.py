@@ -7,6 +7,8 @@ from datetime import datetime
 COUNTED = ('Pending', 'Pending:Wait', 'Pending:Proceed', 'InService')
 LEAVING = ('Terminating', 'Terminating:Wait', 'Terminating:Proceed')
 IN_SERVICE, STANDBY = 'InService', 'Standby'
+# Its load balancers end its requests before it is in standby, or out of the group.
+ENTERING_STANDBY, DETACHING = 'EnteringStandby', 'Detaching'
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Member:
     healthy_since: float | None = None
     # The cause of its replacement, if it fails a health check.
     failure: str = ''
+    runs: bool = True
 
     @property
     def counts(self) -> bool:
@@ -59,7 +62,7 @@ class Member:
     @property
     def is_standby(self) -> bool:
         """Whether it is in standby."""
-        return self.state == STANDBY
+        return self.state in (STANDBY, ENTERING_STANDBY)
 
     @property
     def is_leaving(self) -> bool:

@@ -5,6 +5,7 @@ For the states: https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-s
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Any
 
 from rehearsal.api.groups.acts import Act, IN_SERVICE, Launch, Leave, Member, Replacements, Rules, Version
@@ -19,11 +20,12 @@ def plan(rules: Rules, members: Sequence[Member], refresh: Replacements | None, 
 
     `now` is a time of AWS's pace. A launch or an end of the refresh takes the place of one for the capacity.
     """
-    acts: list[Act] = unhealthy(rules, members)
-    gone = {act.instance for act in acts if isinstance(act, Leave)}
+    failing = {member.instance for member in members if rules.replaces and member.counts and member.failure}
+    acts: list[Act] = unhealthy(rules, members, now)
+    gone = leaving(acts)
     acts += [act for act in refresh.acts if isinstance(act, Launch) or act.instance not in gone] if refresh else []
-    gone |= {act.instance for act in acts if isinstance(act, Leave)}
-    counted = [member for member in members if member.counts and member.instance not in gone]
+    gone = leaving(acts)
+    counted = [member for member in members if member.counts and member.instance not in gone | failing]
     launches = sum(isinstance(act, Launch) for act in acts)
     version = refresh.version if refresh else rules.version
     acts += [Launch(version, GROWS)] * max(0, rules.desired - len(counted) - launches)
@@ -33,13 +35,25 @@ def plan(rules: Rules, members: Sequence[Member], refresh: Replacements | None, 
     return [act for act in acts if (rules.launches if isinstance(act, Launch) else rules.terminates)]
 
 
-def unhealthy(rules: Rules, members: Iterable[Member]) -> list[Act]:
+def leaving(acts: Iterable[Act]) -> set[str]:
+    """Return the instances that acts end."""
+    return {act.instance for act in acts if isinstance(act, Leave)}
+
+
+def unhealthy(rules: Rules, members: Iterable[Member], now: float) -> list[Act]:
     """Return the ends of the instances that fail a health check.
 
-    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html
+    An instance maintenance policy keeps running ones, the oldest first, until enough replacements are healthy and
+    warmed up; one that does not run is replaced at once:
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/instance-maintenance-policy-overview-and-considerations.html
     """
-    return [Leave(member.instance, member.failure) for member in members
-            if rules.replaces and member.counts and member.failure]
+    if not rules.replaces:
+        return []
+    counted = sorted((member for member in members if member.counts), key=lambda member: member.launched)
+    healthy = sum(member.is_healthy(now, rules.warmup) for member in counted)
+    least = ceil(rules.desired * (rules.min_healthy or 0) / 100)
+    kept = [member for member in counted if member.failure and member.runs][:max(0, least - healthy)]
+    return [Leave(member.instance, member.failure) for member in counted if member.failure and member not in kept]
 
 
 def superfluous(members: Iterable[Member], most: int, version: Version, policies: Sequence[str]) -> list[str]:

@@ -13,28 +13,31 @@ from typing import Any
 from moto.autoscaling.models import ASG_NAME_TAG, InstanceState
 
 from rehearsal.api.groups import activities
-from rehearsal.api.groups.acts import Launch, Leave, LEAVING, Member, Replacements, Rules, Version
-from rehearsal.api.groups.capacity import emptiest, plan
+from rehearsal.api.groups.acts import (
+    DETACHING, ENTERING_STANDBY, Launch, Leave, LEAVING, Member, Replacements, STANDBY)
+from rehearsal.api.groups.announcements import announce, announce_wait, LAUNCH, TERMINATION
+from rehearsal.api.groups.capacity import plan
+from rehearsal.api.groups.health import NOT_RUNNING
 from rehearsal.api.groups.hooks import ABANDON, LAUNCHING, outcome_of_all, TERMINATING, Wait
+from rehearsal.api.groups.records import as_member, is_draining, is_healthy_target, launched, rules_of
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
 # AWS retries at growing intervals; here a fixed one is enough.
 SECONDS_AFTER_FAILED_LAUNCH = 5
-# https://docs.aws.amazon.com/autoscaling/ec2/userguide/health-checks-overview.html: any state but running.
-NOT_RUNNING = ('stopping', 'stopped', 'shutting-down', 'terminated')
 
 
 class Controller:
     """The controller of all groups; it changes them while it holds the lock of the records."""
 
     def __init__(self, groups: Callable[[], Iterable[Any]], lock: RLock,
-                 clock: Callable[[], float] = time.monotonic) -> None:
-        """Control groups, which `groups` lists before each look at them."""
+                 clock: Callable[[], float] = time.monotonic, pace: Callable[[], float] = time.monotonic) -> None:
+        """Control groups, which `groups` lists before each look at them, by a real clock and AWS's pace."""
         self._groups = groups
         self._lock = lock
         self._clock = clock
+        self._pace = pace
         self._ended = Event()
         self.changed = Event()
         # The part of a running instance refresh in the acts on a group; no refresh runs by default.
@@ -59,23 +62,35 @@ class Controller:
                 self._fit(group)
 
     def leave(self, group: Any, member: Any, cause: str, with_hooks: bool = True) -> dict[str, Any]:
-        """Take an instance out of its group, and return the activity."""
+        """Begin the end of an instance, and return the activity: draining, its hooks, its termination."""
+        activity = activities.begin(group, activities.TERMINATING.format(member.instance.id), cause,
+                                    activities.IN_PROGRESS)
+        member.hooked = with_hooks
+        self.drain(group, member, 'Terminating', activity)
+        return dict(activity)
+
+    def drain(self, group: Any, member: Any, state: str, activity: dict[str, Any]) -> None:
+        """Take an instance out of the load balancers of its group; `state` says why.
+
+        An instance that its launch hook keeps waiting was never registered, which AWS does not mind:
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
+        """
         backend = group.autoscaling_backend
-        member.lifecycle_state = 'Terminating'
+        member.lifecycle_state, member.activity = state, activity
         for arn in group.target_group_arns:
-            target_group = backend.elbv2_backend.target_groups.get(arn)
-            # An instance that its launch hook keeps waiting was never registered, which AWS does not mind:
-            # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
-            if target_group and member.instance.id in target_group.targets:
+            if arn in backend.elbv2_backend.target_groups:
                 backend.elbv2_backend.deregister_targets(arn, [{'Id': member.instance.id}])
         backend.update_attached_elbs(group.name)
-        member.activity = activities.begin(group, activities.TERMINATING.format(member.instance.id), cause,
-                                           activities.IN_PROGRESS)
-        self._wait(group, member, TERMINATING if with_hooks else None, 'Terminating:Wait')
-        if not member.waits:
-            member.instance.terminate()
+        if is_draining(group, member.instance.id):
+            activity['StatusCode'] = activities.DRAINING
+        self._step(group, member)
         self.changed.set()
-        return dict(member.activity)
+
+    def enter(self, group: Any, member: Any, activity: dict[str, Any], with_hooks: bool = True) -> None:
+        """Begin the way of an instance into service."""
+        member.lifecycle_state, member.activity, member.waits = 'Pending', activity, []
+        member.hooked, member.healthy_since, member.in_service_at = with_hooks, None, None
+        self.changed.set()
 
     def waiting(self, group: Any, instance: str | None, token: str | None, hook: str) -> Wait | None:
         """Return the wait for a hook, found by the instance's id or the wait's token."""
@@ -103,62 +118,93 @@ class Controller:
                     logger.exception('group %s cannot be controlled', group.name)
 
     def _step(self, group: Any, member: Any) -> None:
-        state, power = member.lifecycle_state, member.instance.state
+        state, runs = member.lifecycle_state, member.instance.state not in NOT_RUNNING
         if state in LEAVING:
-            self._step_out(group, member, power)
-        elif state == 'Pending' and power == 'running':
+            self._step_out(group, member, runs)
+        elif state in (ENTERING_STANDBY, DETACHING):
+            if not is_draining(group, member.instance.id):
+                self._step_aside(group, member)
+        elif state == 'Pending' and member.instance.state == 'running':
             self._wait(group, member, LAUNCHING, 'Pending:Wait')
             if not member.waits:
                 self._enter_service(group, member)
-        elif state == 'Pending:Wait' and power == 'running':
+        elif state == 'Pending:Wait' and runs:
             self._step_in(group, member)
+        elif state == 'InService':
+            is_healthy = runs and is_healthy_target(group, member)
+            member.healthy_since = (member.healthy_since or self._pace()) if is_healthy else None
 
     def _step_in(self, group: Any, member: Any) -> None:
         outcome = outcome_of_all(member.waits, self._clock())
         if outcome == ABANDON:
             abandoned = next(wait for wait in member.waits if wait.outcome(self._clock()) == ABANDON)
             activities.end(member.activity, activities.CANCELLED, abandoned.reason())
+            announce(group, LAUNCH, member.activity, member.instance)
             self.leave(group, member, f'instance {member.instance.id} was taken out of service in response to its '
                                       'abandoned lifecycle action', with_hooks=False)
         elif outcome:
             self._enter_service(group, member)
 
-    def _step_out(self, group: Any, member: Any, power: str) -> None:
-        if member.lifecycle_state == 'Terminating:Wait':
-            if outcome_of_all(member.waits, self._clock()) is None and power not in NOT_RUNNING:
+    def _step_out(self, group: Any, member: Any, runs: bool) -> None:
+        # A machine that does not run has no requests to end, and nothing left to do for a hook.
+        if member.lifecycle_state == 'Terminating' and runs:
+            if is_draining(group, member.instance.id):
+                return
+            member.activity['StatusCode'] = activities.IN_PROGRESS
+            self._wait(group, member, TERMINATING, 'Terminating:Wait')
+        if member.lifecycle_state == 'Terminating:Wait' and runs:
+            if outcome_of_all(member.waits, self._clock()) is None:
                 return
             member.lifecycle_state = 'Terminating:Proceed'
+        if runs:
             member.instance.terminate()
-        if power == 'terminated':
+        if member.instance.state == 'terminated':
             activities.end(member.activity, activities.SUCCESSFUL)
             group.instance_states.remove(member)
+            announce(group, TERMINATION, member.activity, member.instance)
+        elif member.instance.state == 'stopped':
+            member.instance.terminate()
+
+    def _step_aside(self, group: Any, member: Any) -> None:
+        activities.end(member.activity, activities.SUCCESSFUL)
+        if member.lifecycle_state == ENTERING_STANDBY:
+            member.lifecycle_state = STANDBY
+            return
+        group.ec2_backend.delete_tags([member.instance.id], {ASG_NAME_TAG: group.name})
+        group.instance_states.remove(member)
 
     def _enter_service(self, group: Any, member: Any) -> None:
         member.lifecycle_state, member.in_service_at = 'InService', self._clock()
         activities.end(member.activity, activities.SUCCESSFUL)
+        announce(group, LAUNCH, member.activity, member.instance)
         group.autoscaling_backend.update_attached_elbs(group.name)
         group.autoscaling_backend.update_attached_target_groups(group.name)
 
-    def _wait(self, group: Any, member: Any, transition: str | None, state: str) -> None:
-        hooks = group.autoscaling_backend.describe_lifecycle_hooks(group.name)
-        member.waits = [Wait(hook.name, hook.default_result, hook.heartbeat_timeout, self._clock())
-                        for hook in hooks if hook.lifecycle_transition == transition]
+    def _wait(self, group: Any, member: Any, transition: str, state: str) -> None:
+        hooks = group.autoscaling_backend.describe_lifecycle_hooks(group.name) if member.hooked else []
+        member.waits = []
+        for hook in (each for each in hooks if each.lifecycle_transition == transition):
+            wait = Wait(hook.name, hook.default_result, hook.heartbeat_timeout, self._clock())
+            member.waits.append(wait)
+            announce_wait(group, member.instance, hook, wait)
         if member.waits:
             member.lifecycle_state = state
             member.activity['StatusCode'] = activities.MID_ACTION
 
     def _fit(self, group: Any) -> None:
-        rules, members, now = rules_of(group), [as_member(each) for each in group.instance_states], self._clock()
-        for act in plan(rules, members, self.replacements(group, members, now), now):
+        members = [as_member(group, member, self._clock()) for member in group.instance_states]
+        for member, facts in zip(group.instance_states, members):
+            if facts.failure and facts.counts:
+                member.health_status = 'Unhealthy'
+        refresh = self.replacements(group, members, self._pace())
+        for act in plan(rules_of(group), members, refresh, self._pace()):
             if isinstance(act, Leave):
                 member = next(each for each in group.instance_states if each.instance.id == act.instance)
-                if failure_of(member):
-                    member.health_status = 'Unhealthy'
                 if member.lifecycle_state != 'InService':
                     activities.end(member.activity, activities.CANCELLED, act.cause)
-                # A machine that does not run has nothing left to do for a hook.
-                self.leave(group, member, act.cause, with_hooks=member.instance.state == 'running')
-            elif self._clock() >= group.__dict__.get('rehearsal_next_launch', 0):
+                    announce(group, LAUNCH, member.activity, member.instance)
+                self.leave(group, member, act.cause)
+            elif self._pace() >= group.__dict__.get('rehearsal_next_launch', 0):
                 self._launch(group, act)
 
     def _launch(self, group: Any, act: Launch) -> None:
@@ -169,82 +215,11 @@ class Controller:
         except Exception as error:
             logger.warning('group %s cannot launch: %s', group.name, error)
             activities.end(activity, activities.FAILED, f'{error} Launching EC2 instance failed.')
-            group.rehearsal_next_launch = self._clock() + SECONDS_AFTER_FAILED_LAUNCH
+            announce(group, LAUNCH, activity)
+            group.rehearsal_next_launch = self._pace() + SECONDS_AFTER_FAILED_LAUNCH
             return
         activity['Description'] = activities.LAUNCHING.format(instance.id)
         instance.autoscaling_group = group
-        member: Any = InstanceState(instance, 'Pending', 'Healthy', group.new_instances_protected_from_scale_in)
-        member.activity, member.waits = activity, []
+        member = InstanceState(instance, 'Pending', 'Healthy', group.new_instances_protected_from_scale_in)
         group.instance_states.append(member)
-
-
-def launched(group: Any, version: Version) -> Any:
-    """Return a new instance of a group from a version of a template, in the emptiest zone of the group."""
-    source, options = group, {}
-    if version.template:
-        source = group.ec2_backend.get_launch_template(version.template).get_version(version.number)
-        options = {'launch_template': {'LaunchTemplateId': version.template, 'Version': version.number}}
-    places = places_of(group)
-    zones = [zone for zone, _subnet in places]
-    zone, subnet = places[emptiest(zones, [as_member(member) for member in group.instance_states])]
-    tags = group.instance_tags if source is group else source.instance_tags
-    reservation = group.ec2_backend.run_instances(
-        source.image_id, 1, source.user_data, source.security_groups, instance_type=source.instance_type,
-        is_instance_type_default=False, placement=zone, subnet_id=subnet, region_name=group.region,
-        tags={'instance': {**group.get_propagated_tags(), **tags, ASG_NAME_TAG: group.name}},
-        launch_config=group.launch_config, **options)
-    instance = reservation.instances[0]
-    instance.rehearsal_version = version
-    return instance
-
-
-def places_of(group: Any) -> list[tuple[str, str | None]]:
-    """Return the zones of a group, each with its subnet if the group names subnets, in the group's order."""
-    subnets = group.vpc_zone_identifier.split(',') if group.vpc_zone_identifier else []
-    if not subnets:
-        return [(zone, None) for zone in group.availability_zones]
-    return [(group.ec2_backend.get_subnet(subnet).availability_zone, subnet) for subnet in subnets]
-
-
-def rules_of(group: Any) -> Rules:
-    """Return the attributes of a group that decide about its instances."""
-    policy = group.__dict__.get('instance_maintenance_policy') or {}
-    return Rules(group.desired_capacity or 0, version_of(group), tuple(group.termination_policies),
-                 policy.get('MinHealthyPercentage'), policy.get('MaxHealthyPercentage'),
-                 group.__dict__.get('default_instance_warmup') or 0,
-                 not is_suspended(group, 'Launch'), not is_suspended(group, 'Terminate'),
-                 not is_suspended(group, 'HealthCheck', 'ReplaceUnhealthy'))
-
-
-def as_member(member: Any) -> Member:
-    """Return an instance of a group with the attributes that decide about it."""
-    instance = member.instance
-    return Member(instance.id, member.lifecycle_state, instance.placement.zone,
-                  getattr(instance, 'rehearsal_version', Version()), instance.launch_time,
-                  bool(member.protected_from_scale_in), getattr(member, 'in_service_at', None),
-                  failure_of(member))
-
-
-def failure_of(member: Any) -> str:
-    """Return the cause to replace an instance; empty while it passes its health checks."""
-    gone = f'instance {member.instance.id} was taken out of service in response to'
-    if member.instance.state in NOT_RUNNING:
-        return f'{gone} an EC2 health check: it is {member.instance.state}'
-    is_unhealthy = member.health_status == 'Unhealthy' and member.lifecycle_state == 'InService'
-    return f'{gone} a user health-check' if is_unhealthy else ''
-
-
-def version_of(group: Any) -> Version:
-    """Return the version that a group launches without a refresh."""
-    template = group.ec2_launch_template
-    if not template:
-        return Version()
-    return Version(template.id, str(template.get_version(group.launch_template_version).number))
-
-
-def is_suspended(group: Any, *processes: str) -> bool:
-    """Return whether one of these processes of a group is suspended.
-
-    https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html
-    """
-    return any(process['ProcessName'] in processes for process in group.suspended_processes)
+        self.enter(group, member, activity)
