@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, ExitStack
+from contextlib import closing, contextmanager, ExitStack
 import json
 import logging
 import os
@@ -27,6 +27,7 @@ from rehearsal.machines import debian
 from rehearsal.machines.addresses import API
 from rehearsal.machines.archive import Archive
 from rehearsal.machines.engine import running_engines, usable_engine
+from rehearsal.machines.firewall import Firewall
 from rehearsal.machines.fleet import Machines
 from rehearsal.machines.images import Images
 from rehearsal.machines.network import gateway, Networks
@@ -88,7 +89,7 @@ def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iter
     """Put machines behind the API, and give the facts about them; the end of the block removes them."""
     names = settings.names
     begin('find or start a Docker engine')
-    with usable_engine() as engine:
+    with usable_engine() as engine, closing(Firewall(api.lock)) as firewall:
         client = engine.client()
         begin('prepare the network')
         sweep_everywhere(names)
@@ -98,7 +99,7 @@ def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iter
             source = make_source_ami(client, names, begin)
             begin('start the API')
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
-                             settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()))
+                             settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()), firewall)
             api.extend(fleet, source, settings.region, Authority(settings.name), block,
                        clocks=Clocks(settings.pace))
             yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,

@@ -15,7 +15,7 @@ from rehearsal.api.launch_templates import NewTemplates, TemplateActions, Templa
 from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.patching import Extension
 from rehearsal.api.scaling_policies import ScalingPolicies
-from rehearsal.api.security_groups import Revocations, Rules
+from rehearsal.api.security_groups import DefaultGroups, Revocations, Rules
 from rehearsal.api.target_health import Registrations, TargetHealthDescriptions
 from rehearsal.api.volumes import Snapshots
 
@@ -29,6 +29,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     CertificateRequests,
     Consoles,
     Databases,
+    DefaultGroups,
     GroupActions,
     GroupInstances,
     Groups,

@@ -35,7 +35,8 @@ class Launches(Extension, extends=InstanceBackend):
         options['block_device_mappings'] = merged(self.amis[ami].block_device_mappings,
                                                   template.get('BlockDeviceMappings', []),
                                                   options.get('block_device_mappings') or [])
-        reservation = self.moto_run_instances(image_id, count, user_data, groups, **in_subnet(self, options))
+        options = in_default_group(self, groups, template, in_subnet(self, options))
+        reservation = self.moto_run_instances(image_id, count, user_data, groups, **options)
         for instance in reservation.instances:
             set_state(instance, 'pending')
         give_profile(self, reservation.instances, template, options)
@@ -136,3 +137,19 @@ def in_subnet(backend: Any, options: dict[str, Any]) -> dict[str, Any]:
     subnets = backend.get_default_subnets()
     zone = options.get('placement') or min(subnets, default=None)
     return {**options, 'subnet_id': subnets[zone].id} if zone in subnets else options
+
+
+def in_default_group(backend: Any, names: Any, template: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a launch with a security group: the VPC's default one, where the launch names none.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
+    """
+    is_named = any(card.keys() & {'Groups', 'SecurityGroupId', 'NetworkInterfaceId'} and card.get('Groups', True)
+                   for card in options.get('nics') or [])
+    if is_named or any([names, options.get('security_group_ids'), template.get('SecurityGroupIds'),
+                        template.get('SecurityGroups')]):
+        return options
+    subnets = [options.get('subnet_id'), *(card.get('SubnetId') for card in options.get('nics') or [])]
+    subnet = next((name for name in subnets if name), None)
+    vpc = backend.get_subnet(subnet).vpc_id if subnet else None
+    return {**options, 'security_group_ids': [backend.get_default_security_group(vpc).id]}

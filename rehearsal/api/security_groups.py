@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from moto.ec2.exceptions import InvalidSecurityGroupRuleIdNotFoundError
-from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.models.security_groups import SecurityGroupBackend, SecurityGroupRule
 from moto.ec2.responses.security_groups import SecurityGroups
 
 from rehearsal.api.patching import Extension
@@ -24,6 +24,22 @@ class Rules(Extension, extends=SecurityGroupRule):
         """
         text = self.ip_range.get('Description') or self.source_group.get('Description')
         return str(text) if text else None
+
+
+class DefaultGroups(Extension, extends=SecurityGroupBackend):
+    """The default security group of a VPC, whose members reach each other.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
+    """
+
+    def create_security_group(self, *arguments: Any, **options: Any) -> Any:
+        """Make a group; the default one has its rule from the beginning."""
+        group = self.moto_create_security_group(*arguments, **options)
+        if group.is_default:
+            itself = {'GroupId': group.id, 'OwnerId': self.account_id, 'UserId': self.account_id}
+            group.ingress_rules.append(
+                SecurityGroupRule(self, '-1', group.id, None, None, None, itself, is_egress=False))
+        return group
 
 
 class Revocations(Extension, extends=SecurityGroups):

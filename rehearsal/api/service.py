@@ -49,7 +49,7 @@ class Api:
         for name, value in SETTINGS.items():
             replace(settings, name, value, self._ended)
         replace(models, 'load_iam_aws_managed_policies', lambda: with_managed_policies, self._ended)
-        self._lock = RLock()
+        self._lock = self.lock = RLock()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._source: SourceAmi | None = None
         self.gaps = Gaps(self._one_at_a_time)

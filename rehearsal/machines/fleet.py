@@ -1,19 +1,24 @@
 """The machines behind the API's instances."""
 
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from typing import Any
 
 import docker
 
+from rehearsal.api.connections import connections_of
 from rehearsal.api.instance_records import MotoRecord
 from rehearsal.listeners import Application
 from rehearsal.machines.addresses import API, ARCHIVE, METADATA
 from rehearsal.machines.archive import HOSTS
+from rehearsal.machines.firewall import Firewall
 from rehearsal.machines.images import Images
 from rehearsal.machines.machine import DockerMachine, Specification
 from rehearsal.machines.metadata.sources import service_of
+from rehearsal.machines.namespace import Namespace
 from rehearsal.machines.network import Networks
 from rehearsal.machines.power import Power
+from rehearsal.machines.ruleset import ruleset
 from rehearsal.naming import Names
 
 MEBIBYTE = 1024 * 1024
@@ -23,7 +28,7 @@ class Machines:
     """The machines of one rehearsal, and the disks of its AMIs."""
 
     def __init__(self, client: docker.DockerClient, names: Names, networks: Networks, images: Images, card_image: str,
-                 patience: int, api: Application, archive: Application) -> None:
+                 patience: int, api: Application, archive: Application, firewall: Firewall) -> None:
         """Make machines from these parts; each has `patience` seconds to shut down."""
         self._client = client
         self._names = names
@@ -34,6 +39,7 @@ class Machines:
         self._machines: dict[str, tuple[DockerMachine, Power]] = {}
         self._api = api
         self._archive = archive
+        self._firewall = firewall
 
     def check(self, ami: str) -> None:
         """Refuse an AMI that no machine can be made from."""
@@ -42,7 +48,7 @@ class Machines:
     def launch(self, instance: Any) -> None:
         """Order that a new instance's machine is made and started."""
         machine = DockerMachine(self._client, self._names, self._networks, self._specify(instance),
-                                self._applications(instance))
+                                self._applications(instance), lambda namespace: self._protect(namespace, instance))
         power = Power(MotoRecord(instance), machine, self._patience)
         self._machines[instance.id] = machine, power
         power.launch()
@@ -80,6 +86,9 @@ class Machines:
     def forget(self, ami: str) -> None:
         """Delete the disks of an AMI."""
         self._images.forget(ami)
+
+    def _protect(self, namespace: Namespace, instance: Any) -> Callable[[], None]:
+        return self._firewall.protect(namespace, lambda: ruleset(connections_of(instance.ec2_backend, instance)))
 
     def _capture(self, ami: Any, machine: DockerMachine) -> None:
         # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html

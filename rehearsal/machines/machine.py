@@ -1,6 +1,7 @@
 """A real machine: a container whose first process is systemd, in the network namespace of a second one, its card."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -69,13 +70,19 @@ class DockerMachine:
     """A machine: a container for systemd, in the network namespace of a second container, its card."""
 
     def __init__(self, client: docker.DockerClient, names: Names, networks: Networks, specification: Specification,
-                 applications: Mapping[str, Application]) -> None:
-        """Describe a machine, in whose namespace applications answer at their addresses; nothing of it exists yet."""
+                 applications: Mapping[str, Application],
+                 protect: Callable[[Namespace], Callable[[], None]]) -> None:
+        """Describe a machine, in whose namespace applications answer at their addresses; nothing of it exists yet.
+
+        `protect` puts a packet filter into the namespace, and returns a function that releases it.
+        """
         self._client = client
         self._names = names
         self._networks = networks
         self._specification = specification
         self._applications = applications
+        self._protect = protect
+        self._protection = ExitStack()
         self._listeners: list[Listener] = []
         self.container: Any = None
         self._console = ''
@@ -86,6 +93,7 @@ class DockerMachine:
         self._networks.check_is_closed(self._specification.block)
         namespace.shut()
         namespace.check_has_no_way_out()
+        self._protection.callback(self._protect(namespace))
         self._listeners = listen(namespace, self._applications)
         self.container = self._make()
 
@@ -119,6 +127,7 @@ class DockerMachine:
         for listener in self._listeners:
             listener.close()
         self._listeners = []
+        self._protection.close()
         remove(self._client.volumes, self._volume, force=True)
 
     def _press_power_button(self) -> bool:

@@ -1,16 +1,18 @@
 """The network namespace of a machine: addresses of its own, and sockets of this process that listen inside it."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import ctypes
 import json
 import os
 import socket
 import subprocess
-from typing import Any
+from typing import Any, TypeVar
 
 from rehearsal.errors import RehearsalError
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns exists since Python 3.12
+Result = TypeVar('Result')
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -47,10 +49,14 @@ class Namespace:
 
     def listen(self, address: str, port: int) -> socket.socket:
         """Return a socket that listens in this namespace; threads of any namespace can use it."""
-        with ThreadPoolExecutor(1) as thread:  # only this thread enters the namespace, and it ends
-            return thread.submit(self._go_and_listen, address, port).result()
+        return self.inside(lambda: socket.create_server((address, port), backlog=64))
 
-    def _go_and_listen(self, address: str, port: int) -> socket.socket:
+    def inside(self, act: Callable[[], Result]) -> Result:
+        """Return the result of an act of a thread that is in this namespace."""
+        with ThreadPoolExecutor(1) as thread:  # only this thread enters the namespace, and it ends
+            return thread.submit(self._go_and, act).result()
+
+    def _go_and(self, act: Callable[[], Result]) -> Result:
         namespace = os.open(self._path, os.O_RDONLY)
         try:
             if libc.setns(namespace, CLONE_NEWNET):
@@ -58,7 +64,7 @@ class Namespace:
                 raise OSError(error, os.strerror(error), self._path)
         finally:
             os.close(namespace)
-        return socket.create_server((address, port), backlog=64)
+        return act()
 
     def _ip(self, *arguments: str) -> list[dict[str, Any]]:
         command = ['nsenter', f'--net={self._path}', 'ip', '-json', *arguments]

@@ -8,6 +8,7 @@ import subprocess
 from typing import Any
 import uuid
 
+from botocore.exceptions import ClientError
 import pytest
 
 from rehearsal.client import Rehearsal
@@ -33,6 +34,7 @@ def rehearsal() -> Iterator[Rehearsal]:
         running = Rehearsal().__enter__()
     except RehearsalError as error:
         pytest.fail(f'NOTHING TESTED ON MACHINES: {error}', pytrace=False)
+    admit_this_host(running)
     yield running
     running.__exit__(None, None, None)
 
@@ -103,6 +105,19 @@ def launch(cloud: Rehearsal, **options: Any) -> Instance:
     return Instance(cloud, answer['Instances'][0]['InstanceId'])
 
 
+def admit_this_host(cloud: Rehearsal) -> None:
+    """Let this host connect to every machine in the default security group."""
+    ec2 = cloud.client('ec2')
+    vpc = next(each['VpcId'] for each in ec2.describe_vpcs()['Vpcs'] if each['IsDefault'])
+    (group,) = ec2.describe_security_groups(Filters=[
+        {'Name': 'group-name', 'Values': ['default']}, {'Name': 'vpc-id', 'Values': [vpc]}])['SecurityGroups']
+    permission = {'IpProtocol': '-1', 'IpRanges': [{'CidrIp': f'{cloud.gateway}/32'}]}
+    try:
+        ec2.authorize_security_group_ingress(GroupId=group['GroupId'], IpPermissions=[permission])
+    except ClientError as error:
+        assert error.response['Error']['Code'] == 'InvalidPermission.Duplicate', error
+
+
 def launch_to_build_on(cloud: Rehearsal, folder: Path, **options: Any) -> Instance:
     """Return a new instance that can be logged in to, by a key pair of its own that is kept in a folder."""
     name = f'key-{uuid.uuid4().hex[:8]}'
@@ -110,4 +125,5 @@ def launch_to_build_on(cloud: Rehearsal, folder: Path, **options: Any) -> Instan
     key = folder / name
     key.touch(mode=0o600)
     key.write_text(pair['KeyMaterial'], encoding='ascii')
+    admit_this_host(cloud)
     return Instance(cloud, launch(cloud, KeyName=name, **options).name, key)

@@ -17,7 +17,7 @@ from rehearsal.machines.engine import Engine
 from tests.support import resources
 from tests.support.checkout import Ended
 from tests.support.containers.fixtures import Image
-from tests.support.instances import launch
+from tests.support.instances import admit_this_host, launch
 from tests.support.server import ROOT
 
 BAKE_SECONDS = 840
@@ -102,6 +102,7 @@ def opened_workshop(engine: Engine, image: Image, folder: Path) -> Iterator[Work
     archive = folder / 'image.tar'
     engine.docker('image', 'save', '--output', str(archive), image.name)
     with Rehearsal() as cloud:
+        admit_this_host(cloud)
         yield Workshop(folder / 'clone', archive, cloud)
 
 

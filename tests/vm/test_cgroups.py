@@ -20,8 +20,8 @@ from tests.support.server import ROOT
 SECONDS = 3600
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(SECONDS + 600)]
 
-HOST_PACKAGES = ('apt', 'dbus', 'docker-cli', 'docker.io', 'iptables', 'iproute2', 'kmod', 'procps', 'python3',
-                 'systemd-sysv', 'udev')
+HOST_PACKAGES = ('apt', 'dbus', 'docker-cli', 'docker.io', 'iptables', 'iproute2', 'kmod', 'nftables', 'procps',
+                 'python3', 'systemd-sysv', 'udev')
 # The rehearsal's libraries, for Debian 13's Python, at their locked versions.
 LIBRARIES = ('boto3', 'dnslib', 'docker', 'moto[server]', 'psutil', 'pyyaml', 'rich', 'shtab')
 GIBIBYTE = 1 << 30
