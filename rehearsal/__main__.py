@@ -35,6 +35,7 @@ EXAMPLES = {
     'shell': ('bin/rehearsal shell i-0123456789abcdef0', 'bin/rehearsal shell i-0123456789abcdef0 journalctl -b'),
     'console': ('bin/rehearsal console i-0123456789abcdef0',),
     'run': ('bin/rehearsal run aws ec2 describe-instances', 'bin/rehearsal run --name mine curl http://example.org'),
+    'mail': ('bin/rehearsal mail', 'bin/rehearsal mail --json'),
     'gaps': ('bin/rehearsal gaps',),
 }
 EXIT_CODES = """exit codes:
@@ -116,6 +117,17 @@ def console(options: argparse.Namespace) -> int:
     return DONE
 
 
+def mail(options: argparse.Namespace) -> int:
+    """Print the e-mails that topics sent."""
+    messages = _named(options).mail()
+    if options.json:
+        print(json.dumps(messages, indent=2))
+        return DONE
+    for message in messages:
+        print(f'{message["at"]}  {message["endpoint"]}  {message["subject"] or message["message"]}')
+    return DONE
+
+
 def gaps(options: argparse.Namespace) -> int:
     """Print the missing actions that were called."""
     calls = _named(options).gaps()
@@ -171,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     reading = verb(console, 'print the console of an instance',
                    'The instance may be stopped or terminated.')
     reading.add_argument('instance', metavar='INSTANCE', help='its id, such as i-0123456789abcdef0')
+    posting = verb(mail, 'print the e-mails that topics sent, the oldest first',
+                   'A line has time, recipient and subject, or the message if it has no subject.')
+    posting.add_argument('--json', action='store_true', help='print them as a JSON list, with the messages')
     verb(gaps, 'print the missing actions that were called', 'Returns 4 if any were called.')
     return parser
 

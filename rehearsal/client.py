@@ -122,6 +122,10 @@ class Rehearsal:
         """Return the missing actions that were called."""
         return [str(gap) for gap in requests.get(f'{self.endpoint}/rehearsal/gaps', timeout=10).json()]
 
+    def mail(self) -> list[dict[str, str]]:
+        """Return the e-mails that topics sent, the oldest first, as `deliveries.Delivery` has them."""
+        return list(requests.get(f'{self.endpoint}/rehearsal/mail', timeout=10).json())
+
     def fault(self, effect: str, *operations: str, **fields: Any) -> None:
         """Add a fault; rehearsal/faults.py lists the effects and the fields, such as `times`."""
         fault = {'effect': effect, 'operations': operations, **fields}

@@ -1,4 +1,4 @@
-"""The rehearsal's own paths beside the API: gaps, faults and calls, as JSON."""
+"""The rehearsal's own paths beside the API: gaps, faults, calls and mail, as JSON."""
 
 from collections.abc import Callable, Iterable
 import json
@@ -6,6 +6,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
+from rehearsal.api.deliveries import mail
 from rehearsal.api.service import Api
 from rehearsal.faults import Fault
 
@@ -20,6 +21,7 @@ class Control:
         self._api = api
         self._paths: dict[tuple[str, str], Answer] = {
             ('GET', '/rehearsal/gaps'): lambda _request: api.gaps.calls,
+            ('GET', '/rehearsal/mail'): lambda _request: mail(api.deliveries),
             ('GET', '/rehearsal/calls'): lambda _request: [
                 {'service': call.service, 'operation': call.operation, 'text': call.text}
                 for call in api.faults.calls],

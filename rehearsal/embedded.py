@@ -10,7 +10,8 @@
         with aws.metadata('i-0123456789abcdef0') as service:     # the metadata service of an instance
             service.endpoint, service.faults    # its URL, and faults of operations such as 'PUT /latest/api/token'
         aws.skip(3600)                          # an hour passes at once, by both clocks
-        aws.look()                              # the controller has looked at each group
+        aws.look()                              # the controller has looked at each group, and alarms are evaluated
+        aws.mail                                # the e-mails that topics sent
         aws.stop()                              # the API is unavailable, its records stay
         aws.start()                             # and answers again at the same port
 
@@ -21,7 +22,7 @@ managed policies of IAM are missing.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 import re
 import socket
 import time
@@ -31,6 +32,8 @@ from typing import Any
 import boto3
 from moto.ec2.models import ec2_backends
 
+from rehearsal.api.alarms.evaluator import Evaluator
+from rehearsal.api.deliveries import mail
 from rehearsal.api.fleet import Records
 from rehearsal.api.service import Api
 from rehearsal.api.source_ami import NO_IMAGE
@@ -106,6 +109,21 @@ class EmbeddedRehearsal:
         """The missing actions that were called."""
         return self._api.gaps.calls
 
+    @property
+    def mail(self) -> list[dict[str, str]]:
+        """The e-mails that topics sent, the oldest first."""
+        return mail(self._api.deliveries)
+
+    @property
+    def alarms(self) -> Evaluator:
+        """The evaluator of alarms, to which a program adds listeners."""
+        return self._api.alarms
+
+    @property
+    def now(self) -> datetime:
+        """The calendar time, which `skip` changes."""
+        return self._clocks.calendar()
+
     def client(self, service: str, **options: Any) -> Any:
         """Return boto3's client of one service."""
         return self._session.client(service, **{**client_options(self.endpoint, self.region), **options})
@@ -120,7 +138,7 @@ class EmbeddedRehearsal:
         self._skipped += seconds
 
     def look(self) -> None:
-        """Let the controller of groups look at each of them once, now."""
+        """Let the controller of groups look at each of them once, now, and evaluate the alarms that are due."""
         self._api.look()
 
     @contextmanager

@@ -1,18 +1,20 @@
 """The list of all extensions of moto; only listed ones are installed."""
 
 from rehearsal.api.account_defaults import AccountDefaults
+from rehearsal.api.alarm_actions import AlarmActions, AlarmStates
 from rehearsal.api.amis import AmiActions, AmiCopies, AmiDisks
 from rehearsal.api.buckets import BucketPolicies
 from rehearsal.api.budgets import BudgetActions
 from rehearsal.api.certificates import CertificateRequests
 from rehearsal.api.databases import Databases, ParameterGroups
-from rehearsal.api.events import RuleTargets, TargetActions
+from rehearsal.api.event_targets import RuleTargets, TargetActions
 from rehearsal.api.group_actions import GroupActions, Groups, Members
 from rehearsal.api.group_members import GroupInstances
 from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
 from rehearsal.api.networks import Subnets, Vpcs
+from rehearsal.api.notifications import Deliveries
 from rehearsal.api.patching import Extension
 from rehearsal.api.scaling_policies import ScalingPolicies
 from rehearsal.api.security_groups import DefaultGroups, Revocations, Rules
@@ -21,6 +23,8 @@ from rehearsal.api.volumes import Snapshots
 
 EXTENSIONS: tuple[type[Extension], ...] = (
     AccountDefaults,
+    AlarmActions,
+    AlarmStates,
     AmiActions,
     AmiCopies,
     AmiDisks,
@@ -30,6 +34,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     Consoles,
     Databases,
     DefaultGroups,
+    Deliveries,
     GroupActions,
     GroupInstances,
     Groups,

@@ -1,5 +1,6 @@
 """The API of one rehearsal: moto's application with its extensions, gaps and faults."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from ipaddress import IPv4Network
@@ -8,6 +9,7 @@ from typing import Any
 
 from moto import settings
 from moto.autoscaling.models import autoscaling_backends
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -15,6 +17,8 @@ from moto.ec2.models import ec2_backends
 from moto.iam import models
 from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
 
+from rehearsal.api.alarms.evaluator import Evaluator
+from rehearsal.api.deliveries import Delivery
 from rehearsal.api.extensions import EXTENSIONS
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.gaps import Gaps
@@ -32,6 +36,7 @@ from rehearsal.settings import ACCOUNT
 # EC2 refuses unknown AMIs, key pairs and instance types, and moto's own AMIs have no machines.
 SETTINGS = {'ACM_VALIDATION_WAIT': 1, 'ENABLE_AMI_VALIDATION': True, 'ENABLE_KEYPAIR_VALIDATION': True,
             'EC2_ENABLE_INSTANCE_TYPE_VALIDATION': True, 'ec2_load_default_amis': lambda: False}
+KEPT = 10_000
 
 
 class Api:
@@ -52,6 +57,7 @@ class Api:
         self._lock = self.lock = RLock()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._source: SourceAmi | None = None
+        self.deliveries: deque[Delivery] = deque(maxlen=KEPT)
         self.gaps = Gaps(self._one_at_a_time)
         self.faults = Faults(self.gaps)
 
@@ -62,20 +68,24 @@ class Api:
     def extend(self, fleet: Fleet, source: SourceAmi, region: str, authority: Authority,
                default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None,
                clocks: Clocks = Clocks()) -> None:
-        """Extend moto, put a fleet and load balancers behind the records, and begin to control groups."""
+        """Extend moto, put a fleet and load balancers behind the records, and begin to control groups and alarms."""
         groups = Controller(groups_of_account, self._lock, clocks.real, clocks.paced)
-        parts = Parts(region, fleet, groups, authority, load_balancers or Records(clocks.real), default_block, clocks)
+        alarms = Evaluator(alarm_backends, self._lock, clocks)
+        parts = Parts(region, fleet, groups, authority, load_balancers or Records(clocks.real), alarms,
+                      self.deliveries, default_block, clocks)
         self._ended.callback(install(EXTENSIONS, parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
-        groups.start()
-        self._ended.callback(groups.stop)
-        self._groups = groups
+        for controller in (groups, alarms):
+            controller.start()
+            self._ended.callback(controller.stop)
+        self._groups, self.alarms = groups, alarms
 
     def look(self) -> None:
-        """Let the controller look at each group once."""
+        """Let the controller look at each group once, and evaluate the alarms that are due."""
         for group in groups_of_account():
             self._groups.look(group)
+        self.alarms.look()
 
     def close(self) -> None:
         """Forget all records, stop the control of groups, and restore moto."""
@@ -83,12 +93,13 @@ class Api:
         self._ended.close()
 
     def reset(self) -> None:
-        """Forget all records but the source AMI, all faults, calls and gaps; machines keep running."""
+        """Forget all records but the source AMI, all faults, calls, gaps and deliveries; machines keep running."""
         self.faults.clear()
         with self._lock:
             BackendDict.reset()
             reset_model_data()
             self.gaps.calls.clear()
+            self.deliveries.clear()
             if self._source:
                 register(ec2_backends[ACCOUNT][self._region], self._source)
 
@@ -101,3 +112,8 @@ def groups_of_account() -> list[Any]:
     """Return the groups of all regions."""
     return [group for backend in list(autoscaling_backends[ACCOUNT].values())
             for group in list(backend.autoscaling_groups.values())]
+
+
+def alarm_backends() -> list[Any]:
+    """Return the backends of CloudWatch of all regions in use."""
+    return list(cloudwatch_backends[ACCOUNT].values())

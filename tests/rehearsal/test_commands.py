@@ -24,7 +24,7 @@ from tests.support.instances import launch
 from tests.support.server import ROOT
 from tests.support.waiting import eventually
 
-VERBS = ('up', 'down', 'status', 'shell', 'run', 'console', 'gaps')
+VERBS = ('up', 'down', 'status', 'shell', 'run', 'console', 'mail', 'gaps')
 DOCUMENT = ROOT / 'docs' / 'rehearsal.md'
 
 
@@ -124,7 +124,22 @@ def test_gaps_are_listed_and_end_with_a_code_of_their_own(name: str, up: Rehears
     assert capsys.readouterr().out == 'ssm:DescribeInstanceInformation (2)\n'
 
 
-@pytest.mark.parametrize('verb', [['status'], ['gaps'], ['shell', 'i-1'], ['console', 'i-1']])
+def test_mail_is_listed_with_its_recipient_and_subject(name: str, up: Rehearsal,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    sns = up.client('sns')
+    topic = sns.create_topic(Name='on-call')['TopicArn']
+    sns.subscribe(TopicArn=topic, Protocol='email', Endpoint='on-call@example.com')
+    sns.publish(TopicArn=topic, Subject='ALARM: errors', Message='Next: docs/runbooks/errors.md')
+    sns.publish(TopicArn=topic, Message='Only a message')
+    capsys.readouterr()
+    assert main(['mail', '--name', name]) == 0
+    assert [line.split('  ')[1:] for line in capsys.readouterr().out.splitlines()] == [
+        ['on-call@example.com', 'ALARM: errors'], ['on-call@example.com', 'Only a message']]
+    assert main(['mail', '--name', name, '--json']) == 0
+    assert json.loads(capsys.readouterr().out)[0]['message'] == 'Next: docs/runbooks/errors.md'
+
+
+@pytest.mark.parametrize('verb', [['status'], ['mail'], ['gaps'], ['shell', 'i-1'], ['console', 'i-1']])
 def test_a_verb_that_needs_a_rehearsal_names_the_missing_one(verb: list[str],
                                                              capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb[0], '--name', 'nobody', *verb[1:]]) == 3
@@ -178,7 +193,7 @@ def test_a_rehearsal_ends_with_the_program_that_has_opened_it(name: str) -> None
 
 @pytest.mark.parametrize('wrong', [
     ('--name', 'Not-A-Name'), ('--name', 'x' * 40), ('--port', '70000'), ('--vpc-cidr', '10.0.0.0'),
-    ('--vpc-cidr', '10.0.0.0/24'), ('--vpc-cidr', 'network'), ('--shutdown-seconds', '0')])
+    ('--vpc-cidr', '10.0.0.0/24'), ('--vpc-cidr', 'network'), ('--shutdown-seconds', '0'), ('--pace', '0.5')])
 def test_a_wrong_option_is_refused_with_its_value(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['up', *wrong]) == 1
     assert wrong[1] in capsys.readouterr().err
