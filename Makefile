@@ -195,6 +195,14 @@ bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## bake a released AMI o
 remove-ami: $(BIN)/.installed-release ## remove a broken AMI, after confirmation; AMI=ID or input hash, OPTIONS=--yes (AWS)
 	@$(BIN)/python -m release remove $(OPTIONS) '$(AMI)'
 
+.PHONY: prune
+prune: $(BIN)/.installed-release ## show unneeded AMIs, template versions and snapshots; OPTIONS=--yes removes them (AWS)
+	@$(BIN)/python -m release prune $(OPTIONS)
+
+.PHONY: sweep
+sweep: $(BIN)/.installed-release ## show the leftovers of dead bakes; OPTIONS=--yes removes them (AWS)
+	@$(BIN)/python -m release sweep $(OPTIONS)
+
 # The former name of remove-ami, for one release. `flask purge` forgets visitors.
 .PHONY: purge
 purge:

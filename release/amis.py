@@ -95,6 +95,11 @@ def of_project(aws: Aws) -> list[Ami]:
     return _ours(aws)
 
 
+def of_account(aws: Aws) -> list[Ami]:
+    """Return all AMIs of this account, those of other projects included, the newest first."""
+    return _described(aws, Owners=['self'])
+
+
 def get(aws: Aws, ami_id: str) -> Ami:
     """Return an AMI of this project by its id; raise NotReady if the region lacks it."""
     ami = registered(aws, ami_id)

@@ -8,6 +8,7 @@ from typing import Any
 from release import amis
 from release.amis import Ami
 from release.aws import Aws
+from release.columns import in_columns, with_further
 from release.uses import uses
 
 HEAD = ('AMI', 'STAGE', 'VERSION', 'COMMIT', 'INPUT HASH', 'AGE', 'RELEASED', 'USED BY')
@@ -55,12 +56,10 @@ def table(entries: Sequence[Entry]) -> str:
     rows: list[tuple[str, ...]] = [HEAD]
     for entry in entries:
         users = [use.removeprefix('the ') for use in (*entry.runs, *entry.starts)] or [NOTHING]
-        rows.append((entry.ami, entry.stage or NOTHING, entry.version or NOTHING,
-                     entry.commit[:COMMIT_LENGTH] or NOTHING, entry.key or NOTHING, age(entry.age_seconds),
-                     'yes' if entry.released else 'no', users[0]))
-        rows += [(*[''] * (len(HEAD) - 1), user) for user in users[1:]]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return '\n'.join('  '.join(f'{cell:<{width}}' for cell, width in zip(row, widths)).rstrip() for row in rows)
+        rows += with_further((entry.ami, entry.stage or NOTHING, entry.version or NOTHING,
+                              entry.commit[:COMMIT_LENGTH] or NOTHING, entry.key or NOTHING, age(entry.age_seconds),
+                              'yes' if entry.released else 'no', users[0]), users[1:])
+    return in_columns(rows)
 
 
 def age(seconds: int) -> str:

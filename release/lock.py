@@ -181,6 +181,19 @@ class Lock:
         return f'{self._path}/{number}'
 
 
+def living(aws: Aws) -> dict[str, str]:
+    """Return the owner of each run that holds a lease which is alive, by the id of the run."""
+    runs: dict[str, str] = {}
+    page: dict[str, Any] = {}
+    while True:
+        answer = aws.call('ssm', 'get_parameters_by_path', Path=PATH, Recursive=True, **page)
+        leases = [read(parameter, moment_of(answer)) for parameter in answer['Parameters']]
+        runs |= {lease.run_id: lease.owner for lease in leases if lease.is_alive}
+        if not answer.get('NextToken'):
+            return runs
+        page = {'NextToken': answer['NextToken']}
+
+
 def read(parameter: dict[str, Any], now: datetime) -> Lease:
     """Return the lease that a parameter of the Parameter Store holds."""
     value = json.loads(parameter['Value'])

@@ -14,6 +14,7 @@ INPUT_HASH = re.compile('[0-9a-f]{16}')
 SEVERITIES = ('negligible', 'low', 'medium', 'high', 'critical')
 # Former names of verbs. Each is accepted for one release, and only to name its successor.
 RENAMED = {'purge': 'remove'}
+LONGEST_RUN_HOURS = 24
 EXIT_CODES = 'exit codes:\n' + '\n'.join(f'  {code.value:<4}{code.meaning}' for code in Exit)
 ENVIRONMENT = """
 The usual AWS variables set the region and the credentials: AWS_REGION (or AWS_DEFAULT_REGION), AWS_PROFILE or
@@ -65,6 +66,18 @@ def make_parser() -> Parser:
         that failed halfway.""",
                       'release remove ami-0123456789abcdef0', 'release remove 0123456789abcdef --yes',
                       environment=ENVIRONMENT))
+    _add_prune(_verb(verbs, 'prune', 'remove AMIs, template versions and snapshots that nothing needs', """
+        Print a table of all AMIs, versions of launch templates and orphaned snapshots of this project, with reasons
+        to keep each. With --yes, remove the others, at most --limit in one call. A resource is removed only if EC2's
+        own list of references and the tool's reading of all users say that nothing uses it. Releases in the rollback
+        window stay: the newest ones, those before each AMI in use, and all that are young. The tag `Keep` protects an
+        AMI or a snapshot.""",
+                     'release prune', 'release prune --keep 3 --days 14 --limit 20 --yes', environment=ENVIRONMENT))
+    _add_sweep(_verb(verbs, 'sweep', 'remove the leftovers of dead bakes and self-tests', """
+        Print a table of all runs that left instances, volumes, AMIs, snapshots, key pairs or security groups, by the
+        tag `Run`. With --yes, remove those of runs that are old enough and hold no lease. Resources without this
+        project's tags stay, and so do the resources of groups.""",
+                     'release sweep', 'release sweep --hours 48 --yes', environment=ENVIRONMENT))
     _add_artefacts(_verb(verbs, 'artefacts', 'fetch the files beside an AMI: bill of materials, packages, inputs', """
         Copy the files kept beside an AMI to a folder named by its id, and print their paths.""",
                          'release artefacts ami-0123456789abcdef0 --to build', environment=ENVIRONMENT))
@@ -124,6 +137,30 @@ def _add_remove(parser: argparse.ArgumentParser) -> None:
     _add_aws(parser, seconds=300)
 
 
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    _add_removal(parser, 'removals')
+    parser.add_argument('--keep', type=_number, default=5, metavar='NUMBER', help='number of the newest releases, '
+                        'of those before each AMI in use, and of versions of a launch template that stay; default: 5')
+    parser.add_argument('--days', type=_number, default=30, metavar='DAYS', help='all that is younger stays; '
+                        'default: 30')
+    _add_store(parser)
+    _add_aws(parser, seconds=1800)
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    _add_removal(parser, 'swept runs')
+    parser.add_argument('--hours', type=_hours, default=LONGEST_RUN_HOURS + 1, metavar='HOURS', help='age of the runs '
+                        f'that may be swept: at least {LONGEST_RUN_HOURS}, the longest --timeout; default: '
+                        f'{LONGEST_RUN_HOURS + 1}')
+    _add_aws(parser, seconds=1800)
+
+
+def _add_removal(parser: argparse.ArgumentParser, unit: str) -> None:
+    parser.add_argument('--yes', action='store_true', help='remove; without it the call only prints the table')
+    parser.add_argument('--limit', type=_number, default=10, metavar='NUMBER', help=f'maximum of {unit} in this call; '
+                        'default: 10')
+
+
 def _add_artefacts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('ami', metavar='AMI', type=_ami_id, help='id of the AMI')
     parser.add_argument('--to', metavar='FOLDER', default='.', help='parent of the new folder; default: the current '
@@ -154,9 +191,21 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    if not re.fullmatch('[0-9]{1,5}', text) or not 1 <= int(text) <= 86400:
+    if not re.fullmatch('[0-9]{1,5}', text) or not 1 <= int(text) <= LONGEST_RUN_HOURS * 3600:
         raise argparse.ArgumentTypeError(f'{text!r}: use a whole number of seconds from 1 to 86400')
     return float(text)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch('[0-9]{1,4}', text) or not int(text):
+        raise argparse.ArgumentTypeError(f'{text!r}: use a whole number from 1 to 9999')
+    return int(text)
+
+
+def _hours(text: str) -> int:
+    if _number(text) < LONGEST_RUN_HOURS:
+        raise argparse.ArgumentTypeError(f'{text!r}: use a whole number of hours from {LONGEST_RUN_HOURS} on')
+    return _number(text)
 
 
 def _ami_id(text: str) -> str:

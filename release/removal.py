@@ -13,6 +13,7 @@ from typing import Any
 from release import amis
 from release.amis import Ami, PROJECT
 from release.artefacts import Store
+from release.aws import Aws
 from release.errors import NotReady, ReleaseError
 from release.lock import Lock
 from release.options import AMI_ID
@@ -134,12 +135,23 @@ def _of_snapshot(ami_id: str, snapshot: dict[str, Any]) -> Remains:
 
 def _snapshots(session: Session, ami_ids: list[str], input_hash: str = '') -> dict[str, list[dict[str, Any]]]:
     """Return this project's snapshots of the given AMIs, or of an input hash, grouped by AMI."""
+    snapshots = snapshots_of_project(session.aws, input_hash)
+    return {ami_id: each for ami_id, each in snapshots.items() if ami_id in ami_ids or not ami_ids}
+
+
+def snapshots_of_project(aws: Aws, input_hash: str = '') -> dict[str, list[dict[str, Any]]]:
+    """Return this project's snapshots that name their AMI, of one input hash or of all, grouped by AMI."""
     filters = [{'Name': 'tag:Project', 'Values': [PROJECT]}]
     filters += [{'Name': 'tag:InputHash', 'Values': [input_hash]}] if input_hash else []
     groups: dict[str, list[dict[str, Any]]] = {}
-    for snapshot in session.aws.items('ec2', 'describe_snapshots', 'Snapshots', OwnerIds=['self'], Filters=filters):
-        made_for = MADE_FOR.search(snapshot.get('Description', ''))
-        ami_id = amis.tags_of(snapshot).get(TAG) or (made_for['ami'] if made_for else '')
-        if ami_id and (ami_id in ami_ids or not ami_ids):
+    for snapshot in aws.items('ec2', 'describe_snapshots', 'Snapshots', OwnerIds=['self'], Filters=filters):
+        ami_id = ami_of(snapshot)
+        if ami_id:
             groups.setdefault(ami_id, []).append(snapshot)
     return groups
+
+
+def ami_of(snapshot: dict[str, Any]) -> str:
+    """Return the id of the AMI that a snapshot was made for, by its tag or EC2's description; empty if unknown."""
+    made_for = MADE_FOR.search(snapshot.get('Description', ''))
+    return amis.tags_of(snapshot).get(TAG) or (made_for['ami'] if made_for else '')

@@ -97,6 +97,20 @@ def _instances(aws: Aws, ami_ids: list[str]) -> Iterator[Use]:
                 yield Use(f'the instance {instance["InstanceId"]}', instance['ImageId'], runs=True)
 
 
+def users_of_templates(aws: Aws) -> list[tuple[str, frozenset[tuple[str, str]]]]:
+    """Return each group, refresh and fleet with the templates and versions of its description and its instances."""
+    readings = [(user, Reading().read(description).read(description.get('Instances', [])))
+                for user, description in _Starters(aws).descriptions()]
+    return [(user, frozenset(reading.templates)) for user, reading in readings]
+
+
+def uses_by_parameters(aws: Aws, path: str) -> list[Use]:
+    """Return the AMIs in the values of the parameters below a path."""
+    return [Use(f'the parameter {parameter["Name"]}', ami)
+            for parameter in aws.items('ssm', 'get_parameters_by_path', 'Parameters', Path=path, Recursive=True)
+            for ami in sorted(Reading().read(parameter['Value']).amis)]
+
+
 class _Starters:
     """The resources of a region that start instances: groups, fleets, launch templates, launch configurations."""
 
@@ -110,6 +124,12 @@ class _Starters:
         for configuration in self._configurations():
             name = f'the launch configuration {configuration["LaunchConfigurationName"]}'
             yield from self._started(name, Reading().read({**configuration, 'LaunchConfigurationName': ''}))
+        for user, description in self.descriptions():
+            yield from self._started(user, Reading().read(description))
+        yield from self._templates()
+
+    def descriptions(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield each group, unfinished instance refresh, fleet and request, with its description."""
         for group in self._aws.items('autoscaling', 'describe_auto_scaling_groups', 'AutoScalingGroups'):
             yield from self._of_group(group)
         for kind, operation, key, state, identity in (
@@ -120,8 +140,7 @@ class _Starters:
                  'SpotInstanceRequestId')):
             for fleet in self._aws.items('ec2', operation, key):
                 if fleet.get(state) not in GONE:
-                    yield from self._started(f'the {kind} {fleet[identity]}', Reading().read(fleet))
-        yield from self._templates()
+                    yield f'the {kind} {fleet[identity]}', fleet
 
     def _templates(self) -> Iterator[Use]:
         """Yield the AMIs of the default and the latest version of each template, even if no group names it."""
@@ -133,14 +152,13 @@ class _Starters:
                 reading = self._resolved(template, version, reading)
             yield from self._read(f'version {version} of the launch template {each["LaunchTemplateName"]}', reading)
 
-    def _of_group(self, group: Mapping[str, Any]) -> Iterator[Use]:
+    def _of_group(self, group: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         name = group['AutoScalingGroupName']
-        yield from self._started(f'the Auto Scaling group {name}', Reading().read(group))
+        yield f'the Auto Scaling group {name}', group
         for refresh in self._refreshes(name):
             desired = refresh.get('DesiredConfiguration')
             if desired and refresh['Status'] not in ENDED:
-                yield from self._started(f'the instance refresh of the Auto Scaling group {name}',
-                                         Reading().read(desired))
+                yield f'the instance refresh of the Auto Scaling group {name}', desired
 
     def _refreshes(self, group: str) -> Iterator[dict[str, Any]]:
         page: dict[str, str] = {}

@@ -4,11 +4,12 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 import json
 from pathlib import Path
 from typing import Any
 
-from release import artefacts, listing, removal
+from release import artefacts, listing, prune, removal, sweep
 from release.amis import APP
 from release.artefacts import SETTING, Store, store_at
 from release.aws import Aws
@@ -19,6 +20,7 @@ from release.errors import Exit, Interrupted, ReleaseError
 from release.explain import Difference
 from release.interruption import Interruption
 from release.progress import progress
+from release.retention import Window
 from release.session import new_run_id, Session
 from release.verify import verify
 from release.version import ROOT
@@ -86,6 +88,17 @@ def _remove(options: Namespace, session: Session) -> Result:
                             for each in remains), [asdict(each) for each in remains])
 
 
+def _prune(options: Namespace, session: Session) -> Result:
+    window = Window(options.keep, timedelta(days=options.days))
+    rows = prune.prune(session, _store(options, session), window, options.limit, options.yes)
+    return Result(f'{prune.table(rows)}\n{prune.summary(rows)}', [asdict(row) for row in rows])
+
+
+def _sweep(options: Namespace, session: Session) -> Result:
+    rows = sweep.sweep(session, timedelta(hours=options.hours), options.limit, options.yes)
+    return Result(sweep.table(rows), [asdict(row) for row in rows])
+
+
 def _list(options: Namespace, session: Session) -> Result:
     entries = listing.entries(session.aws)
     return Result(listing.table(entries), [entry.as_dict() for entry in entries])
@@ -97,7 +110,8 @@ def _artefacts(options: Namespace, session: Session) -> Result:
 
 
 VERBS: dict[str, Callable[[Namespace, Session], Result]] = {
-    'artefacts': _artefacts, 'bake': _bake, 'list': _list, 'remove': _remove, 'verify': _verify}
+    'artefacts': _artefacts, 'bake': _bake, 'list': _list, 'prune': _prune, 'remove': _remove, 'sweep': _sweep,
+    'verify': _verify}
 
 
 def _source(options: Namespace) -> Source:

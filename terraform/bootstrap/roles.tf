@@ -1,4 +1,4 @@
-# The roles of the pipeline: one for the bake, and three for each environment, to review, to plan and to apply.
+# The roles of the pipeline: one to bake, one to prune, and three for each environment, to review, to plan and to apply.
 #
 # `aud` and `sub` are the only claims of a token of GitLab that a condition can read here: AWS validates the claims of some
 # other issuers only, and `sub` names project and branch. So each role has an audience of its own, its name. That
@@ -18,11 +18,11 @@ locals {
   in_region  = { StringEquals = { "aws:RequestedRegion" = var.region } }
   in_regions = { StringEquals = { "aws:RequestedRegion" = local.regions } }
 
-  # The environment of each role; the bake serves all of them.
+  # The environment of each role; the roles that bake and prune serve all of them.
   review_roles = { for environment in keys(var.environments) : "visitors-review-${environment}" => environment }
   plan_roles   = { for environment in keys(var.environments) : "visitors-plan-${environment}" => environment }
   apply_roles  = { for environment in keys(var.environments) : "visitors-apply-${environment}" => environment }
-  roles        = concat(["visitors-bake"], keys(local.review_roles), keys(local.plan_roles), keys(local.apply_roles))
+  roles        = concat(["visitors-bake", "visitors-prune"], keys(local.review_roles), keys(local.plan_roles), keys(local.apply_roles))
   is_review    = { for role in local.roles : role => contains(keys(local.review_roles), role) }
 }
 
@@ -189,6 +189,91 @@ resource "aws_iam_role_policy" "bake" {
         Sid      = "KeepArtefacts"
         Effect   = "Allow"
         Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+        Resource = "${local.artefacts}/*"
+      },
+    ]
+  })
+}
+
+# visitors-prune: the calls of `release prune` and `release sweep`. It starts nothing.
+
+resource "aws_iam_role_policy" "prune" {
+  name = "prune"
+  role = aws_iam_role.pipeline["visitors-prune"].name
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        # These actions accept no resource.
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
+        Sid    = "Look"
+        Effect = "Allow"
+        Action = [
+          "autoscaling:DescribeAutoScalingGroups",
+          "autoscaling:DescribeInstanceRefreshes",
+          "autoscaling:DescribeLaunchConfigurations",
+          "ec2:DescribeFleets",
+          "ec2:DescribeImageReferences",
+          "ec2:DescribeImages",
+          "ec2:DescribeInstances",
+          "ec2:DescribeKeyPairs",
+          "ec2:DescribeLaunchTemplateVersions",
+          "ec2:DescribeLaunchTemplates",
+          "ec2:DescribeSecurityGroups",
+          "ec2:DescribeSnapshots",
+          "ec2:DescribeSpotFleetRequests",
+          "ec2:DescribeSpotInstanceRequests",
+          "ec2:DescribeVolumes",
+        ]
+        Resource  = "*"
+        Condition = local.in_region
+      },
+      {
+        Sid    = "RemoveOwn"
+        Effect = "Allow"
+        Action = [
+          "ec2:CreateTags",
+          "ec2:DeleteKeyPair",
+          "ec2:DeleteSecurityGroup",
+          "ec2:DeleteSnapshot",
+          "ec2:DeleteVolume",
+          "ec2:DeregisterImage",
+          "ec2:TerminateInstances",
+        ]
+        Resource  = local.bake_resources
+        Condition = local.of_a_bake
+      },
+      {
+        Sid       = "RemoveTemplateVersions"
+        Effect    = "Allow"
+        Action    = "ec2:DeleteLaunchTemplateVersions"
+        Resource  = "${local.ec2}:launch-template/*"
+        Condition = { StringEquals = { "aws:ResourceTag/Project" = "visitors" } }
+      },
+      {
+        # A parameter may name an AMI. Secrets are in Secrets Manager, and encrypted parameters are not decrypted.
+        Sid      = "ReadParameters"
+        Effect   = "Allow"
+        Action   = "ssm:GetParametersByPath"
+        Resource = ["arn:aws:ssm:${var.region}:${local.account}:parameter/visitors", "arn:aws:ssm:${var.region}:${local.account}:parameter/visitors/*"]
+      },
+      {
+        Sid      = "Lease"
+        Effect   = "Allow"
+        Action   = ["ssm:DeleteParameter", "ssm:PutParameter"]
+        Resource = "arn:aws:ssm:${var.region}:${local.account}:parameter/visitors/bake/*"
+      },
+      {
+        Sid      = "ListArtefacts"
+        Effect   = "Allow"
+        Action   = "s3:ListBucket"
+        Resource = local.artefacts
+      },
+      {
+        Sid      = "RemoveArtefacts"
+        Effect   = "Allow"
+        Action   = "s3:DeleteObject"
         Resource = "${local.artefacts}/*"
       },
     ]

@@ -77,6 +77,36 @@ class Account:
         # The rehearsal deletes the snapshot of an AMI that it knows; this one is unknown by then.
         self.rehearsal.faults.watch('DeregisterImage', act=lambda _call: backend.deregister_image(ami))
 
+    def add_ami(self, name: str, days: float = 0, **tags: str) -> str:
+        """Return the id of a new released AMI of this project, so many days old, with its snapshot."""
+        ec2 = self.client('ec2')
+        tags = {'Project': 'visitors', 'Stage': 'app', 'Released': 'true', 'Version': name, 'Run': 'some', **tags}
+        specifications = [{'ResourceType': kind, 'Tags': [{'Key': key, 'Value': value} for key, value in tags.items()]}
+                          for kind in ('image', 'snapshot')]
+        instance = ec2.run_instances(ImageId=SOURCE_AMI, InstanceType=SIZE, MinCount=1, MaxCount=1)['Instances'][0]
+        ami = ec2.create_image(InstanceId=instance['InstanceId'], Name=f'visitors-{name}',
+                               TagSpecifications=specifications)['ImageId']
+        ec2.terminate_instances(InstanceIds=[instance['InstanceId']])
+        ec2.modify_image_attribute(ImageId=ami, ImdsSupport={'Value': 'v2.0'})
+        record = ec2_backends[self.rehearsal.account][REGION].amis[ami]
+        created = datetime.now(timezone.utc) - timedelta(days=days)
+        record.creation_date = record.ebs_snapshot.start_time = created
+        return str(ami)
+
+    def add_template(self, name: str, *amis: str, days: float = 0) -> str:
+        """Return the id of a new launch template of this project with a version for each AMI."""
+        ec2 = self.client('ec2')
+        tags = [{'ResourceType': 'launch-template', 'Tags': [{'Key': 'Project', 'Value': 'visitors'}]}]
+        made = ec2.create_launch_template(LaunchTemplateName=name, TagSpecifications=tags, LaunchTemplateData={
+            'ImageId': amis[0], 'InstanceType': SIZE})
+        template = str(made['LaunchTemplate']['LaunchTemplateId'])
+        for ami in amis[1:]:
+            ec2.create_launch_template_version(LaunchTemplateId=template, SourceVersion='1',
+                                               LaunchTemplateData={'ImageId': ami})
+        for version in ec2_backends[self.rehearsal.account][REGION].launch_templates[template].versions:
+            version.create_time -= timedelta(days=days)
+        return template
+
     def age_parameters(self, seconds: float) -> None:
         """Let every parameter have been written so many seconds earlier."""
         for versions in list(ssm_backends[self.rehearsal.account][REGION]._parameters.values()):

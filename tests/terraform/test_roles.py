@@ -21,6 +21,10 @@ CALLS = ('call', 'content', 'items')
 # S3 names the permission to list objects for the bucket.
 PERMISSIONS = {'s3:ListObjectsV2': 's3:ListBucket'}
 ACTION = re.compile(r'"([a-z0-9-]+:[A-Z][A-Za-z0-9]+)"')
+MODULES = {path.stem for path in (ROOT / 'release').glob('*.py')}
+# The modules of `prune` and `sweep`, which no other verb calls, and those that they share with the others.
+OF_PRUNING = {'prune', 'references', 'retention', 'sweep'}
+CALLED_BY_PRUNING = {'amis', 'artefacts', 'ec2', 'leftovers', 'lock', 'removal', 'uses'}
 # The permissions of Packer's own document, without those for Windows, spot instances and copies to other regions.
 # https://developer.hashicorp.com/packer/integrations/hashicorp/amazon#iam-task-or-instance-role
 DOCUMENTED_BY_PACKER = {
@@ -64,9 +68,10 @@ def strings(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def called_by_the_release_tool() -> set[str]:
-    """Return the actions of all operations that release/ names, in a call or as the argument of a function."""
-    trees = [ast.parse(path.read_text(encoding='utf-8')) for path in (ROOT / 'release').glob('*.py')]
+def called_by_the_release_tool(*modules: str) -> set[str]:
+    """Return the actions of all operations that modules of release/ name, in a call or as an argument."""
+    trees = [ast.parse(path.read_text(encoding='utf-8')) for path in (ROOT / 'release').glob('*.py')
+             if path.stem in modules]
     services = {node.args[0].value for tree in trees for node in ast.walk(tree)
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS
                 if len(node.args) > 1 and isinstance(node.args[0], ast.Constant)}
@@ -78,14 +83,21 @@ def called_by_the_release_tool() -> set[str]:
 
 
 def test_the_release_tool_calls_the_operations_that_this_file_finds() -> None:
-    called = called_by_the_release_tool()
+    called = called_by_the_release_tool(*MODULES)
     assert {'ec2:DeleteVolume', 'ec2:DescribeFleets', 'ec2:DescribeKeyPairs', 'ssm:PutParameter'} <= called
     assert {action.partition(':')[0] for action in called} == {'autoscaling', 'ec2', 's3', 'ssm'}
 
 
 def test_the_role_of_the_bake_allows_the_calls_of_the_release_tool_and_of_packer_and_no_more() -> None:
     assert CALLED_BY_PACKER <= DOCUMENTED_BY_PACKER
-    assert granted('bake') == called_by_the_release_tool() | CALLED_BY_PACKER
+    assert granted('bake') == called_by_the_release_tool(*MODULES - OF_PRUNING) | CALLED_BY_PACKER
+
+
+def test_the_role_that_prunes_allows_the_calls_of_prune_and_sweep_and_no_more() -> None:
+    allowed = granted('prune')
+    assert called_by_the_release_tool(*OF_PRUNING, 'uses', 'leftovers') <= allowed
+    assert allowed <= called_by_the_release_tool(*OF_PRUNING, *CALLED_BY_PRUNING)
+    assert 'ec2:DescribeImageReferences' in allowed and 'ec2:RunInstances' not in allowed
 
 
 def test_the_template_still_has_the_settings_on_which_packers_calls_depend() -> None:
@@ -111,11 +123,11 @@ def test_a_job_of_the_bake_asks_for_a_token_that_its_role_accepts(job: str) -> N
     assert PIPELINE[job]['extends'] == '.aws'
     assert PIPELINE[job]['variables']['AWS_ROLE_ARN'] == '$BAKE_ROLE_ARN'
     assert PIPELINE['.aws']['id_tokens']['AWS_OIDC']['aud'] == 'visitors-bake'
-    assert 'roles        = concat(["visitors-bake"]' in ROLES
+    assert 'roles        = concat(["visitors-bake", "visitors-prune"]' in ROLES
     assert '"${local.issuer}:aud" = each.key' in ROLES
 
 
-@pytest.mark.parametrize('service', sorted({action.partition(':')[0] for name in ('bake', 'read', 'write')
+@pytest.mark.parametrize('service', sorted({action.partition(':')[0] for name in ('bake', 'prune', 'read', 'write')
                                             for action in granted(name)} - {'s3'}))
 def test_every_action_is_an_operation_of_its_service(service: str) -> None:
     api = {'cloudwatch': 'cloudwatch', 'elasticloadbalancing': 'elbv2'}.get(service, service)
@@ -126,7 +138,7 @@ def test_every_action_is_an_operation_of_its_service(service: str) -> None:
             'CreateWebACLAssociation', 'DeleteWebACLAssociation', 'GetLoadBalancerWebACL', 'SetWebAcl'},
         'iam': {'PassRole'},
     }.get(service, set())
-    actions = {action.partition(':')[2] for name in ('bake', 'read', 'write') for action in granted(name)
+    actions = {action.partition(':')[2] for name in ('bake', 'prune', 'read', 'write') for action in granted(name)
                if action.startswith(f'{service}:')}
     assert actions <= operations
 
@@ -161,7 +173,7 @@ def test_a_name_in_a_role_is_a_name_of_the_stack(end: str) -> None:
 
 def test_this_file_reads_every_policy_of_the_roles() -> None:
     policies = re.findall(r'^resource "aws_iam_(?:role_)?policy" "(\w+)"', ROLES, re.MULTILINE)
-    assert policies == ['bake', 'review', 'read', 'write']
+    assert policies == ['bake', 'prune', 'review', 'read', 'write']
     assert all(len(granted(name)) > 30 for name in ('bake', 'read', 'write'))
     others = [path.name for path in BOOTSTRAP.glob('*.tf') if 'aws_iam_role' in path.read_text(encoding='utf-8')]
     assert sorted(others) == ['outputs.tf', 'roles.tf']

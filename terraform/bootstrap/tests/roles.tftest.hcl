@@ -33,7 +33,7 @@ run "each_stage_of_each_environment_has_its_role" {
   assert {
     condition = keys(aws_iam_role.pipeline) == [
       "visitors-apply-production", "visitors-apply-staging", "visitors-bake", "visitors-plan-production",
-      "visitors-plan-staging", "visitors-review-production", "visitors-review-staging",
+      "visitors-plan-staging", "visitors-prune", "visitors-review-production", "visitors-review-staging",
     ]
     error_message = "A stage would borrow the permissions of another one."
   }
@@ -164,6 +164,26 @@ run "the_bake_allows_exactly_the_actions_of_a_bake" {
       KeepArtefacts = "arn:aws:s3:::visitors-artefacts-123456789012/*"
     }
     error_message = "The bake could read or change the state of Terraform or the parameters of an installation."
+  }
+}
+
+run "pruning_removes_only_what_a_bake_made_and_versions_of_the_projects_templates" {
+  command = plan
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.prune.policy).Statement :
+      try(statement.Condition.StringEquals["aws:ResourceTag/Project"], "") == "visitors" && (statement.Sid == "RemoveTemplateVersions" || try(statement.Condition.StringLike["aws:ResourceTag/Run"], "") == "?*")
+      if length([for action in flatten([statement.Action]) : action if can(regex("^ec2:[^D]|^ec2:De[^s]", action))]) > 0
+    ])
+    error_message = "Pruning could end an instance that serves visitors."
+  }
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_role_policy.prune.policy).Statement : statement.Sid if try(statement.Resource == "*", false)] == ["Look"]
+    error_message = "Pruning could act on resources of others."
+  }
+  assert {
+    condition     = length([for action in flatten(jsondecode(aws_iam_role_policy.prune.policy).Statement[*].Action) : action if can(regex(":(Run|Start|Create(?:[^T])|Put(?:[^P]))", action))]) == 0
+    error_message = "Pruning could start or create something."
   }
 }
 
@@ -390,7 +410,7 @@ run "no_action_has_a_wildcard_and_every_resource_has_one_only_where_aws_accepts_
   command = plan
   assert {
     condition = alltrue([
-      for policy in concat([aws_iam_role_policy.bake.policy], values(aws_iam_role_policy.read)[*].policy, values(aws_iam_role_policy.review)[*].policy, values(aws_iam_policy.write)[*].policy, values(aws_iam_policy.boundary)[*].policy) :
+      for policy in concat([aws_iam_role_policy.bake.policy, aws_iam_role_policy.prune.policy], values(aws_iam_role_policy.read)[*].policy, values(aws_iam_role_policy.review)[*].policy, values(aws_iam_policy.write)[*].policy, values(aws_iam_policy.boundary)[*].policy) :
       !strcontains(join(" ", flatten(jsondecode(policy).Statement[*].Action)), "*") && alltrue([for statement in jsondecode(policy).Statement : statement.Effect == "Allow"])
     ])
     error_message = "A role would gain the actions that AWS adds later."
