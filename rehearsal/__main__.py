@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def up(options: argparse.Namespace) -> int:
     """Start a rehearsal, and print the exports that point to it."""
     rehearsal = Rehearsal(Settings(options.name, options.region, options.port, options.vpc_cidr,
-                                   options.shutdown_seconds, not options.no_machines, options.pace))
+                                   options.shutdown_seconds, not options.no_machines, options.pace,
+                                   options.database_address))
     if not rehearsal.up(progress()):
         print(f'rehearsal {options.name!r} is already up', file=sys.stderr)
     for name, value in rehearsal.environment.items():
@@ -170,6 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     starting.add_argument('--pace', type=float, default=Settings.pace, metavar='N',
                           help="AWS's seconds in a real one, for alarm periods, warm-up and other delays of AWS's own "
                                '(default: %(default)s)')
+    starting.add_argument('--database-address', default='', metavar='ADDRESS',
+                          help='with --no-machines: address of real database servers, such as 127.0.0.1 '
+                               '(default: databases are only records)')
     verb(down, 'end a rehearsal', 'Removes everything that it made, even after its server was killed.')
     showing = verb(status, 'print the endpoints of a rehearsal, and its instances')
     showing.add_argument('--json', action='store_true', help='print it as one JSON object')

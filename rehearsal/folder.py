@@ -11,6 +11,7 @@ import tempfile
 import time
 from typing import Any, TextIO
 
+from rehearsal.databases.sweep import end_servers
 from rehearsal.naming import Names
 
 PATIENCE_SECONDS = 1
@@ -35,7 +36,7 @@ class Folder:
     def open_log(self) -> TextIO:
         """Return a new file for the log of the server."""
         root().mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self.log.open('w', encoding='utf-8')
+        return open(self.log, 'w', encoding='utf-8', opener=private)
 
     @property
     def is_held(self) -> bool:
@@ -62,8 +63,15 @@ class Folder:
         """Write the facts about the running server."""
         self.path.mkdir(mode=0o700, exist_ok=True)
         partial = self.path / 'facts.partial'
-        partial.write_text(json.dumps(facts), encoding='utf-8')
+        with open(partial, 'w', encoding='utf-8', opener=private) as file:
+            json.dump(facts, file)
         partial.replace(self.path / 'facts.json')
+
+    def write_authority(self, certificate: bytes) -> str:
+        """Write the certificate of the authority, and return the path of the file."""
+        path = self.path / 'authority.pem'
+        path.write_bytes(certificate)
+        return str(path)
 
     def facts(self) -> dict[str, Any]:
         """Return the facts about the running server: its process from the start, its endpoint once it answers."""
@@ -79,9 +87,20 @@ class Folder:
                 self.forget()
                 self.log.unlink(missing_ok=True)
 
+    @property
+    def databases(self) -> Path:
+        """The folder of the database servers."""
+        return self.path / 'databases'
+
     def forget(self) -> None:
-        """Delete the facts."""
+        """Delete the facts, and the database servers of a server that was killed."""
+        end_servers(self.databases)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read, because users of database servers may enter the folder."""
+    return os.open(path, flags, 0o600)
 
 
 def lock(file: TextIO) -> bool:

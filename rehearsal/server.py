@@ -20,6 +20,8 @@ from rehearsal.api.source_ami import NO_IMAGE
 from rehearsal.authority import Authority
 from rehearsal.clocks import Clocks
 from rehearsal.control import Control
+from rehearsal.databases.access_keys import secret_of
+from rehearsal.databases.service import Databases, PlaceOf
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
 from rehearsal.listeners import serve as answer
@@ -55,15 +57,16 @@ def serve(settings: Settings, ended: Event) -> None:
             folder.write(pid=os.getpid(), phase=phase)
 
         begin('start the API')
-        api = Api()
-        facts = stack.enter_context(machines(settings, api, begin) if settings.machines else records(settings, api))
+        api, authority = Api(), Authority(settings.name)
+        facts = stack.enter_context(machines(settings, api, authority, begin, folder) if settings.machines else
+                                    records(settings, api, authority, folder))
         resolver_address = stack.enter_context(resolver(settings.name, address_of))
         listener = listen(settings.port)
         port = listener.getsockname()[1]
         os.environ['MOTO_PORT'] = str(port)
         stack.callback(answer(Control(api), listener).close)
         folder.write(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}',
-                     resolver=resolver_address, **facts)
+                     resolver=resolver_address, authority=folder.write_authority(authority.certificate), **facts)
         logger.info('rehearsal %s is up at port %s', settings.name, port)
         ended.wait()
         logger.info('rehearsal %s goes down', settings.name)
@@ -85,7 +88,8 @@ def listen(port: int) -> socket.socket:
 
 
 @contextmanager
-def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def machines(settings: Settings, api: Api, authority: Authority, begin: Callable[[str], None],
+             folder: Folder) -> Iterator[dict[str, Any]]:
     """Put machines behind the API, and give the facts about them; the end of the block removes them."""
     names = settings.names
     begin('find or start a Docker engine')
@@ -100,10 +104,11 @@ def machines(settings: Settings, api: Api, begin: Callable[[str], None]) -> Iter
             begin('start the API')
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
                              settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()), firewall)
-            api.extend(fleet, source, settings.region, Authority(settings.name), block,
-                       clocks=Clocks(settings.pace))
-            yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
-                   'engine': engine.environment.get('DOCKER_HOST', '')}
+            with databases(settings, api, authority, folder, networks.gateway_of) as servers:
+                api.extend(fleet, source, settings.region, authority, block, databases=servers,
+                           clocks=Clocks(settings.pace))
+                yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
+                       'engine': engine.environment.get('DOCKER_HOST', '')}
         finally:
             sweep(client, names)
 
@@ -116,11 +121,25 @@ def sweep_everywhere(names: Names) -> None:
 
 
 @contextmanager
-def records(settings: Settings, api: Api) -> Iterator[dict[str, Any]]:
-    """Put records alone behind the API, and give the facts about them."""
-    api.extend(Records(NO_IMAGE.ami), NO_IMAGE, settings.region, Authority(settings.name),
-               clocks=Clocks(settings.pace))
-    yield {'source_ami': NO_IMAGE.ami}
+def records(settings: Settings, api: Api, authority: Authority, folder: Folder) -> Iterator[dict[str, Any]]:
+    """Put records alone behind the API, and database servers if they have an address; give the facts about them."""
+    with ExitStack() as stack:
+        servers = stack.enter_context(databases(settings, api, authority, folder, lambda _: settings.database_address)
+                                      ) if settings.database_address else None
+        api.extend(Records(NO_IMAGE.ami), NO_IMAGE, settings.region, authority, databases=servers,
+                   clocks=Clocks(settings.pace))
+        yield {'source_ami': NO_IMAGE.ami}
+
+
+@contextmanager
+def databases(settings: Settings, api: Api, authority: Authority, folder: Folder,
+              address_in: PlaceOf) -> Iterator[Databases]:
+    """Give database servers, which end with the block."""
+    servers = Databases(folder.databases, authority, address_in, secret_of, api.when_alone, Clocks(settings.pace))
+    try:
+        yield servers
+    finally:
+        servers.close()
 
 
 def end_with_stdin(ended: Event, abandoned: Event) -> None:

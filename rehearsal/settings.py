@@ -14,6 +14,9 @@ DEFAULT_NAME = 'default'
 # A minute of AWS's is then a second: shorter ones would be missed on a busy machine.
 FASTEST = 60
 CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}  # pragma: allowlist secret
+# The temporary credentials of the role of an instance.
+ROLE_CREDENTIALS = {'AccessKeyId': 'ASIAREHEARSAL', 'SecretAccessKey': 'testing',  # pragma: allowlist secret
+                    'Token': 'testing'}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Settings:
     shutdown_seconds: int = 60
     machines: bool = True
     pace: float = 1
+    database_address: str = ''
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -37,6 +41,9 @@ class Settings:
             raise RehearsalError(f'shutdown seconds {self.shutdown_seconds}: take at least 1')
         if not 1 <= self.pace <= FASTEST:
             raise RehearsalError(f'pace {self.pace:g}: take one from 1 to {FASTEST}')
+        if self.machines and self.database_address:
+            raise RehearsalError(f'database address {self.database_address}: it is for a rehearsal without machines; '
+                                 'with machines a database has an address of its VPC')
         self.block  # noqa: B018
 
     @property

@@ -6,13 +6,14 @@ from rehearsal.api.amis import AmiActions, AmiCopies, AmiDisks
 from rehearsal.api.buckets import BucketPolicies
 from rehearsal.api.budgets import BudgetActions
 from rehearsal.api.certificates import CertificateRequests
-from rehearsal.api.databases import Databases, ParameterGroups
+from rehearsal.api.databases import DatabaseActions, DatabaseCalls, Databases, Events, ParameterGroups
 from rehearsal.api.event_targets import RuleTargets, TargetActions
 from rehearsal.api.group_actions import GroupActions, Groups, Members
 from rehearsal.api.group_members import GroupInstances
 from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
+from rehearsal.api.master_secrets import MasterSecrets, Rotations
 from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.notifications import Deliveries
 from rehearsal.api.patching import Extension
@@ -32,20 +33,25 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     BudgetActions,
     CertificateRequests,
     Consoles,
+    DatabaseActions,
+    DatabaseCalls,
     Databases,
     DefaultGroups,
     Deliveries,
+    Events,
     GroupActions,
     GroupInstances,
     Groups,
     ImageReferences,
     Launches,
+    MasterSecrets,
     Members,
     NewTemplates,
     ParameterGroups,
     PowerActions,
     Registrations,
     Revocations,
+    Rotations,
     RuleTargets,
     Rules,
     ScalingPolicies,

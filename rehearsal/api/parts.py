@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from rehearsal.api.alarms.evaluator import Evaluator
+from rehearsal.api.database_servers import DatabaseServers
 from rehearsal.api.deliveries import Delivery
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.group_control import Control
@@ -22,6 +23,7 @@ class Parts:
     groups: Control
     authority: Authority
     load_balancers: LoadBalancers
+    databases: DatabaseServers
     alarms: Evaluator
     # The newest notifications of SNS.
     deliveries: deque[Delivery]

@@ -18,6 +18,7 @@ from moto.iam import models
 from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
 
 from rehearsal.api.alarms.evaluator import Evaluator
+from rehearsal.api.database_servers import DatabaseRecords, DatabaseServers
 from rehearsal.api.deliveries import Delivery
 from rehearsal.api.extensions import EXTENSIONS
 from rehearsal.api.fleet import Fleet
@@ -67,12 +68,12 @@ class Api:
 
     def extend(self, fleet: Fleet, source: SourceAmi, region: str, authority: Authority,
                default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None,
-               clocks: Clocks = Clocks()) -> None:
-        """Extend moto, put a fleet and load balancers behind the records, and begin to control groups and alarms."""
+               databases: DatabaseServers | None = None, clocks: Clocks = Clocks()) -> None:
+        """Extend moto, put a fleet, load balancers and databases behind the records, and control groups and alarms."""
         groups = Controller(groups_of_account, self._lock, clocks.real, clocks.paced)
         alarms = Evaluator(alarm_backends, self._lock, clocks)
-        parts = Parts(region, fleet, groups, authority, load_balancers or Records(clocks.real), alarms,
-                      self.deliveries, default_block, clocks)
+        parts = Parts(region, fleet, groups, authority, load_balancers or Records(clocks.real),
+                      databases or DatabaseRecords(), alarms, self.deliveries, default_block, clocks)
         self._ended.callback(install(EXTENSIONS, parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
@@ -86,6 +87,11 @@ class Api:
         for group in groups_of_account():
             self._groups.look(group)
         self.alarms.look()
+
+    def when_alone(self, change: Callable[[], None]) -> None:
+        """Change moto's records while no call reads or changes them."""
+        with self._lock:
+            change()
 
     def close(self) -> None:
         """Forget all records, stop the control of groups, and restore moto."""

@@ -52,6 +52,11 @@ class Networks:
                 self._networks[block] = self._make(block)
             return self._networks[block]
 
+    def gateway_of(self, block: IPv4Network) -> str:
+        """Return the address of this host in a VPC, and make the network of the VPC if it is missing."""
+        self.of(block)
+        return str(gateway(block))
+
     def check_is_closed(self, block: IPv4Network) -> None:
         """Refuse a network whose machines could send packets beyond this host."""
         path = Path(FORWARDING.format(bridge=self._names.bridge(block)))

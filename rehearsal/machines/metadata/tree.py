@@ -9,6 +9,8 @@ from datetime import datetime, timedelta, timezone
 import json
 from typing import Any
 
+from rehearsal.settings import ROLE_CREDENTIALS
+
 Tree = Mapping[str, 'Tree | str | bytes']
 CREDENTIALS_LIFETIME = timedelta(hours=6)
 
@@ -57,9 +59,8 @@ def meta_data(instance: Any, public_key: str | None, role: str | None, lifecycle
 def identity_of(profile: Mapping[str, str], role: str, now: datetime) -> Tree:
     """Return an instance profile and the temporary credentials of its role."""
     updated, ends = (f'{moment:%Y-%m-%dT%H:%M:%SZ}' for moment in (now, now + CREDENTIALS_LIFETIME))
-    credentials = {'Code': 'Success', 'LastUpdated': updated, 'Type': 'AWS-HMAC', 'AccessKeyId': 'ASIAREHEARSAL',
-                   'SecretAccessKey': 'testing',  # pragma: allowlist secret
-                   'Token': 'testing', 'Expiration': ends}
+    credentials = {'Code': 'Success', 'LastUpdated': updated, 'Type': 'AWS-HMAC', **ROLE_CREDENTIALS,
+                   'Expiration': ends}
     about = {'Code': 'Success', 'LastUpdated': updated, 'InstanceProfileArn': profile['Arn'],
              'InstanceProfileId': profile.get('Id', '')}
     return {'info': json.dumps(about), 'security-credentials': {role: json.dumps(credentials)}}

@@ -1,0 +1,1 @@
+"""The database servers of a rehearsal: a real PostgreSQL for each DB instance of RDS."""
