@@ -22,6 +22,7 @@ from rehearsal.client import Rehearsal
 from rehearsal.databases.configuration import has_pending, in_force, Parameter
 from rehearsal.databases.ldap import parse_bind
 from rehearsal.databases.tokens import refusal, Secret
+from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.settings import Settings
 from tests.support.postgresql import free_port
 from tests.support.waiting import eventually
@@ -390,6 +391,45 @@ def test_nothing_is_left_of_a_rehearsal_whose_server_was_killed() -> None:
 def test_the_servers_user_is_not_root(database: Database) -> None:
     (process,) = servers_below(Path(database.rehearsal.facts['authority']).parent, database)
     assert process.uids().real != 0
+
+
+def test_without_servers_a_database_is_a_record_that_is_available_at_once(aws: EmbeddedRehearsal) -> None:
+    rds, secrets = aws.client('rds'), aws.client('secretsmanager')
+    arguments = {'DBInstanceClass': 'db.t4g.micro', 'Engine': 'postgres', 'MasterUsername': MASTER,
+                 'ManageMasterUserPassword': True}
+    made = [rds.create_db_instance(DBInstanceIdentifier=name, **arguments)['DBInstance'] for name in ('one', 'two')]
+    assert {each['DBInstanceStatus'] for each in made} == {'available'}
+    first, second = (each['Endpoint']['Address'].split('.')[1] for each in made)
+    assert first == second != 'aaaaaaaaaa', 'the id is that of the account in the region'
+
+    arns = [each['MasterUserSecret']['SecretArn'] for each in made]
+    contents = [json.loads(secrets.get_secret_value(SecretId=arn)['SecretString']) for arn in arns]
+    assert [each['username'] for each in contents] == [MASTER, MASTER]
+    assert len({each['password'] for each in contents}) == 2, 'each password is random'
+    answer = secrets.rotate_secret(SecretId=arns[0])
+    current = secrets.get_secret_value(SecretId=arns[0])
+    assert current['VersionId'] == answer['VersionId']
+    assert json.loads(current['SecretString'])['password'] != contents[0]['password']
+    previous = secrets.get_secret_value(SecretId=arns[0], VersionStage='AWSPREVIOUS')
+    assert json.loads(previous['SecretString']) == contents[0]
+
+    rds.reboot_db_instance(DBInstanceIdentifier='one')
+    for refused_options in ({}, {'SkipFinalSnapshot': True, 'FinalDBSnapshotIdentifier': 'final'}):
+        with pytest.raises(ClientError, match='InvalidParameterCombination'):
+            rds.delete_db_instance(DBInstanceIdentifier='one', **refused_options)
+    rds.delete_db_instance(DBInstanceIdentifier='one', FinalDBSnapshotIdentifier='final')
+    assert names_of(rds) == ['two']
+    (snapshot,) = rds.describe_db_snapshots(DBSnapshotIdentifier='final')['DBSnapshots']
+    assert snapshot['DBInstanceIdentifier'] == 'one'
+
+
+@pytest.mark.parametrize('options', [
+    {'MasterUsername': 'rdsadmin'}, {'MasterUsername': 'pg_owner'}, {'MasterUsername': '1st'},
+    {'ManageMasterUserPassword': False}])
+def test_a_database_without_a_usable_master_is_refused(rehearsal: Rehearsal, options: dict[str, Any]) -> None:
+    with pytest.raises(ClientError, match='InvalidParameterValue'):
+        create(rehearsal, 'refused', **options)
+    assert 'refused' not in names_of(client(rehearsal, 'rds'))
 
 
 @pytest.mark.parametrize(('age', 'is_valid'), [
