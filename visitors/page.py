@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from flask import Flask, render_template
-from werkzeug.exceptions import Forbidden
+from werkzeug.exceptions import ServiceUnavailable
 
 from visitors.address import client_network, visitor_id
 from visitors.agents import IN_ADVANCE, reason_not_to_count
@@ -30,11 +30,8 @@ Environ = dict[str, Any]
 Answer = tuple[bytes, list[tuple[str, str]]]  # body and headers
 
 
-class InAdvance(Forbidden):
-    """A browser requests the page before its user opens it; a refused browser repeats the request at the click.
-
-    Not a 5xx status, because a load balancer counts those as failures of the application.
-    """
+class InAdvance(ServiceUnavailable):
+    """A browser requests the page before its user opens it; a refused browser repeats the request at the click."""
 
     description = 'This page counts its visits, so it is not served in advance. Opening it counts the visit.'
 

@@ -128,7 +128,7 @@ def test_a_request_in_advance_is_refused_so_that_no_person_reads_its_answer(
     server.visits(**somebody)
     server.get('/', **somebody)  # now the shortcut has all it needs to answer by itself
     answer = server.get('/', **somebody, **headers)
-    assert (answer.status_code, answer.headers['Cache-Control']) == (403, 'no-store')
+    assert (answer.status_code, answer.headers['Cache-Control']) == (503, 'no-store')
     assert 'not served in advance' in answer.text
     assert 'not counted' not in answer.text
     assert server.visits(**somebody) == 3
