@@ -12,6 +12,8 @@ from gunicorn.glogging import Logger
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName, NoMoreData, ParseException
 from werkzeug.serving import BaseWSGIServer
 
+# Set in a request's environment, it marks the log line of a 503 that is no outage, for the alarm of errors.
+REFUSED_IN_ADVANCE = 'visitors.refused_in_advance'
 PLAIN = '%(asctime)s %(levelname)s %(name)s: %(message)s'
 # How gunicorn's workers report an unreadable request: with the client's address, and the part that is wrong.
 OF_A_BAD_REQUEST = 'Invalid request from '
@@ -76,6 +78,7 @@ class ServerLogger(Logger):
         self.access_log.info(json.dumps({
             'time': moment(now), 'method': req.method, 'path': req.path, 'status': status,
             'bytes': getattr(resp, 'sent', None), 'milliseconds': round(seconds * 1000, 2),
+            **({'in_advance': True} if REFUSED_IN_ADVANCE in environ else {}),
         }))
 
 

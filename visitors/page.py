@@ -15,6 +15,7 @@ from visitors.chart import days_counted, lay_out_days, lay_out_weeks, weeks_coun
 from visitors.compression import accepts_gzip, joined, packed, stored
 from visitors.counting import Counter
 from visitors.headers import PAGE_HEADERS
+from visitors.logs import REFUSED_IN_ADVANCE
 from visitors.settings import Settings
 from visitors.sharing import Visit
 from visitors.statistics import Statistics
@@ -91,6 +92,7 @@ class Page:
         """Count the visit of a request, if it is one, and return the page; raise DatabaseUnavailable or InAdvance."""
         visitor, reason = self._client(environ)
         if reason == IN_ADVANCE:
+            environ[REFUSED_IN_ADVANCE] = True
             raise InAdvance
 
         visit, statistics = None, self._counter.fresh_statistics()

@@ -1,11 +1,9 @@
 """The promises between the stack in terraform/ and the rest of the project."""
 
-from collections.abc import Mapping
 import json
 import os
 from pathlib import Path
 import re
-from typing import Any
 
 from app import create_app
 from instance import failed, parameters
@@ -95,16 +93,25 @@ def test_the_metrics_of_the_alarms_are_those_that_an_instance_sends() -> None:
     assert dimensions_of(group) == {'AutoScalingGroupName': 'visitors-test'}
 
 
-def test_the_filter_of_page_views_reads_the_fields_of_the_servers_log(sqlite_url: str) -> None:
-    (pattern,) = re.findall(r'pattern += "\{ (.*) }"', text_of('modules/monitoring/dashboard.tf'))
-    terms = dict(re.findall(r'\$\.(\w+) = (\S+)', pattern.replace('\\"', '"')))
+def test_the_metric_filters_read_the_fields_of_the_servers_log(sqlite_url: str) -> None:
+    patterns = dict(re.findall(r'"aws_cloudwatch_log_metric_filter" "(\w+)" {.*?pattern +=( "\{ [^\n]* }")$',
+                               text_of('modules/monitoring/dashboard.tf'), re.MULTILINE | re.DOTALL))
+    terms = {name: terms_of(pattern) for name, pattern in patterns.items()}
+    assert terms.keys() == {'page_views', 'in_advance'}
     with Server(bring_up(sqlite_url)) as server:
         server.get('/')
+        server.get('/', Sec_Purpose='prefetch')
 
-        def views() -> list[Mapping[str, Any]]:
-            return [line for line in json_lines(server.stdout())
-                    if {name: json.dumps(line.get(name)) for name in terms} == terms]
-        eventually(lambda: len(views()) == 1, lambda: f'one line matches {terms}: {server.stdout()}')
+        def matching(name: str) -> list[int]:
+            return [line['status'] for line in json_lines(server.stdout())
+                    if {field: json.dumps(line.get(field)) for field in terms[name]} == terms[name]]
+        for name, status in (('page_views', 200), ('in_advance', 503)):
+            eventually(lambda: matching(name) == [status], lambda: f'one line matches {terms}: {server.stdout()}')
+
+
+def terms_of(pattern: str) -> dict[str, str]:
+    """Return the values in JSON that a pattern of a metric filter demands, by field."""
+    return dict(re.findall(r'\$\.(\w+) = (\S+)', pattern.replace('\\"', '"').replace(' IS TRUE', ' = true')))
 
 
 def test_port_and_health_check_are_the_applications() -> None:

@@ -510,6 +510,14 @@ def test_page_and_logs_show_no_visitors_address_and_no_database(server: Server) 
     assert mine not in server.stdout() + server.stderr()
 
 
+def test_the_access_log_marks_a_request_in_advance_and_no_other(server: Server, somebody: dict[str, str]) -> None:
+    before = len(server.access_log('/'))
+    server.get('/', **somebody, Sec_Purpose='prefetch')
+    server.get('/', **somebody)
+    lines = server.access_log('/', least=before + 2)[before:]
+    assert [(line['status'], line.get('in_advance')) for line in lines] == [(503, True), (200, None)]
+
+
 def test_the_access_log_is_json_without_query_and_agent(server: Server) -> None:
     before = len(server.access_log('/version'))
     server.get('/version?secret=word')

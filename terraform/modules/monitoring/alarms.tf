@@ -122,7 +122,7 @@ resource "aws_cloudwatch_metric_alarm" "error_ratio" {
   metric_query {
     id          = "ratio"
     label       = "5xx answers in % of all requests"
-    expression  = "IF(FILL(requests, 0) > 20, 100 * (FILL(application, 0) + FILL(balancer, 0)) / requests, 0)"
+    expression  = "IF(FILL(requests, 0) > 20, 100 * (FILL(application, 0) + FILL(balancer, 0) - FILL(in_advance, 0)) / requests, 0)"
     return_data = true
   }
 
@@ -141,6 +141,17 @@ resource "aws_cloudwatch_metric_alarm" "error_ratio" {
         period      = 60
         stat        = "Sum"
       }
+    }
+  }
+
+  # A browser that fetches the page before its user opens it is refused with 503, which is no failure.
+  metric_query {
+    id = "in_advance"
+    metric {
+      namespace   = aws_cloudwatch_log_metric_filter.in_advance.metric_transformation[0].namespace
+      metric_name = aws_cloudwatch_log_metric_filter.in_advance.metric_transformation[0].name
+      period      = 60
+      stat        = "Sum"
     }
   }
 

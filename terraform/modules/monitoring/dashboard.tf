@@ -16,6 +16,19 @@ resource "aws_cloudwatch_log_metric_filter" "page_views" {
   }
 }
 
+resource "aws_cloudwatch_log_metric_filter" "in_advance" {
+  name           = "requests-in-advance"
+  log_group_name = var.log_group_name
+  pattern        = "{ $.in_advance IS TRUE }"
+
+  metric_transformation {
+    namespace     = var.name
+    name          = "RequestsInAdvance"
+    value         = "1"
+    default_value = "0"
+  }
+}
+
 locals {
   region   = data.aws_region.current.name
   balancer = ["LoadBalancer", var.load_balancer_arn_suffix]
