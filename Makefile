@@ -195,6 +195,10 @@ bake: $(BIN)/.installed-release $(if $(ARCHIVE),,image) ## bake a released AMI o
 remove-ami: $(BIN)/.installed-release ## remove a broken AMI, after confirmation; AMI=ID or input hash, OPTIONS=--yes (AWS)
 	@$(BIN)/python -m release remove $(OPTIONS) '$(AMI)'
 
+.PHONY: diff
+diff: $(BIN)/.installed-release ## compare the running AMI with the newest, or OPTIONS='A B' (AWS)
+	@$(BIN)/python -m release diff $(OPTIONS)
+
 .PHONY: prune
 prune: $(BIN)/.installed-release ## show unneeded AMIs, template versions and snapshots; OPTIONS=--yes removes them (AWS)
 	@$(BIN)/python -m release prune $(OPTIONS)

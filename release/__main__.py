@@ -21,21 +21,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     options = make_parser().parse_args(arguments)
     try:
-        print_out(f'{_result(options)}\n')
+        text, code = _result(options)
+        print_out(f'{text}\n')
     except ReleaseError as error:
         print(f'release {options.verb}: {error}', file=sys.stderr)
         return error.exit_code
     except Interrupted as error:
         print(f'release {options.verb}: ended by {error}', file=sys.stderr)
         return error.exit_code
-    return Exit.DONE
+    return code
 
 
-def _result(options: argparse.Namespace) -> str:
+def _result(options: argparse.Namespace) -> tuple[str, int]:
     if options.verb == 'version':
         build = build_version(os.environ)
         text = build.image_tag if options.tag else build.version
-        return json.dumps(build.as_dict(), indent=2) if options.json else text
+        return json.dumps(build.as_dict(), indent=2) if options.json else text, Exit.DONE
 
     # Imported here because `version` must run with nothing installed: the installation itself asks for it.
     try:
@@ -45,7 +46,7 @@ def _result(options: argparse.Namespace) -> str:
             raise
         raise NotReady(missing(error.name, 'release')) from None
     result = carry_out(options, os.environ)
-    return json.dumps(result.data, indent=2) if options.json else result.text
+    return json.dumps(result.data, indent=2) if options.json else result.text, result.exit_code
 
 
 if __name__ == '__main__':

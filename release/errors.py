@@ -24,6 +24,7 @@ class Exit(IntEnum):
     TOOL_FAILED = 5, 'a program is missing or failed: Packer, Ansible, Docker, git, grype'
     NOT_VERIFIED = 6, 'the AMI failed its self-test, or the scan found vulnerabilities'
     TIMED_OUT = 7, 'timed out'
+    REFUSED_CHANGE = 8, 'the deny list refuses a change between the two AMIs'
     INTERRUPTED = 130, 'interrupted by Ctrl-C, and cleaned up'
     TERMINATED = 143, 'terminated by SIGTERM or a closed terminal, and cleaned up'
 

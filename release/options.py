@@ -8,6 +8,7 @@ from release.commandline import add_completion, add_version, completion, example
 from release.errors import Exit
 
 AMI_ID = re.compile(r'ami-[0-9a-z]{8,}')
+VERSION = re.compile(r'[0-9]+\.[0-9]+\.[0-9]+(\+build\.[0-9]+)?')
 # release/input_hash.py has the same length; `version` runs without the libraries that it imports.
 INPUT_HASH = re.compile('[0-9a-f]{16}')
 # The severities of grype, which `--scan` passes on.
@@ -66,6 +67,12 @@ def make_parser() -> Parser:
         that failed halfway.""",
                       'release remove ami-0123456789abcdef0', 'release remove 0123456789abcdef --yes',
                       environment=ENVIRONMENT))
+    _add_diff(_verb(verbs, 'diff', 'compare two AMIs: packages, bill of materials, configuration, application', """
+        Print the differences between two AMIs, by the files kept beside each. Without names, compare the AMI that most
+        instances of groups run with the newest released one. A deny list has a pattern on each line, such as
+        `package removed *` or `package * machine/openssl*`; a change that matches one ends the call with 8.""",
+                    'release diff', 'release diff 1.0.2+build.41 1.0.3+build.45 --json',
+                    'release diff --deny deny.txt', environment=ENVIRONMENT))
     _add_prune(_verb(verbs, 'prune', 'remove AMIs, template versions and snapshots that nothing needs', """
         Print a table of all AMIs, versions of launch templates and orphaned snapshots of this project, with reasons
         to keep each. With --yes, remove the others, at most --limit in one call. A resource is removed only if EC2's
@@ -133,6 +140,16 @@ def _add_remove(parser: argparse.ArgumentParser) -> None:
                         'terminal')
     parser.add_argument('which', metavar='AMI|HASH', type=_ami_id_or_input_hash, help='id of an AMI, or an input hash '
                         'as `bake --explain` prints it')
+    _add_store(parser)
+    _add_aws(parser, seconds=300)
+
+
+def _add_diff(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('before', metavar='A', nargs='?', default='', type=_ami_id_or_version, help='id or version of '
+                        'an AMI; default: the running one')
+    parser.add_argument('after', metavar='B', nargs='?', default='', type=_ami_id_or_version, help='id or version of '
+                        'the other AMI; default: the newest released one')
+    parser.add_argument('--deny', metavar='FILE', help='file with patterns of changes that must not happen')
     _add_store(parser)
     _add_aws(parser, seconds=300)
 
@@ -211,6 +228,12 @@ def _hours(text: str) -> int:
 def _ami_id(text: str) -> str:
     if not AMI_ID.fullmatch(text):
         raise argparse.ArgumentTypeError(f'{text!r}: use the id of an AMI, as in ami-0123456789abcdef0')
+    return text
+
+
+def _ami_id_or_version(text: str) -> str:
+    if text and not AMI_ID.fullmatch(text) and not VERSION.fullmatch(text):
+        raise argparse.ArgumentTypeError(f'{text!r}: use the id of an AMI, or a version as in 1.0.2+build.41')
     return text
 
 

@@ -3,20 +3,20 @@
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 import json
 from pathlib import Path
 from typing import Any
 
-from release import artefacts, listing, prune, removal, sweep
+from release import artefacts, difference, listing, prune, removal, sweep
 from release.amis import APP
 from release.artefacts import SETTING, Store, store_at
 from release.aws import Aws
 from release.bake import Bake, Request
 from release.confirmation import confirm
 from release.container import FromArchive, FromEngine, Source
-from release.errors import Exit, Interrupted, ReleaseError
+from release.errors import Exit, Interrupted, NotReady, ReleaseError
 from release.explain import Difference
 from release.interruption import Interruption
 from release.progress import progress
@@ -37,6 +37,7 @@ class Result:
 
     text: str
     data: Any
+    exit_code: int = Exit.DONE
 
 
 def carry_out(options: Namespace, environ: Mapping[str, str]) -> Result:
@@ -88,6 +89,16 @@ def _remove(options: Namespace, session: Session) -> Result:
                             for each in remains), [asdict(each) for each in remains])
 
 
+def _diff(options: Namespace, session: Session) -> Result:
+    patterns = difference.deny_list(Path(options.deny)) if options.deny else []
+    pair = difference.pair(session.aws, options.before, options.after)
+    found = difference.between(session.aws, _store(options, session), *pair)
+    found = replace(found, refused=difference.refused(found.changes, patterns))
+    if patterns and found.missing:
+        raise NotReady(f'the deny list needs all parts; not compared: {", ".join(found.missing)}')
+    return Result(str(found), asdict(found), Exit.REFUSED_CHANGE if found.refused else Exit.DONE)
+
+
 def _prune(options: Namespace, session: Session) -> Result:
     window = Window(options.keep, timedelta(days=options.days))
     rows = prune.prune(session, _store(options, session), window, options.limit, options.yes)
@@ -110,8 +121,8 @@ def _artefacts(options: Namespace, session: Session) -> Result:
 
 
 VERBS: dict[str, Callable[[Namespace, Session], Result]] = {
-    'artefacts': _artefacts, 'bake': _bake, 'list': _list, 'prune': _prune, 'remove': _remove, 'sweep': _sweep,
-    'verify': _verify}
+    'artefacts': _artefacts, 'bake': _bake, 'diff': _diff, 'list': _list, 'prune': _prune, 'remove': _remove,
+    'sweep': _sweep, 'verify': _verify}
 
 
 def _source(options: Namespace) -> Source:
