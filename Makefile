@@ -199,6 +199,10 @@ remove-ami: $(BIN)/.installed-release ## remove a broken AMI, after confirmation
 diff: $(BIN)/.installed-release ## compare the running AMI with the newest, or OPTIONS='A B' (AWS)
 	@$(BIN)/python -m release diff $(OPTIONS)
 
+.PHONY: status
+status: $(BIN)/.installed-release ## show the group GROUP on one screen; OPTIONS=--watch repeats it (AWS)
+	@$(BIN)/python -m release status $(addprefix --group=,$(GROUP)) $(OPTIONS)
+
 .PHONY: prune
 prune: $(BIN)/.installed-release ## show unneeded AMIs, template versions and snapshots; OPTIONS=--yes removes them (AWS)
 	@$(BIN)/python -m release prune $(OPTIONS)

@@ -73,6 +73,10 @@ def make_parser() -> Parser:
         `package removed *` or `package * machine/openssl*`; a change that matches one ends the call with 8.""",
                     'release diff', 'release diff 1.0.2+build.41 1.0.3+build.45 --json',
                     'release diff --deny deny.txt', environment=ENVIRONMENT))
+    _add_status(_verb(verbs, 'status', 'show a group on one screen: refresh, instances, alarms, newest rolls', """
+        Print the capacity of an Auto Scaling group, its newest instance refresh, its instances with their release and
+        the phase of their boot, its alarms, and the records of its three newest rolls.""",
+                      'release status --group visitors-staging', 'release status --watch', environment=ENVIRONMENT))
     _add_prune(_verb(verbs, 'prune', 'remove AMIs, template versions and snapshots that nothing needs', """
         Print a table of all AMIs, versions of launch templates and orphaned snapshots of this project, with reasons
         to keep each. With --yes, remove the others, at most --limit in one call. A resource is removed only if EC2's
@@ -152,6 +156,19 @@ def _add_diff(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--deny', metavar='FILE', help='file with patterns of changes that must not happen')
     _add_store(parser)
     _add_aws(parser, seconds=300)
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    _add_group(parser)
+    parser.add_argument('--watch', action='store_true', help='repeat it every five seconds until --timeout or Ctrl-C')
+    _add_store(parser)
+    _add_aws(parser, seconds=3600)
+
+
+def _add_group(parser: argparse.ArgumentParser) -> None:
+    group = os.environ.get('VISITORS_GROUP', '')
+    parser.add_argument('--group', metavar='NAME', default=group, required=not group, help='the Auto Scaling group; '
+                        'default: VISITORS_GROUP')
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:

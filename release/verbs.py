@@ -2,21 +2,23 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 import json
 from pathlib import Path
+import sys
 from typing import Any
 
-from release import artefacts, difference, listing, prune, removal, sweep
+from release import artefacts, difference, listing, prune, removal, status, sweep
 from release.amis import APP
 from release.artefacts import SETTING, Store, store_at
 from release.aws import Aws
 from release.bake import Bake, Request
+from release.commandline import print_out
 from release.confirmation import confirm
 from release.container import FromArchive, FromEngine, Source
-from release.errors import Exit, Interrupted, NotReady, ReleaseError
+from release.errors import Exit, Interrupted, NotReady, ReleaseError, TimedOut
 from release.explain import Difference
 from release.interruption import Interruption
 from release.progress import progress
@@ -28,6 +30,7 @@ from release.waiting import Deadline
 
 IMAGES = ROOT / 'build' / 'images'
 ARTEFACTS = ROOT / 'build' / 'artefacts'
+WATCH_SECONDS = 5.0
 REPORT = ROOT / 'build' / 'bake.json'
 
 
@@ -99,6 +102,18 @@ def _diff(options: Namespace, session: Session) -> Result:
     return Result(str(found), asdict(found), Exit.REFUSED_CHANGE if found.refused else Exit.DONE)
 
 
+def _status(options: Namespace, session: Session) -> Result:
+    store = _store(options, session)
+    if options.watch:
+        def show() -> None:
+            print_out(status.screen(status.read(session.aws, store, options.group), sys.stdout.isatty()))
+
+        with suppress(TimedOut):
+            session.deadline.until(show, 'the end of the watch', every=WATCH_SECONDS)
+    found = status.read(session.aws, store, options.group)
+    return Result(found.shown(datetime.now(timezone.utc)), json.loads(json.dumps(asdict(found), default=str)))
+
+
 def _prune(options: Namespace, session: Session) -> Result:
     window = Window(options.keep, timedelta(days=options.days))
     rows = prune.prune(session, _store(options, session), window, options.limit, options.yes)
@@ -122,7 +137,7 @@ def _artefacts(options: Namespace, session: Session) -> Result:
 
 VERBS: dict[str, Callable[[Namespace, Session], Result]] = {
     'artefacts': _artefacts, 'bake': _bake, 'diff': _diff, 'list': _list, 'prune': _prune, 'remove': _remove,
-    'sweep': _sweep, 'verify': _verify}
+    'status': _status, 'sweep': _sweep, 'verify': _verify}
 
 
 def _source(options: Namespace) -> Source:

@@ -721,6 +721,26 @@ locals {
         Resource = it.group
       },
       {
+        # The last lines of an instance that does not boot.
+        Sid       = "ReadConsoles"
+        Effect    = "Allow"
+        Action    = "ec2:GetConsoleOutput"
+        Resource  = "${local.ec2}:instance/*"
+        Condition = it.of_its_own
+      },
+      {
+        Sid      = "ListArtefacts"
+        Effect   = "Allow"
+        Action   = "s3:ListBucket"
+        Resource = local.artefacts
+      },
+      {
+        Sid      = "RecordRolls"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:PutObject"]
+        Resource = "${local.artefacts}/rolls/*"
+      },
+      {
         Sid    = "CreateLoadBalancer"
         Effect = "Allow"
         Action = [

@@ -19,9 +19,12 @@ ROLES = (BOOTSTRAP / 'roles.tf').read_text(encoding='utf-8')
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / '.gitlab-ci.yml').read_text(encoding='utf-8'))
 CALLS = ('call', 'content', 'items')
 # S3 names the permission to list objects for the bucket.
+SIGNED_AS = {'elbv2': 'elasticloadbalancing'}
 PERMISSIONS = {'s3:ListObjectsV2': 's3:ListBucket'}
 ACTION = re.compile(r'"([a-z0-9-]+:[A-Z][A-Za-z0-9]+)"')
 MODULES = {path.stem for path in (ROOT / 'release').glob('*.py')}
+# The modules of `status`, which runs with the role that applies and rolls.
+OF_ROLLING = {'group', 'rolls', 'status'}
 # The modules of `prune` and `sweep`, which no other verb calls, and those that they share with the others.
 OF_PRUNING = {'prune', 'references', 'retention', 'sweep'}
 CALLED_BY_PRUNING = {'amis', 'artefacts', 'ec2', 'leftovers', 'lock', 'removal', 'uses'}
@@ -77,7 +80,7 @@ def called_by_the_release_tool(*modules: str) -> set[str]:
                 if len(node.args) > 1 and isinstance(node.args[0], ast.Constant)}
     names = {text for tree in trees for text in strings(tree)}
     session = get_session()
-    actions = {f'{service}:{operation}' for service in services if isinstance(service, str)
+    actions = {f'{SIGNED_AS.get(service, service)}:{operation}' for service in services if isinstance(service, str)
                for operation in session.get_service_model(service).operation_names if xform_name(operation) in names}
     return {PERMISSIONS.get(action, action) for action in actions}
 
@@ -85,12 +88,19 @@ def called_by_the_release_tool(*modules: str) -> set[str]:
 def test_the_release_tool_calls_the_operations_that_this_file_finds() -> None:
     called = called_by_the_release_tool(*MODULES)
     assert {'ec2:DeleteVolume', 'ec2:DescribeFleets', 'ec2:DescribeKeyPairs', 'ssm:PutParameter'} <= called
-    assert {action.partition(':')[0] for action in called} == {'autoscaling', 'ec2', 's3', 'ssm'}
+    assert {action.partition(':')[0] for action in called} == {
+        'autoscaling', 'cloudwatch', 'ec2', 'elasticloadbalancing', 's3', 'ssm'}
 
 
 def test_the_role_of_the_bake_allows_the_calls_of_the_release_tool_and_of_packer_and_no_more() -> None:
     assert CALLED_BY_PACKER <= DOCUMENTED_BY_PACKER
-    assert granted('bake') == called_by_the_release_tool(*MODULES - OF_PRUNING) | CALLED_BY_PACKER
+    assert granted('bake') == called_by_the_release_tool(*MODULES - OF_PRUNING - OF_ROLLING) | CALLED_BY_PACKER
+
+
+def test_the_role_that_applies_allows_the_calls_of_status() -> None:
+    called = called_by_the_release_tool(*OF_ROLLING, 'ec2', 'artefacts') - {'s3:DeleteObject'}
+    assert {'cloudwatch:DescribeAlarms', 'elasticloadbalancing:DescribeTargetHealth', 's3:GetObject'} <= called
+    assert called <= granted('read') | granted('write') | {'ec2:DescribeInstances'}  # of other verbs
 
 
 def test_the_role_that_prunes_allows_the_calls_of_prune_and_sweep_and_no_more() -> None:
