@@ -138,7 +138,7 @@ class EmbeddedRehearsal:
         self._skipped += seconds
 
     def look(self) -> None:
-        """Let the controller of groups look at each of them once, now, and evaluate the alarms that are due."""
+        """Look at each group once, now, and at the health checks and alarms that are due."""
         self._api.look()
 
     @contextmanager

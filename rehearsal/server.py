@@ -12,8 +12,6 @@ import sys
 from threading import Event, Thread
 from typing import Any
 
-from moto.route53.models import route53_backends
-
 from rehearsal.api.fleet import Records
 from rehearsal.api.service import Api
 from rehearsal.api.source_ami import NO_IMAGE
@@ -35,9 +33,8 @@ from rehearsal.machines.images import Images
 from rehearsal.machines.network import gateway, Networks
 from rehearsal.machines.source_ami import make_source_ami
 from rehearsal.machines.sweep import sweep
-from rehearsal.names.resolver import local_address, resolver
-from rehearsal.names.sources import own_names
-from rehearsal.names.zones import address_in
+from rehearsal.names.resolver import resolver
+from rehearsal.names.sources import address_of
 from rehearsal.naming import Names
 from rehearsal.settings import Settings
 
@@ -70,13 +67,6 @@ def serve(settings: Settings, ended: Event) -> None:
         logger.info('rehearsal %s is up at port %s', settings.name, port)
         ended.wait()
         logger.info('rehearsal %s goes down', settings.name)
-
-
-def address_of(name: str) -> str | None:
-    """Return the address of a name in this rehearsal; None for a name without one."""
-    zones = [zone for account in list(route53_backends.values()) for zone in account['global'].zones.values()]
-    return local_address(name) or address_in(name, [record for zone in zones for record in list(zone.rrsets)],
-                                             own_names())
 
 
 def listen(port: int) -> socket.socket:

@@ -10,6 +10,7 @@ from rehearsal.api.databases import DatabaseActions, DatabaseCalls, Databases, E
 from rehearsal.api.event_targets import RuleTargets, TargetActions
 from rehearsal.api.group_actions import GroupActions, Groups, Members
 from rehearsal.api.group_members import GroupInstances
+from rehearsal.api.health_check_actions import HealthCheckStatus, NewHealthChecks
 from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
@@ -42,10 +43,12 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     GroupActions,
     GroupInstances,
     Groups,
+    HealthCheckStatus,
     ImageReferences,
     Launches,
     MasterSecrets,
     Members,
+    NewHealthChecks,
     NewTemplates,
     ParameterGroups,
     PowerActions,

@@ -16,6 +16,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.iam import models
 from moto.moto_server.werkzeug_app import create_backend_app, DomainDispatcherApplication
+from moto.route53.models import route53_backends
 
 from rehearsal.api.alarms.evaluator import Evaluator
 from rehearsal.api.database_servers import DatabaseRecords, DatabaseServers
@@ -24,6 +25,7 @@ from rehearsal.api.extensions import EXTENSIONS
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.gaps import Gaps
 from rehearsal.api.groups.controller import Controller
+from rehearsal.api.health_checks.checker import Checker
 from rehearsal.api.load_balancers import LoadBalancers, Records
 from rehearsal.api.parts import Parts
 from rehearsal.api.patching import install, replace
@@ -32,6 +34,7 @@ from rehearsal.authority import Authority
 from rehearsal.clocks import Clocks
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import Faults
+from rehearsal.names.sources import address_of
 from rehearsal.settings import ACCOUNT
 
 # EC2 refuses unknown AMIs, key pairs and instance types, and moto's own AMIs have no machines.
@@ -69,7 +72,7 @@ class Api:
     def extend(self, fleet: Fleet, source: SourceAmi, region: str, authority: Authority,
                default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None,
                databases: DatabaseServers | None = None, clocks: Clocks = Clocks()) -> None:
-        """Extend moto, put a fleet, load balancers and databases behind the records, and control groups and alarms."""
+        """Extend moto, put a fleet, load balancers and databases behind the records, and control them."""
         groups = Controller(groups_of_account, self._lock, clocks.real, clocks.paced)
         alarms = Evaluator(alarm_backends, self._lock, clocks)
         parts = Parts(region, fleet, groups, authority, load_balancers or Records(clocks.real),
@@ -77,15 +80,17 @@ class Api:
         self._ended.callback(install(EXTENSIONS, parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
-        for controller in (groups, alarms):
+        checker = Checker(health_checks, self._lock, clocks, address_of)
+        for controller in (groups, alarms, checker):
             controller.start()
             self._ended.callback(controller.stop)
-        self._groups, self.alarms = groups, alarms
+        self._groups, self._checker, self.alarms = groups, checker, alarms
 
     def look(self) -> None:
-        """Let the controller look at each group once, and evaluate the alarms that are due."""
+        """Look at each group once, and at the health checks and alarms that are due."""
         for group in groups_of_account():
             self._groups.look(group)
+        self._checker.look()
         self.alarms.look()
 
     def when_alone(self, change: Callable[[], None]) -> None:
@@ -123,3 +128,9 @@ def groups_of_account() -> list[Any]:
 def alarm_backends() -> list[Any]:
     """Return the backends of CloudWatch of all regions in use."""
     return list(cloudwatch_backends[ACCOUNT].values())
+
+
+def health_checks() -> list[tuple[str, Any]]:
+    """Return all health checks of Route 53, each with its account."""
+    return [(ACCOUNT, check) for backend in list(route53_backends[ACCOUNT].values())
+            for check in backend.list_health_checks()]

@@ -1,9 +1,20 @@
-"""The names that AWS gives to load balancers and databases, from moto's records."""
+"""The names of a rehearsal, and those that AWS gives to load balancers and databases, from moto's records."""
 
 from collections.abc import Iterator
 
 from moto.elbv2.models import elbv2_backends
 from moto.rds.models import rds_backends
+from moto.route53.models import route53_backends
+
+from rehearsal.names.resolver import local_address
+from rehearsal.names.zones import address_in
+
+
+def address_of(name: str) -> str | None:
+    """Return the address of a name in this rehearsal; None for a name without one."""
+    zones = [zone for account in list(route53_backends.values()) for zone in account['global'].zones.values()]
+    return local_address(name) or address_in(name, [record for zone in zones for record in list(zone.rrsets)],
+                                             own_names())
 
 
 def own_names() -> dict[str, str]:

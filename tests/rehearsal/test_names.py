@@ -21,8 +21,8 @@ from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.errors import RehearsalError
 from rehearsal.names.programs import RESOLV_CONF, run
 from rehearsal.names.resolver import answer, local_address, Resolver
+from rehearsal.names.sources import address_of
 from rehearsal.names.zones import address_in
-from rehearsal.server import address_of
 from tests.support.server import ROOT
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason='a DNS server at port 53 and mount namespaces need root')
