@@ -22,7 +22,7 @@ import requests
 from rehearsal.errors import RehearsalError
 from rehearsal.folder import Folder
 from rehearsal.machines.engine import running_engines
-from rehearsal.machines.sweep import sweep
+from rehearsal.machines.sweep import BALANCERS, end_load_balancers, sweep
 from rehearsal.names import programs
 from rehearsal.settings import client_options, sdk_environment, Settings
 from release.progress import Progress, View
@@ -139,6 +139,10 @@ class Rehearsal:
         """Return the calls of the API, each with service, operation and text."""
         return list(requests.get(f'{self.endpoint}/rehearsal/calls', timeout=10).json())
 
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the requests to load balancers, each with the fields of rehearsal/api/traffic.py's `Request`."""
+        return list(requests.get(f'{self.endpoint}/rehearsal/requests', timeout=10).json())
+
     def up(self, progress: Progress | None = None) -> bool:
         """Start it to stay, and return whether it was down before."""
         if self.is_up:
@@ -150,6 +154,7 @@ class Rehearsal:
         """End it and remove everything that it made, even after its server was killed."""
         self._end_server()
         if self.settings.machines:
+            end_load_balancers(self._folder.path / BALANCERS)
             with running_engines() as engines:
                 for engine in engines:
                     sweep(engine.client(), self.settings.names)

@@ -1,4 +1,4 @@
-"""The rehearsal's own paths beside the API: gaps, faults, calls and mail, as JSON."""
+"""The rehearsal's own paths beside the API: gaps, faults, calls, mail, requests to load balancers, as JSON."""
 
 from collections.abc import Callable, Iterable
 import json
@@ -25,6 +25,7 @@ class Control:
             ('GET', '/rehearsal/calls'): lambda _request: [
                 {'service': call.service, 'operation': call.operation, 'text': call.text}
                 for call in api.faults.calls],
+            ('GET', '/rehearsal/requests'): lambda _request: api.requests,
             ('GET', '/rehearsal/faults'): lambda _request: {'refused': api.faults.refused},
             ('PUT', '/rehearsal/faults'): self._add_faults,
             ('DELETE', '/rehearsal/faults'): self._clear_faults}
@@ -35,7 +36,7 @@ class Control:
         if not path:
             return self._api(environ, start_response)
         try:
-            response = Response(json.dumps(path(Request(environ))), mimetype='application/json')
+            response = Response(json.dumps(path(Request(environ)), default=str), mimetype='application/json')
         except (TypeError, ValueError) as error:
             response = Response(f'{error}\n', 400, mimetype='text/plain')
         return response(environ, start_response)

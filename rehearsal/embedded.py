@@ -12,6 +12,8 @@
         aws.skip(3600)                          # an hour passes at once, by both clocks
         aws.look()                              # the controller has looked at each group, and alarms are evaluated
         aws.mail                                # the e-mails that topics sent
+        with aws.load_balancers(address) as balancers:  # real ones, whose targets are where `address` says
+            balancers.requests                  # all their requests so far
         aws.stop()                              # the API is unavailable, its records stay
         aws.start()                             # and answers again at the same port
 
@@ -19,12 +21,15 @@ Groups launch, wait for lifecycle hooks and terminate as in any rehearsal: withi
 managed policies of IAM are missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+import os
+from pathlib import Path
 import re
 import socket
+from tempfile import TemporaryDirectory
 import time
 from types import TracebackType
 from typing import Any
@@ -43,6 +48,7 @@ from rehearsal.control import Control
 from rehearsal.errors import RehearsalError
 from rehearsal.faults import Faults
 from rehearsal.listeners import Listener, serve
+from rehearsal.machines.load_balancers import AddressOf, itself, LoadBalancers
 from rehearsal.machines.metadata.sources import service_of
 from rehearsal.settings import ACCOUNT, client_options, sdk_environment, Settings
 
@@ -150,6 +156,23 @@ class EmbeddedRehearsal:
             yield Metadata(f'http://{HOST}:{listener.server.port}', faults)
         finally:
             listener.close()
+
+    @contextmanager
+    def load_balancers(self, target_at: AddressOf, port_of: Callable[[int], int] = itself,
+                       clocks: Clocks = Clocks()) -> Iterator[LoadBalancers]:
+        """Give load balancers with programs for the time of the block.
+
+        `target_at` returns the address of an instance's port, `port_of` the port of this host for a listener's.
+        """
+        with TemporaryDirectory(prefix='rehearsal-') as folder:
+            balancers = LoadBalancers(f'embedded-{os.getpid()}', Path(folder), self._api.lock, target_at,
+                                      port_of, clocks)
+            with self._api.balanced_by(balancers, clocks):
+                balancers.start()
+                try:
+                    yield balancers
+                finally:
+                    balancers.stop()
 
     def start(self) -> None:
         """Answer from now on."""

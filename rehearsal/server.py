@@ -30,6 +30,7 @@ from rehearsal.machines.engine import running_engines, usable_engine
 from rehearsal.machines.firewall import Firewall
 from rehearsal.machines.fleet import Machines
 from rehearsal.machines.images import Images
+from rehearsal.machines.load_balancers import LoadBalancers
 from rehearsal.machines.network import gateway, Networks
 from rehearsal.machines.source_ami import make_source_ami
 from rehearsal.machines.sweep import sweep
@@ -87,6 +88,9 @@ def machines(settings: Settings, api: Api, authority: Authority, begin: Callable
         client = engine.client()
         begin('prepare the network')
         sweep_everywhere(names)
+        clocks = Clocks(settings.pace)
+        balancers = LoadBalancers(settings.name, folder.path, api.lock, clocks=clocks)
+        balancers.start()
         try:
             networks = Networks(client, names)
             block = networks.claim_default(settings.block)
@@ -95,11 +99,11 @@ def machines(settings: Settings, api: Api, authority: Authority, begin: Callable
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
                              settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()), firewall)
             with databases(settings, api, authority, folder, networks.gateway_of) as servers:
-                api.extend(fleet, source, settings.region, authority, block, databases=servers,
-                           clocks=Clocks(settings.pace))
+                api.extend(fleet, source, settings.region, authority, block, balancers, servers, clocks)
                 yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,
                        'engine': engine.environment.get('DOCKER_HOST', '')}
         finally:
+            balancers.stop()
             sweep(client, names)
 
 

@@ -14,6 +14,7 @@ from rehearsal.api.health_check_actions import HealthCheckStatus, NewHealthCheck
 from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
+from rehearsal.api.load_balancer_actions import LoadBalancerActions, LoadBalancerRecords, WebAcls
 from rehearsal.api.master_secrets import MasterSecrets, Rotations
 from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.notifications import Deliveries
@@ -46,6 +47,8 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     HealthCheckStatus,
     ImageReferences,
     Launches,
+    LoadBalancerActions,
+    LoadBalancerRecords,
     MasterSecrets,
     Members,
     NewHealthChecks,
@@ -65,4 +68,5 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     TemplateActions,
     TemplateVersions,
     Vpcs,
+    WebAcls,
 )

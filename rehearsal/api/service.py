@@ -1,8 +1,9 @@
 """The API of one rehearsal: moto's application with its extensions, gaps and faults."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, ExitStack
+import dataclasses
 from ipaddress import IPv4Network
 from threading import RLock
 from typing import Any
@@ -75,9 +76,9 @@ class Api:
         """Extend moto, put a fleet, load balancers and databases behind the records, and control them."""
         groups = Controller(groups_of_account, self._lock, clocks.real, clocks.paced)
         alarms = Evaluator(alarm_backends, self._lock, clocks)
-        parts = Parts(region, fleet, groups, authority, load_balancers or Records(clocks.real),
-                      databases or DatabaseRecords(), alarms, self.deliveries, default_block, clocks)
-        self._ended.callback(install(EXTENSIONS, parts))
+        self._parts = Parts(region, fleet, groups, authority, load_balancers or Records(),
+                            databases or DatabaseRecords(), alarms, self.deliveries, default_block, clocks)
+        self._ended.callback(install(EXTENSIONS, self._parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
         checker = Checker(health_checks, self._lock, clocks, address_of)
@@ -97,6 +98,20 @@ class Api:
         """Change moto's records while no call reads or changes them."""
         with self._lock:
             change()
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests to load balancers so far, the oldest first."""
+        return [dataclasses.asdict(request) for request in list(self._parts.load_balancers.requests)]
+
+    @contextmanager
+    def balanced_by(self, load_balancers: LoadBalancers, clocks: Clocks) -> Iterator[None]:
+        """Put other load balancers and clocks behind the records for the time of the block."""
+        with ExitStack() as undo:
+            parts = dataclasses.replace(self._parts, load_balancers=load_balancers, clocks=clocks)
+            for extension in EXTENSIONS:
+                replace(extension.extends, 'rehearsal', parts, undo)
+            yield
 
     def close(self) -> None:
         """Forget all records, stop the control of groups, and restore moto."""

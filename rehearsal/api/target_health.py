@@ -88,11 +88,11 @@ def health_of(backend: Any, target_group: Any, target: str) -> Health:
     targets = targets_of(target_group)
     if target not in target_group.targets:
         until = targets.draining_until.get(target)
-        return NOT_REGISTERED if until is None or backend.rehearsal.load_balancers.now() >= until else DRAINS
+        return NOT_REGISTERED if until is None or backend.rehearsal.clocks.real() >= until else DRAINS
     instance = backend.ec2_backend.get_instance_by_id(target)
     if instance and instance.state in ('stopping', 'stopped'):
         return STOPPED
-    if not backend.rehearsal.load_balancers.checks_targets:
+    if not backend.rehearsal.load_balancers.has_programs:
         return Health(HEALTHY)
     if not backend._any_listener_using(target_group.arn):
         return NOT_IN_USE
@@ -139,7 +139,7 @@ class Registrations(Extension, extends=FakeTargetGroup):
         Targets that are not registered are accepted:
         https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
         """
-        until = self.rehearsal.load_balancers.now() + int(self.attributes[DELAY])
+        until = self.rehearsal.clocks.real() + int(self.attributes[DELAY])
         for target in targets:
             registered = self.targets.pop(target['Id'], None)
             if registered:

@@ -1,15 +1,21 @@
-"""The removal of everything that a rehearsal made in an engine, whether or not its server still runs."""
+"""The removal of everything that a rehearsal made, whether or not its server still runs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
+import shutil
 from typing import Any
 
 import docker
 from docker.errors import APIError, NotFound
+import psutil
 
 from rehearsal.naming import LABEL, Names
 
 Kinds = dict[str, list[str]]
+# The program of a load balancer, and the folder of its files in that of a rehearsal.
+BALANCER, BALANCERS = 'haproxy', 'load-balancers'
+END_SECONDS = 5
 
 
 def leftovers(client: docker.DockerClient, names: Names) -> Kinds:
@@ -57,3 +63,19 @@ def remove_image(client: docker.DockerClient, name: str) -> None:
     """Remove the name of an image, unless it is removed already, and the image with its last name."""
     with suppress(NotFound):
         client.images.remove(name, force=True)
+
+
+def end_load_balancers(folder: Path) -> None:
+    """End the load balancers whose files are in a folder, and delete the folder."""
+    for process in balancers_in(folder):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+            process.wait(END_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def balancers_in(folder: Path) -> list[psutil.Process]:
+    """Return the processes of load balancers whose configuration is in a folder."""
+    balancers = [each for each in psutil.process_iter(['name', 'cmdline']) if each.info['name'] == BALANCER]
+    return [each for each in balancers
+            if any(argument.startswith(f'{folder}/') for argument in each.info['cmdline'] or ())]
