@@ -1,6 +1,6 @@
 """A directory server of one operation, by which PostgreSQL asks whether a password is valid: LDAP's simple bind.
 
-https://www.rfc-editor.org/rfc/rfc4511#section-4.2; docs/decisions/0022-ldap-for-iam-tokens.md says why.
+https://www.rfc-editor.org/rfc/rfc4511#section-4.2; docs/decisions/0023-ldap-for-iam-tokens.md says why.
 """
 
 from collections.abc import Callable
