@@ -8,10 +8,12 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 from moto.rds.exceptions import RDSClientError
 
+from rehearsal.api.metrics import record
 from rehearsal.naming import short_hash
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html
 AVAILABLE, STOPPED, FAILED = 'available', 'stopped', 'failed'
+GIBIBYTE = 1024 ** 3
 
 
 def require(database: Any, action: str, *states: str) -> None:
@@ -74,6 +76,16 @@ class DatabaseRecord:
         database = self._database
         database.availability_zone, database.rehearsal_standby_zone = (database.rehearsal_standby_zone,
                                                                        database.availability_zone)
+
+    def add_metrics(self, connections: int, used_bytes: int) -> None:
+        """Add data points of CloudWatch.
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-metrics.html
+        """
+        free = int(self._database.allocated_storage) * GIBIBYTE - used_bytes
+        for name, value, unit in (('DatabaseConnections', connections, 'Count'), ('FreeStorageSpace', free, 'Bytes')):
+            record(self._database.account_id, self.region, 'AWS/RDS', name,
+                   {'DBInstanceIdentifier': self.identifier}, value, unit)
 
     def finish(self, done: Callable[[], None]) -> None:
         """Record the end of an order, alone with moto's records."""

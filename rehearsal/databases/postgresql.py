@@ -32,6 +32,8 @@ ROLES = ('rds_superuser', 'rds_iam', 'rds_password', 'rds_replication')
 SETTINGS = {'fsync': 'off', 'full_page_writes': 'off', 'timezone': 'UTC', 'log_timezone': 'UTC', 'ssl': 'on',
             'password_encryption': 'scram-sha-256', 'unix_socket_permissions': '0700',
             'log_line_prefix': '%t:%r:%u@%d:[%p]:'}  # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/
+USAGE = """SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> %s),
+    (SELECT sum(pg_database_size(oid)) FROM pg_database)"""
 LIBRARIES = 'shared_preload_libraries'
 
 
@@ -173,6 +175,14 @@ class Server:
             connection.autocommit = True
             for statement in statements:
                 connection.cursor().execute(statement)
+
+    def usage(self) -> tuple[int, int]:
+        """Return the number of clients and the bytes of all databases."""
+        with closing(self._connect('postgres')) as connection:
+            cursor = connection.cursor()
+            cursor.execute(USAGE, (ADMINISTRATOR,))
+            connections, used = cursor.fetchone()
+            return int(connections), int(used)
 
     def copy(self, target: Path) -> None:
         """Write a copy of the running server's data that a new server can start with."""

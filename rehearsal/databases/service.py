@@ -9,6 +9,8 @@ import shutil
 from threading import Event, Lock, Thread
 from typing import Any
 
+import psycopg2
+
 from rehearsal.api.database_records import AVAILABLE, DatabaseRecord, FAILED, key_of, STOPPED
 from rehearsal.api.database_servers import Done
 from rehearsal.authority import Authority
@@ -28,6 +30,9 @@ ALGORITHM = 'EC_prime256v1'
 # A failover takes 60 to 120 seconds at AWS's pace.
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.MultiAZSingleStandby.html
 FAILOVER_SECONDS = 60
+# RDS sends its metrics each minute of AWS's pace.
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/monitoring-cloudwatch.html
+METRIC_SECONDS = 60
 logger = logging.getLogger(__name__)
 
 # The address of the servers of a VPC, on a network that exists from then on.
@@ -53,6 +58,8 @@ class Databases:
         self._ended = Event()
         self._starting = Lock()
         self._directory = Directory(self._is_valid)
+        self._meter = Thread(target=self._measure, name='metrics of databases', daemon=True)
+        self._meter.start()
 
     def close(self) -> None:
         """End all servers, and start no other one."""
@@ -61,6 +68,7 @@ class Databases:
         end_servers(self._folder)
         for operator in list(self._operators.values()):
             operator.end()
+        self._meter.join()
         self._directory.close()
 
     def create(self, database: Any, snapshot: str | None) -> None:
@@ -176,6 +184,15 @@ class Databases:
         """Whether all servers have been ended."""
         return self._ended.is_set()
 
+    def _measure(self) -> None:
+        """Send metrics of all running servers until the rehearsal ends."""
+        while not self._ended.wait(self._clocks.real_seconds(METRIC_SECONDS)):
+            for operator in list(self._operators.values()):
+                try:
+                    operator.measure()
+                except psycopg2.Error as error:  # as long as a server starts, or is down
+                    logger.info('%s has no metrics: %s', operator.record.identifier, error)
+
     def _is_valid(self, name: str, token: str) -> bool:
         """Return whether a token is valid for the user of a database, as `KEY/USER`."""
         key, _, user = name.partition('/')
@@ -279,6 +296,12 @@ class Operator:
         self._is_gone = True
         self.record.add_event('DB_INSTANCE_DELETE')
         self.record.finish(done)
+
+    def measure(self) -> None:
+        """Send the metrics of the server if it runs."""
+        if self._is_on:
+            connections, used_bytes = self.server.usage()
+            self.record.finish(lambda: self.record.add_metrics(connections, used_bytes))
 
     def _obey(self) -> None:
         while not self._is_gone:

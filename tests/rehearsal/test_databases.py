@@ -242,6 +242,13 @@ def test_parameters_take_effect_at_once_or_after_a_reboot_and_a_reset_removes_th
     assert made.wait().query('SHOW max_connections') == '37'
     assert status_of_group(made) == 'in-sync'
 
+    rds.create_db_parameter_group(DBParameterGroupName='next', DBParameterGroupFamily='postgres17', Description='next')
+    rds.modify_db_instance(DBInstanceIdentifier='parameters', DBParameterGroupName='next', ApplyImmediately=True)
+    assert made.wait().query('SHOW log_min_duration_statement') == '700ms', 'another group waits for a reboot'
+    assert status_of_group(made) == 'pending-reboot'
+    rds.modify_db_instance(DBInstanceIdentifier='parameters', DBParameterGroupName='own', ApplyImmediately=True)
+    assert status_of_group(made.wait()) == 'in-sync'
+
     rds.reset_db_parameter_group(DBParameterGroupName='own', Parameters=[
         {'ParameterName': 'rds.force_ssl', 'ApplyMethod': 'immediate'}])
     refused(lambda: eventually_refused(made), 'pg_hba.conf rejects connection')
@@ -311,6 +318,21 @@ def servers_below(folder: Path, database: Database | None = None) -> list[psutil
     port = str(database.described()['Endpoint']['Port']) if database else ''
     files = [file.read_text(encoding='ascii').splitlines() for file in folder.glob('databases/*/data/postmaster.pid')]
     return [psutil.Process(int(lines[0])) for lines in files if not port or lines[3] == port]
+
+
+def test_metrics_count_the_clients_and_the_free_storage(database: Database) -> None:
+    def newest(name: str) -> float:
+        now = datetime.now(timezone.utc)
+        points = client(database.rehearsal, 'cloudwatch').get_metric_statistics(
+            Namespace='AWS/RDS', MetricName=name, Statistics=['Maximum'], Period=1, EndTime=now + timedelta(minutes=1),
+            Dimensions=[{'Name': 'DBInstanceIdentifier', 'Value': database.name}],
+            StartTime=now - timedelta(minutes=9))['Datapoints']
+        return float(max(points, key=lambda point: point['Timestamp'], default={'Maximum': -1})['Maximum'])
+
+    with closing(database.connect(*database.master())), closing(database.connect(PLAIN, 'right way')):
+        eventually(lambda: newest('DatabaseConnections') == 2, 'two clients are counted')
+    eventually(lambda: newest('DatabaseConnections') == 0, 'no client is counted')
+    assert 19 * 1024 ** 3 < newest('FreeStorageSpace') < 20 * 1024 ** 3
 
 
 def test_a_stopped_database_keeps_its_data_and_allows_no_change(rehearsal: Rehearsal) -> None:
