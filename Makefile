@@ -157,6 +157,10 @@ mutation: $(BIN)/.installed-tests ## test the tests by changing the code that co
 	@nice $(BIN)/mutmut run --max-children 2
 	@nice $(BIN)/python -m tests.tools.mutation
 
+.PHONY: simulate
+simulate: $(BIN)/.installed-tests ## simulate 10,000 releases of groups of 1 to 2,000 instances (2 min); OPTIONS='--seed 7'
+	@nice $(BIN)/python -m tests.tools.simulate $(OPTIONS)
+
 # The locks: files of pinned packages.
 LOCKS := requirements.txt requirements.test.txt release/requirements.txt packer/ansible/requirements.txt
 

@@ -19,6 +19,7 @@ from rehearsal.api.master_secrets import MasterSecrets, Rotations
 from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.notifications import Deliveries
 from rehearsal.api.patching import Extension
+from rehearsal.api.refresh_actions import RefreshActions
 from rehearsal.api.scaling_policies import ScalingPolicies
 from rehearsal.api.security_groups import DefaultGroups, Revocations, Rules
 from rehearsal.api.target_health import Registrations, TargetHealthDescriptions
@@ -55,6 +56,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     NewTemplates,
     ParameterGroups,
     PowerActions,
+    RefreshActions,
     Registrations,
     Revocations,
     Rotations,

@@ -100,11 +100,6 @@ class GroupActions(Extension, extends=AutoScalingResponse):
         listed = [activity for group in groups for activity in activities.activities_of(group)]
         return ActionResult({'Activities': listed[:self._get_int_param('MaxRecords', 100)]})
 
-    def describe_instance_refreshes(self) -> ActionResult:
-        """List no refresh, because none can be started here."""
-        group_of(self)
-        return ActionResult({'InstanceRefreshes': []})
-
     def put_lifecycle_hook(self) -> EmptyResult:
         """Create a hook, or change one."""
         put_hook(self.autoscaling_backend, group_of(self).name,

@@ -26,6 +26,7 @@ from rehearsal.api.extensions import EXTENSIONS
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.gaps import Gaps
 from rehearsal.api.groups.controller import Controller
+from rehearsal.api.groups.refreshes import replacements
 from rehearsal.api.health_checks.checker import Checker
 from rehearsal.api.load_balancers import LoadBalancers, Records
 from rehearsal.api.parts import Parts
@@ -81,6 +82,7 @@ class Api:
         self._ended.callback(install(EXTENSIONS, self._parts))
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
+        groups.replacements = replacements
         checker = Checker(health_checks, self._lock, clocks, address_of)
         for controller in (groups, alarms, checker):
             controller.start()

@@ -228,7 +228,7 @@ def test_a_metric_that_was_put_can_be_read(api: Rehearsal) -> None:
 
 
 @pytest.mark.parametrize(('service', 'action', 'options', 'code'), [
-    ('autoscaling', 'start_instance_refresh', {'AutoScalingGroupName': 'g'}, 'InvalidAction'),
+    ('autoscaling', 'describe_traffic_sources', {'AutoScalingGroupName': 'g'}, 'InvalidAction'),
     ('ec2', 'enable_image_deprecation', {'ImageId': 'ami-1', 'DeprecateAt': '2030-01-01'}, 'InvalidAction'),
     ('ssm', 'describe_instance_information', {}, 'UnknownOperationException')])
 def test_a_missing_action_is_refused_at_once_and_listed(api: Rehearsal, service: str, action: str,
