@@ -139,7 +139,7 @@ class Releases(RuleBasedStateMachine):
         assert group.version == (NEW if group.refresh.status == 'Successful' else OLD)
 
     def teardown(self) -> None:
-        """Let the release end: nothing fails any more, and no person interferes."""
+        """Let the release end."""
         if not hasattr(self, 'group'):
             return
         group = self.group

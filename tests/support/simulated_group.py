@@ -1,7 +1,7 @@
 """A group in simulated time: its instances boot, fail and end at random while a refresh replaces them.
 
-It judges each act by AWS's rules with its own arithmetic, from what it knows of its instances. The decisions are a
-module, so that tests can plant defects in them.
+It judges each act by AWS's rules with its own arithmetic. The decisions are a module, so that tests can plant
+defects in them.
 """
 
 from collections.abc import Iterable
@@ -186,7 +186,7 @@ class SimulatedGroup:
     # Time.
 
     def next_change(self) -> float | None:
-        """Return the time of the next change that this group foresees; None without one."""
+        """Return the time of the next change that this group expects; None without one."""
         times = [self._changes[0][0]] if self._changes else []
         refresh = self.refresh
         if refresh and refresh.status not in NEXT_ENDED:

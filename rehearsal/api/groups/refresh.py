@@ -121,7 +121,7 @@ class View:
     new_healthy: int = 0
     # New instances in standby.
     aside: list[str] = field(default_factory=list)
-    # Replaceable instances by what they do: in standby, not healthy, healthy.
+    # Replaceable instances: in standby, not healthy, healthy.
     standby: list[str] = field(default_factory=list)
     unhealthy: list[str] = field(default_factory=list)
     serving: list[str] = field(default_factory=list)
@@ -242,7 +242,7 @@ def last_checkpoint(refresh: Refresh) -> int:
 
 
 def check(refresh: Refresh, view: View, desired: int, now: float) -> Refresh:
-    """Return a refresh that pauses if it reaches a checkpoint, once more after the group has grown.
+    """Return a refresh that pauses if it reaches a checkpoint, once more if the group grows.
 
     Of several that it reaches at once, the last counts. The end of the replacements is no checkpoint.
     """
