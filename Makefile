@@ -31,7 +31,7 @@ version: ## print the version of a build of this checkout
 # tests/conftest.py sets the number of processes. A process that runs out of tests takes some of another process.
 SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 # The tests that need neither Docker nor Packer, and boot nothing.
-OF_THE_APPLICATION := -m 'not container and not ami and not vm and not packer and not stack'
+OF_THE_APPLICATION := -m 'not container and not ami and not vm and not packer and not stack and not drill'
 
 .PHONY: test
 test: $(BIN)/.installed-tests ## run the tests, or TESTS=PATH for a part in seconds (10 min; PostgreSQL, Chromium, root)
@@ -61,6 +61,11 @@ test-ami: $(BIN)/.installed-tests ## bake an AMI on a rehearsal, boot it and tes
 .PHONY: test-stack
 test-stack: $(BIN)/.installed-tests ## apply terraform/ to a rehearsal without machines; not in .ci/run (10 min; root, Terraform)
 	@$(PYTEST) -m stack $(TESTS)
+
+.PHONY: drill
+drill: $(BIN)/.installed-tests ## run the proofs of which `make test` runs a sample; not in .ci/run (10 min; PostgreSQL, root)
+	@tests/install-packages tests/packages.txt
+	@$(PYTEST) $(SIDE_BY_SIDE) -m drill $(TESTS)
 
 .PHONY: test-vm
 test-vm: $(BIN)/.installed-tests ## boot the AMI with its own kernel; not in .ci/run (11 min; root, Docker, Packer, QEMU)

@@ -6,7 +6,8 @@
         aws.environment                         # for child processes
         aws.faults.refuse('GetParameter', times=2)      # rehearsal/faults.py lists all faults
         aws.records.state_of_new_amis = 'pending'       # of CreateImage and CopyImage from now on
-        aws.say('SELFTEST PASSED {Version}')            # on all consoles; {TAG} is a tag of the instance's AMI
+        aws.permissions.uses                            # the decisions of IAM about calls of roles and users
+    aws.say('SELFTEST PASSED {Version}')            # on all consoles; {TAG} is a tag of the instance's AMI
         with aws.metadata('i-0123456789abcdef0') as service:     # the metadata service of an instance
             service.endpoint, service.faults    # its URL, and faults of operations such as 'PUT /latest/api/token'
         aws.skip(3600)                          # an hour passes at once, by both clocks
@@ -82,6 +83,7 @@ class EmbeddedRehearsal:
                               calendar=lambda: utc_now() + timedelta(seconds=self._skipped))
         self._api.extend(self.records, NO_IMAGE, self.region, Authority('embedded'), clocks=self._clocks)
         self.faults = self._api.faults
+        self.permissions = self._api.permissions
         self._port = 0
         self._listener: Listener | None = None
         # One session for all clients, because each reads the descriptions of its services, which takes long.

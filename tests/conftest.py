@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the marker that ties a test to its row of the table of faults, and the one of virtual machines."""
     config.addinivalue_line('markers', 'packer: needs Packer 1.6.6 or newer')
     config.addinivalue_line('markers', 'vm: boots virtual machines, which takes minutes; needs root and QEMU')
+    config.addinivalue_line('markers', 'drill: one of many tests of a kind, of which `make test` runs a sample')
     config.addinivalue_line('markers', 'stack: applies terraform/ to a rehearsal; needs root and Terraform')
     config.addinivalue_line('markers', 'fault(row): proves this row of the table of faults that the schema survives')
 

@@ -31,6 +31,7 @@ from rehearsal.api.health_checks.checker import Checker
 from rehearsal.api.load_balancers import LoadBalancers, Records
 from rehearsal.api.parts import Parts
 from rehearsal.api.patching import install, replace
+from rehearsal.api.permissions.enforcement import Permissions
 from rehearsal.api.source_ami import register, SourceAmi
 from rehearsal.authority import Authority
 from rehearsal.clocks import Clocks
@@ -65,7 +66,8 @@ class Api:
         self._source: SourceAmi | None = None
         self.deliveries: deque[Delivery] = deque(maxlen=KEPT)
         self.gaps = Gaps(self._one_at_a_time)
-        self.faults = Faults(self.gaps)
+        self.permissions = Permissions(self.gaps, self.lock)
+        self.faults = Faults(self.permissions)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one call."""
@@ -128,6 +130,7 @@ class Api:
             reset_model_data()
             self.gaps.calls.clear()
             self.deliveries.clear()
+            self.permissions.uses.clear()
             if self._source:
                 register(ec2_backends[ACCOUNT][self._region], self._source)
 

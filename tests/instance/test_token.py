@@ -11,6 +11,7 @@ import pytest
 from instance import password_renewal
 from instance.aws import Patience
 from instance.errors import StepFailed
+from rehearsal.api.permissions.principals import instance_key
 from rehearsal.embedded import EmbeddedRehearsal
 from rehearsal.settings import CREDENTIALS
 from tests.support.machine_folder import FolderMachine, last_line
@@ -84,7 +85,7 @@ def test_the_role_of_the_instance_signs_a_token(machine: FolderMachine, aws: Emb
     machine.give_role('visitors')
     assert machine.run('token', AWS_ACCESS_KEY_ID='', AWS_SECRET_ACCESS_KEY='').returncode == 0
     _, signed = parts_of(machine.secret('application', 'DATABASE_PASSWORD').read_text())
-    assert signed['X-Amz-Credential'].startswith('ASIAREHEARSAL/')
+    assert signed['X-Amz-Credential'].startswith(f'{instance_key(machine.instance)}/')
     assert signed['X-Amz-Security-Token'] == 'testing'
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from rehearsal.api.permissions.principals import instance_key
 from rehearsal.machines.metadata.service import LIFETIME, LONGEST, MetadataService, TOKEN
 from rehearsal.machines.metadata.tree import instance_tree
 
@@ -171,7 +172,7 @@ def test_aws_own_library_gets_its_credentials_from_it(monkeypatch: pytest.Monkey
     client = service()
     monkeypatch.setattr('botocore.httpsession.URLLib3Session.send', sending(client))
     credentials = InstanceMetadataFetcher(num_attempts=1).retrieve_iam_role_credentials()
-    assert (credentials['role_name'], credentials['access_key']) == ('r', 'ASIAREHEARSAL')
+    assert (credentials['role_name'], credentials['access_key']) == ('r', instance_key('i-1'))
 
 
 def sending(client: Client) -> Callable[..., Any]:

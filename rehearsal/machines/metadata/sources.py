@@ -4,8 +4,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
-from moto.iam.models import iam_backends
 
+from rehearsal.api.permissions.principals import role_of
 from rehearsal.machines.metadata.service import MetadataService
 from rehearsal.machines.metadata.tree import instance_tree, Tree
 
@@ -26,15 +26,6 @@ def public_key_of(instance: Any) -> str | None:
     """Return the public half of an instance's key pair."""
     pair = instance.ec2_backend.key_pairs.get(instance.key_name)
     return pair.public_key.strip() if pair else None
-
-
-def role_of(instance: Any) -> str | None:
-    """Return the name of the role in an instance's profile."""
-    if not instance.iam_instance_profile:
-        return None
-    profiles = iam_backends[instance.owner_id]['aws'].get_instance_profiles()
-    arn = instance.iam_instance_profile['Arn']
-    return next((role.name for profile in profiles if profile.arn == arn for role in profile.roles), None)
 
 
 def lifecycle_state_of(instance: Any) -> str | None:

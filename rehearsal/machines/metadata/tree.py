@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import json
 from typing import Any
 
+from rehearsal.api.permissions.principals import instance_key
 from rehearsal.settings import ROLE_CREDENTIALS
 
 Tree = Mapping[str, 'Tree | str | bytes']
@@ -50,17 +51,18 @@ def meta_data(instance: Any, public_key: str | None, role: str | None, lifecycle
     if instance.metadata_options.instance_metadata_tags == 'enabled':
         tree['tags'] = {'instance': {tag['key']: tag['value'] for tag in instance.get_tags()}}
     if instance.iam_instance_profile and role:
-        tree['iam'] = identity_of(instance.iam_instance_profile, role, now)
+        tree['iam'] = identity_of(instance, role, now)
     if lifecycle_state:
         tree['autoscaling'] = {'target-lifecycle-state': lifecycle_state}
     return tree
 
 
-def identity_of(profile: Mapping[str, str], role: str, now: datetime) -> Tree:
+def identity_of(instance: Any, role: str, now: datetime) -> Tree:
     """Return an instance profile and the temporary credentials of its role."""
     updated, ends = (f'{moment:%Y-%m-%dT%H:%M:%SZ}' for moment in (now, now + CREDENTIALS_LIFETIME))
-    credentials = {'Code': 'Success', 'LastUpdated': updated, 'Type': 'AWS-HMAC', **ROLE_CREDENTIALS,
-                   'Expiration': ends}
+    credentials = {'Code': 'Success', 'LastUpdated': updated, 'Type': 'AWS-HMAC',
+                   'AccessKeyId': instance_key(instance.id), **ROLE_CREDENTIALS, 'Expiration': ends}
+    profile = instance.iam_instance_profile
     about = {'Code': 'Success', 'LastUpdated': updated, 'InstanceProfileArn': profile['Arn'],
              'InstanceProfileId': profile.get('Id', '')}
     return {'info': json.dumps(about), 'security-credentials': {role: json.dumps(credentials)}}
