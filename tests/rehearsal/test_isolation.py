@@ -180,6 +180,28 @@ def test_machines_of_a_vpc_reach_each_other(rehearsal: Rehearsal, insider: Insta
     other.terminate()
 
 
+def test_security_groups_decide_between_machines_and_after_a_boot_flushed_all_rules(
+        rehearsal: Rehearsal, tmp_path: Path) -> None:
+    ec2 = rehearsal.client('ec2')
+    group = ec2.create_security_group(GroupName=f'group-{uuid.uuid4().hex[:8]}', Description='one machine')['GroupId']
+    permission = {'IpProtocol': 'tcp', 'FromPort': 22, 'ToPort': 22,
+                  'IpRanges': [{'CidrIp': f'{rehearsal.gateway}/32'}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+    closed = launch_to_build_on(rehearsal, tmp_path, SecurityGroupIds=[group])
+    try:
+        other = launch_to_build_on(rehearsal, tmp_path)
+        address = closed.described['PrivateIpAddress']
+        greeting = f'timeout 3 bash -c "exec 3<>/dev/tcp/{address}/22; head -c 4 <&3" || true'
+        closed.run('sudo apt-get update -qq && sudo apt-get install -qqy nftables > /dev/null && sudo nft flush ruleset')
+        assert other.run(greeting) == ''
+        here = {**permission, 'IpRanges': [{'CidrIp': f'{other.described["PrivateIpAddress"]}/32'}]}
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[here])
+        eventually(lambda: other.run(greeting) == 'SSH-', 'the new rule lets it in')
+    finally:
+        for machine in (closed, other):
+            machine.terminate()
+
+
 def test_after_a_killed_server_nothing_is_left_and_others_are_left_alone(
         rehearsal: Rehearsal, insider: Instance) -> None:
     name = f'k-{uuid.uuid4().hex[:8]}'
