@@ -192,7 +192,8 @@ def test_security_groups_decide_between_machines_and_after_a_boot_flushed_all_ru
         other = launch_to_build_on(rehearsal, tmp_path)
         address = closed.described['PrivateIpAddress']
         greeting = f'timeout 3 bash -c "exec 3<>/dev/tcp/{address}/22; head -c 4 <&3" || true'
-        closed.run('sudo apt-get update -qq && sudo apt-get install -qqy nftables > /dev/null && sudo nft flush ruleset')
+        closed.run('sudo apt-get update -qq && sudo apt-get install -qqy nftables > /dev/null')
+        closed.run('sudo nft flush ruleset')
         assert other.run(greeting) == ''
         here = {**permission, 'IpRanges': [{'CidrIp': f'{other.described["PrivateIpAddress"]}/32'}]}
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[here])

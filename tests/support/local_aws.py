@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rehearsal.embedded import EmbeddedRehearsal
+from tests.support.instance_role import policy_for_every_installation
 
 # The instance type of the tests; other types differ in nothing that they check.
 SIZE = 't3.small'
@@ -43,7 +44,8 @@ def launch(aws: EmbeddedRehearsal, ami: str = '') -> str:
 
 
 def make_profile(iam: Any, name: str) -> None:
-    """Make an instance profile that holds a role of the same name, by a client of IAM."""
+    """Make an instance profile that holds a role of the same name with the policy of instances, by a client of IAM."""
     iam.create_role(RoleName=name, AssumeRolePolicyDocument='{}')
+    iam.put_role_policy(RoleName=name, PolicyName='boot-and-serve', PolicyDocument=policy_for_every_installation())
     iam.create_instance_profile(InstanceProfileName=name)
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)

@@ -14,9 +14,9 @@ from moto.sts.models import sts_backends
 
 from rehearsal.api.permissions.conditions import Context
 from rehearsal.api.permissions.policies import Policies, Policy
-from rehearsal.settings import ACCOUNT, CREDENTIALS
+from rehearsal.api.permissions.requests import ROOT_KEY
+from rehearsal.settings import ACCOUNT
 
-ROOT_KEY = CREDENTIALS['AWS_ACCESS_KEY_ID']
 TOKEN = 'testing'  # of the credentials of instances
 PARTITION = 'aws'
 

@@ -15,10 +15,12 @@ from werkzeug.exceptions import HTTPException
 
 from rehearsal.calls import Call
 from rehearsal.faults import SIGNED_AS
+from rehearsal.settings import CREDENTIALS
 
 CREDENTIAL = re.compile(r'Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request')
-# Calls of STS that no key signs.
-UNSIGNED = 'sts'
+ROOT_KEY = CREDENTIALS['AWS_ACCESS_KEY_ID']
+# Some of its calls have no key.
+STS = 'sts'
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Request:
 
 
 def read_request(call: Call, environ: dict[str, Any]) -> Request | None:
-    """Return the request of a call; None for a call that no key signs and that is none of STS, or of no operation."""
+    """Return the request of a call for a decision; None where there is nothing to decide.
+
+    That is the case for the rehearsal's own key, except in STS, whose roles decide, and for a call without a key.
+    """
     key, region, service = credential_of(environ)
-    if not key and 'WebIdentity' not in call.operation:
+    has_decision = service == STS if key == ROOT_KEY else key or 'WebIdentity' in call.operation
+    if not has_decision:
         return None
-    name = service or UNSIGNED
+    name = service or STS
     request = MotoRequest(copied(environ, call, service))
     try:
         model = get_service_model(SIGNED_AS.get(name, name))
