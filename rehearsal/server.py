@@ -129,7 +129,8 @@ def records(settings: Settings, api: Api, authority: Authority, folder: Folder) 
 def databases(settings: Settings, api: Api, authority: Authority, folder: Folder,
               address_in: PlaceOf) -> Iterator[Databases]:
     """Give database servers, which end with the block."""
-    servers = Databases(folder.databases, authority, address_in, secret_of, api.when_alone, Clocks(settings.pace))
+    servers = Databases(folder.databases, authority, address_in, secret_of, api.permissions.allows,
+                        api.when_alone, Clocks(settings.pace))
     try:
         yield servers
     finally:

@@ -15,8 +15,8 @@ DEFAULT_NAME = 'default'
 FASTEST = 60
 CREDENTIALS = {'AWS_ACCESS_KEY_ID': 'testing', 'AWS_SECRET_ACCESS_KEY': 'testing'}  # pragma: allowlist secret
 # The temporary credentials of the role of an instance.
-ROLE_CREDENTIALS = {'AccessKeyId': 'ASIAREHEARSAL', 'SecretAccessKey': 'testing',  # pragma: allowlist secret
-                    'Token': 'testing'}
+# Of the role of an instance, beside the id of a key that each instance has for itself.
+ROLE_CREDENTIALS = {'SecretAccessKey': 'testing', 'Token': 'testing'}  # pragma: allowlist secret
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,14 @@ class DatabaseRecord:
         """Whether IAM authentication is enabled."""
         return bool(self._database.enable_iam_database_authentication)
 
+    def user_arn(self, user: str) -> str:
+        """Return the ARN of a user of the database in policies.
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.IAMPolicy.html
+        """
+        database = self._database
+        return f'arn:aws:rds-db:{self.region}:{database.account_id}:dbuser:{database.dbi_resource_id}/{user}'
+
     @property
     def status(self) -> str:
         """The state of the database."""

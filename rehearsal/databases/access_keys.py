@@ -3,6 +3,7 @@
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
+from rehearsal.api.permissions.principals import instance_key, instances
 from rehearsal.databases.tokens import Secret
 from rehearsal.settings import ACCOUNT, CREDENTIALS, ROLE_CREDENTIALS
 
@@ -17,7 +18,7 @@ def secret_of(key: str) -> Secret | None:
     """
     if key == CREDENTIALS['AWS_ACCESS_KEY_ID']:
         return Secret(CREDENTIALS['AWS_SECRET_ACCESS_KEY'])
-    if key == ROLE_CREDENTIALS['AccessKeyId']:
+    if any(key == instance_key(instance.id) for instance in instances()):
         return Secret(ROLE_CREDENTIALS['SecretAccessKey'], ROLE_CREDENTIALS['Token'])
     for role in list(sts_backends[ACCOUNT][PARTITION].assumed_roles):
         if role.access_key_id == key:

@@ -20,7 +20,7 @@ from rehearsal.databases.configuration import (access_rules, default_parameters,
 from rehearsal.databases.ldap import Directory
 from rehearsal.databases.postgresql import find_programs, first_statements, new_password, Server, Stop
 from rehearsal.databases.sweep import end_servers
-from rehearsal.databases.tokens import refusal, Secrets
+from rehearsal.databases.tokens import Allows, refusal, Secrets, signer_of
 from rehearsal.errors import RehearsalError
 from rehearsal.naming import short_hash
 
@@ -46,12 +46,13 @@ class Databases:
     are_real = True
 
     def __init__(self, folder: Path, authority: Authority, address_in: PlaceOf, secrets: Secrets,
-                 when_alone: Alone, clocks: Clocks) -> None:
+                 allows: Allows, when_alone: Alone, clocks: Clocks) -> None:
         """Answer logins by IAM token from now on."""
         self._folder = folder
         self._authority = authority
         self._address_in = address_in
         self._secrets = secrets
+        self._allows = allows
         self._when_alone = when_alone
         self._clocks = clocks
         self._operators: dict[str, Operator] = {}
@@ -202,6 +203,8 @@ class Databases:
         record = operator.record
         reason = 'IAM authentication is disabled' if not record.takes_tokens else refusal(
             token, user, f'{record.host}:{record.port}', record.region, self._secrets, self._clocks.calendar())
+        if not reason and not self._allows(*signer_of(token), 'rds-db:connect', record.user_arn(user)):
+            reason = 'IAM does not allow rds-db:connect'
         if reason:
             logger.info('%s: the token of %s is refused: %s', record.identifier, user, reason)
         return not reason

@@ -29,6 +29,8 @@ class Secret:
 
 
 Secrets = Callable[[str], Secret | None]
+# Whether IAM allows the caller with a key and a session token an action on a resource.
+Allows = Callable[[str, str, str, str], bool]
 
 
 def refusal(token: str, user: str, endpoint: str, region: str, secrets: Secrets, now: datetime) -> str | None:
@@ -55,6 +57,12 @@ def refusal(token: str, user: str, endpoint: str, region: str, secrets: Secrets,
         return f'another session token than that of the access key {key}'
     expected = _signature(endpoint, user, Credentials(key, secret.key, session), region, query)
     return None if hmac.compare_digest(expected, query.get('X-Amz-Signature', '')) else 'the signature is wrong'
+
+
+def signer_of(token: str) -> tuple[str, str]:
+    """Return the id of the key that signed a valid token, and the session token of the key; an empty one for none."""
+    query = parse_qs(urlsplit(f'https://{token}').query)
+    return query['X-Amz-Credential'][0].partition('/')[0], query.get('X-Amz-Security-Token', [''])[0]
 
 
 def _signature(endpoint: str, user: str, credentials: Credentials, region: str, query: dict[str, str]) -> str:

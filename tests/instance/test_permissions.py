@@ -9,8 +9,9 @@ import pytest
 
 from instance import lifecycle
 from rehearsal.api.permissions.enforcement import Use
-from rehearsal.api.permissions.principals import instance_key, TOKEN
+from rehearsal.api.permissions.principals import instance_key
 from rehearsal.embedded import EmbeddedRehearsal
+from rehearsal.settings import ROLE_CREDENTIALS
 from tests.support.instance_role import instance_statements
 from tests.support.launched_group import GROUP, LaunchedGroup
 from tests.support.machine_folder import FolderMachine, machine_in, PREFIX
@@ -83,7 +84,8 @@ class Life:
     def sign_in(self) -> None:
         """Ask as the database does when the application signs in by a token."""
         database = [each for each in self.statements if each['Sid'] == 'SignInToDatabase'][0]['Resource']
-        self.aws.permissions.allows(instance_key(self.machine.instance), TOKEN, 'rds-db:connect', database)
+        key, token = instance_key(self.machine.instance), ROLE_CREDENTIALS['Token']
+        self.aws.permissions.allows(key, token, 'rds-db:connect', database)
 
     def send_logs(self) -> None:
         """Send an entry of the journal, or be refused."""

@@ -152,11 +152,22 @@ def test_a_token_of_temporary_credentials_logs_in_with_their_long_session_token(
     database.connect(LOGIN, token).close()
 
 
-def test_a_token_of_a_role_logs_in_and_not_with_another_session_token(database: Database) -> None:
+def test_a_token_of_a_role_logs_in_by_a_policy_and_not_with_another_session_token(database: Database) -> None:
+    # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.IAMPolicy.html
+    iam, account = client(database.rehearsal, 'iam'), '123456789012'
+    trust = {'Statement': [{'Effect': 'Allow', 'Action': 'sts:AssumeRole', 'Principal': {'AWS': account}}]}
+    iam.create_role(RoleName='instance', AssumeRolePolicyDocument=json.dumps(trust))
     role = client(database.rehearsal, 'sts').assume_role(
-        RoleArn='arn:aws:iam::123456789012:role/instance', RoleSessionName='test')['Credentials']
+        RoleArn=f'arn:aws:iam::{account}:role/instance', RoleSessionName='test')['Credentials']
     keys = {'aws_access_key_id': role['AccessKeyId'], 'aws_secret_access_key': role['SecretAccessKey']}
-    database.connect(LOGIN, database.token(LOGIN, **keys, aws_session_token=role['SessionToken'])).close()
+    token = database.token(LOGIN, **keys, aws_session_token=role['SessionToken'])
+    for user in (PLAIN, LOGIN):
+        refused(lambda: database.connect(LOGIN, token))
+        user_arn = f'arn:aws:rds-db:{REGION}:{account}:dbuser:{database.described()["DbiResourceId"]}/{user}'
+        iam.put_role_policy(RoleName='instance', PolicyName='sign-in', PolicyDocument=json.dumps({
+            'Version': '2012-10-17',
+            'Statement': [{'Effect': 'Allow', 'Action': 'rds-db:connect', 'Resource': user_arn}]}))
+    database.connect(LOGIN, token).close()
     refused(lambda: database.connect(LOGIN, database.token(LOGIN, **keys, aws_session_token='other')))
 
 

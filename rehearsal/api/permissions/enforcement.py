@@ -84,10 +84,12 @@ class Permissions:
 
     def allows(self, key: str, token: str, action: str, resource: str) -> bool:
         """Return whether the caller with a key may perform an action that is no call, such as rds-db:connect."""
-        principal = principal_of(key, token)
-        if principal is None:
-            return True
-        return self._decide(principal, Question(action, resource)).is_allowed
+        with self._lock:
+            try:
+                principal = principal_of(key, token)
+            except InvalidKey:
+                return False
+            return principal is None or self._decide(principal, Question(action, resource)).is_allowed
 
     def _decide(self, principal: Principal, question: Question) -> Decision:
         question = replace(question, context={**question.context, **principal.context})

@@ -15,9 +15,8 @@ from moto.sts.models import sts_backends
 from rehearsal.api.permissions.conditions import Context
 from rehearsal.api.permissions.policies import Policies, Policy
 from rehearsal.api.permissions.requests import ROOT_KEY
-from rehearsal.settings import ACCOUNT
+from rehearsal.settings import ACCOUNT, ROLE_CREDENTIALS
 
-TOKEN = 'testing'  # of the credentials of instances
 PARTITION = 'aws'
 
 
@@ -62,7 +61,8 @@ def principal_of(key: str, token: str) -> Principal | None:
             raise InvalidKey('The security token included in the request is expired', has_expired=True)
         return principal_of_role(session.role_arn.rpartition('/')[2], session.session_name, session.policy)
     for instance in instances():
-        if key == instance_key(instance.id) and (role := role_of(instance)):
+        is_signed = key == instance_key(instance.id) and token == ROLE_CREDENTIALS['Token']
+        if is_signed and (role := role_of(instance)):
             return principal_of_role(role, instance.id)
     raise InvalidKey('The security token included in the request is invalid.')
 
