@@ -60,7 +60,7 @@ def refusal(token: str, user: str, endpoint: str, region: str, secrets: Secrets,
 
 
 def signer_of(token: str) -> tuple[str, str]:
-    """Return the id of the key that signed a valid token, and the session token of the key; an empty one for none."""
+    """Return the id of the key that signed a valid token, and the key's session token, if any."""
     query = parse_qs(urlsplit(f'https://{token}').query)
     return query['X-Amz-Credential'][0].partition('/')[0], query.get('X-Amz-Security-Token', [''])[0]
 

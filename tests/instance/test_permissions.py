@@ -1,4 +1,4 @@
-"""The role of an instance allows the calls of its steps, and no more."""
+"""The role of an instance allows exactly the calls of its steps."""
 
 from dataclasses import replace
 import json

@@ -1,4 +1,4 @@
-"""IAM decides: what a caller's policies do not allow is refused in AWS's words."""
+"""IAM decides: a call that the caller's policies do not allow is refused in AWS's words."""
 
 from base64 import urlsafe_b64encode
 import json
@@ -147,7 +147,7 @@ class Role:
         self.put(*statements)
 
     def put(self, *statements: dict[str, Any]) -> None:
-        """Replace the inline policy; without statements there is none."""
+        """Replace the inline policy, or delete it if there are no statements."""
         iam = self.aws.client('iam')
         if not statements:
             for name in iam.list_role_policies(RoleName=self.name)['PolicyNames']:
