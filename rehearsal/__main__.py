@@ -43,7 +43,7 @@ EXIT_CODES = """exit codes:
   1  failed; the last line names the cause
   2  wrong usage
   3  no rehearsal of this name is up
-  4  missing actions were called (gaps)"""
+  4  missing actions were called, or moto failed (gaps)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
 from rehearsal.api.load_balancer_actions import LoadBalancerActions, LoadBalancerRecords, WebAcls
 from rehearsal.api.master_secrets import MasterSecrets, Rotations
+from rehearsal.api.network_interfaces import NatGateways, SubnetEnds
 from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.notifications import Deliveries
 from rehearsal.api.patching import Extension
@@ -53,6 +54,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     MasterSecrets,
     Members,
     NewHealthChecks,
+    NatGateways,
     NewTemplates,
     ParameterGroups,
     PowerActions,
@@ -64,6 +66,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     Rules,
     ScalingPolicies,
     Snapshots,
+    SubnetEnds,
     Subnets,
     TargetActions,
     TargetHealthDescriptions,

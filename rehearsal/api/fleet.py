@@ -1,6 +1,7 @@
 """The machines behind the API's instances, as the API knows them; without machines, records alone."""
 
 from collections.abc import Callable
+from ipaddress import IPv4Network
 from typing import Any, Protocol
 
 from rehearsal.api.instance_records import MotoRecord
@@ -39,6 +40,9 @@ class Fleet(Protocol):
 
     def forget(self, ami: str) -> None:
         """Delete the disks of an AMI."""
+
+    def forget_network(self, block: IPv4Network) -> None:
+        """Delete the network of a VPC that has no machine."""
 
 
 class Records:
@@ -99,3 +103,6 @@ class Records:
     def forget(self, ami: str) -> None:
         """Forget an AMI."""
         self._amis.discard(ami)
+
+    def forget_network(self, block: IPv4Network) -> None:
+        """Do nothing, because records need no network."""

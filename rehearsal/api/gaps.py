@@ -1,4 +1,4 @@
-"""Missing actions: a call of one is refused at once and noted.
+"""Gaps: a call of a missing action, or one that moto fails to perform, is refused at once and noted.
 
 moto answers 500 instead, which AWS's own libraries retry for minutes before they report it.
 """
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Gaps:
-    """An API whose missing actions are refused and noted in `calls`."""
+    """An API whose missing and failed actions are refused and noted in `calls`, each with the difference."""
 
     def __init__(self, application: Application) -> None:
         """Answer by this application where it can."""
@@ -27,12 +27,11 @@ class Gaps:
         try:
             return self._application(environ, start_response)
         except NotImplementedError as error:  # moto raises it for an action that it lacks
-            reason = str(error)
-        except Exception as error:  # an action that moto cannot perform is missing as well
+            gap, code = call.name, 'UnknownOperationException' if call.is_json else 'InvalidAction'
+            message = f'{call.name} is no part of this rehearsal: {error}'
+        except Exception as error:  # moto has the action, but cannot perform this call
             logger.exception('moto failed')
-            reason = repr(error)
-        self.calls.append(call.name)
-        logger.warning('gap: %s: %s', call.name, reason)
-        code = 'UnknownOperationException' if call.is_json else 'InvalidAction'
-        refusal = call.error(400, code, f'{call.name} is no part of this rehearsal: {reason}')
-        return refusal(environ, start_response)
+            gap, code, message = f'{call.name}: moto failed: {error!r}', 'InternalFailure', f'moto failed: {error!r}'
+        self.calls.append(gap)
+        logger.warning('gap: %s: %s', gap, message)
+        return call.error(400, code, message)(environ, start_response)

@@ -10,7 +10,7 @@ from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 
-from rehearsal.api.group_members import check_size, member_of
+from rehearsal.api.group_members import check_size, member_of, named
 from rehearsal.api.groups import activities
 from rehearsal.api.groups.hooks import (
     ABANDON, CONTINUE, DEFAULT_SECONDS, LAUNCHING, LONGEST, longest_wait, SHORTEST, TERMINATING)
@@ -200,11 +200,7 @@ def check_policy(policy: dict[str, int] | None) -> None:
 
 def group_of(response: Any) -> Any:
     """Return the group that a request names."""
-    name = response._get_param('AutoScalingGroupName')
-    group = response.autoscaling_backend.autoscaling_groups.get(name)
-    if not group:
-        raise ValidationError(f'AutoScalingGroup name not found - AutoScalingGroup {name} not found')
-    return group
+    return named(response.autoscaling_backend, response._get_param('AutoScalingGroupName'))
 
 
 def wait_of(response: Any) -> Any:

@@ -70,7 +70,7 @@ class GroupInstances(Extension, extends=AutoScalingBackend):
 
         https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_AttachInstances.html
         """
-        group = self.autoscaling_groups[name]
+        group = named(self, name)
         if group.desired_capacity + len(instances) > group.max_size:
             raise ValidationError(f'AutoScalingGroup {name} has min-size={group.min_size}, max-size={group.max_size}, '
                                   f'and desired-size={group.desired_capacity}. To attach {counted(instances)}, please '
@@ -148,9 +148,17 @@ def check_attachable(backend: Any, group: Any, instance: Any) -> None:
         raise ValidationError(f'Instance {instance.id} is not in an availability zone of the AutoScalingGroup.')
 
 
+def named(backend: Any, name: str) -> Any:
+    """Return the group of a name."""
+    group = backend.autoscaling_groups.get(name)
+    if not group:
+        raise ValidationError(f'AutoScalingGroup name not found - AutoScalingGroup {name} not found')
+    return group
+
+
 def members_in(backend: Any, name: str, instances: Sequence[str], *states: str) -> tuple[Any, list[Any]]:
     """Return a group and its records of instances, each of which must be in one of some states."""
-    group = backend.autoscaling_groups[name]
+    group = named(backend, name)
     by_instance = {member.instance.id: member for member in group.instance_states}
     for instance in instances:
         if instance not in by_instance:

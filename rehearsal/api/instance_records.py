@@ -73,13 +73,27 @@ class MotoRecord:
     def terminated(self, by_itself: bool) -> None:
         """Record that it is terminated."""
         self._instance.moto_terminate()
+        release(self._instance)
         self._explain(by_itself)
 
     def not_launched(self, reason: str) -> None:
         """Record that its launch failed."""
         self._instance.moto_terminate()
+        release(self._instance)
         self._instance.state_reason = StateReason(f'{NOT_LAUNCHED}: {reason}', NOT_LAUNCHED)
 
     def _explain(self, by_itself: bool) -> None:
         if by_itself:
             self._instance.state_reason = StateReason(f'{BY_ITSELF}: Instance initiated shutdown', BY_ITSELF)
+
+
+def release(instance: Any) -> None:
+    """Free the addresses of a terminated instance, and detach the interfaces that outlive it."""
+    if instance.subnet_id and any(instance.subnet_id in zone for zone in instance.ec2_backend.subnets.values()):
+        subnet = instance.ec2_backend.get_subnet(instance.subnet_id)
+        for address in instance._private_ips:
+            subnet.del_subnet_ip(address)
+    for interface in instance.nics.values():
+        if interface.id in instance.ec2_backend.enis:
+            interface.instance, interface.attachment_id, interface.attach_time = None, None, None
+            interface.status, interface.device_index = 'available', None

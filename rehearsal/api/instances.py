@@ -12,9 +12,11 @@ from moto.core.utils import utcnow
 from moto.ec2.exceptions import InvalidAMIIdError
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.general import General
+from moto.ec2.utils import convert_tag_spec
 
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.instance_records import must_change, set_state
+from rehearsal.api.network_interfaces import check_addresses, complete, subnet_of_interfaces
 from rehearsal.api.patching import Extension
 from rehearsal.api.volumes import merged
 from rehearsal.errors import RehearsalError
@@ -36,9 +38,11 @@ class Launches(Extension, extends=InstanceBackend):
                                                   template.get('BlockDeviceMappings', []),
                                                   options.get('block_device_mappings') or [])
         options = in_default_group(self, groups, template, in_subnet(self, options))
+        check_addresses(self, options)
         reservation = self.moto_run_instances(image_id, count, user_data, groups, **options)
         for instance in reservation.instances:
             set_state(instance, 'pending')
+            complete(instance, options)
         give_profile(self, reservation.instances, template, options)
         for instance in reservation.instances:
             fleet.launch(instance)
@@ -113,9 +117,17 @@ def with_template(template: dict[str, Any], options: dict[str, Any]) -> dict[str
                 **(options.get('metadata_options') or {})}
     behavior = options.get('instance_initiated_shutdown_behavior')
     card: dict[str, Any] = next(iter(template.get('NetworkInterfaces', [])), {})
-    return {**options, 'metadata_options': metadata, 'subnet_id': options.get('subnet_id') or card.get('SubnetId'),
+    monitoring = 'enabled' if template.get('Monitoring', {}).get('Enabled') else options.get('monitoring_state')
+    return {**options, 'metadata_options': metadata, 'monitoring_state': monitoring or 'disabled',
+            'tags': tags_of(template, options), 'subnet_id': options.get('subnet_id') or card.get('SubnetId'),
             'security_group_ids': options.get('security_group_ids') or card.get('Groups', []),
             'instance_initiated_shutdown_behavior': behavior or template.get('InstanceInitiatedShutdownBehavior')}
+
+
+def tags_of(template: dict[str, Any], options: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the tags of a launch by the type of the resource; those of the request change the template's."""
+    inherited, requested = convert_tag_spec(template.get('TagSpecifications', [])), options.get('tags') or {}
+    return {kind: {**inherited.get(kind, {}), **requested.get(kind, {})} for kind in {*inherited, *requested}}
 
 
 def give_profile(backend: Any, instances: list[Any], template: dict[str, Any], options: dict[str, Any]) -> None:
@@ -134,6 +146,9 @@ def in_subnet(backend: Any, options: dict[str, Any]) -> dict[str, Any]:
     """
     if options.get('subnet_id') or any('SubnetId' in card for card in options.get('nics') or []):
         return options
+    given = subnet_of_interfaces(backend, options)
+    if given:
+        return {**options, 'subnet_id': given}
     subnets = backend.get_default_subnets()
     zone = options.get('placement') or min(subnets, default=None)
     return {**options, 'subnet_id': subnets[zone].id} if zone in subnets else options

@@ -87,6 +87,10 @@ class Machines:
         """Delete the disks of an AMI."""
         self._images.forget(ami)
 
+    def forget_network(self, block: IPv4Network) -> None:
+        """Delete the network of a VPC that has no machine."""
+        self._networks.forget(block)
+
     def _protect(self, namespace: Namespace, instance: Any) -> Callable[[], None]:
         return self._firewall.protect(namespace, lambda: ruleset(connections_of(instance.ec2_backend, instance)))
 

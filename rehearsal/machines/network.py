@@ -57,6 +57,13 @@ class Networks:
         self.of(block)
         return str(gateway(block))
 
+    def forget(self, block: IPv4Network) -> None:
+        """Remove the network of a VPC, if there is one."""
+        with self._lock:
+            name = self._networks.pop(block, None)
+            if name:
+                self._client.networks.get(name).remove()
+
     def check_is_closed(self, block: IPv4Network) -> None:
         """Refuse a network whose machines could send packets beyond this host."""
         path = Path(FORWARDING.format(bridge=self._names.bridge(block)))

@@ -242,12 +242,14 @@ def test_a_missing_action_is_refused_at_once_and_listed(api: Rehearsal, service:
     assert gap == f'{service}:{"".join(word.title() for word in action.split("_"))}'
 
 
-def test_an_action_that_moto_fails_at_is_a_gap_as_well(api: Rehearsal) -> None:
+def test_an_action_that_moto_fails_at_is_another_gap_than_a_missing_one(api: Rehearsal) -> None:
     before = len(api.gaps())
-    with pytest.raises(ClientError, match='InvalidAction'):
+    with pytest.raises(ClientError, match='moto failed') as refused:
         # moto reads the group without checking that it exists.
-        api.client('autoscaling').attach_instances(AutoScalingGroupName='nobody', InstanceIds=['i-1'])
-    assert api.gaps()[before:] == ['autoscaling:AttachInstances']
+        api.client('autoscaling').describe_load_balancer_target_groups(AutoScalingGroupName='unknown')
+    assert refused.value.response['Error']['Code'] == 'InternalFailure'
+    assert refused.value.response['ResponseMetadata']['HTTPStatusCode'] == 400
+    assert api.gaps()[before:] == ["autoscaling:DescribeLoadBalancerTargetGroups: moto failed: KeyError('unknown')"]
 
 
 def test_a_mistake_of_the_caller_is_no_gap(api: Rehearsal) -> None:
