@@ -10,6 +10,7 @@ from rehearsal.api.databases import DatabaseActions, DatabaseCalls, Databases, E
 from rehearsal.api.event_targets import RuleTargets, TargetActions
 from rehearsal.api.group_actions import GroupActions, Groups, Members
 from rehearsal.api.group_members import GroupInstances
+from rehearsal.api.group_metrics import MetricActions
 from rehearsal.api.health_check_actions import HealthCheckStatus, NewHealthChecks
 from rehearsal.api.image_references import ImageReferences
 from rehearsal.api.instances import Consoles, Launches, PowerActions
@@ -21,7 +22,8 @@ from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.notifications import Deliveries
 from rehearsal.api.patching import Extension
 from rehearsal.api.refresh_actions import RefreshActions
-from rehearsal.api.scaling_policies import ScalingPolicies
+from rehearsal.api.scaling_policies import PolicyActions, PolicyEnds, ScalingPolicies
+from rehearsal.api.scheduled_actions import ScheduledActions
 from rehearsal.api.security_groups import DefaultGroups, Revocations, Rules
 from rehearsal.api.target_health import Registrations, TargetHealthDescriptions
 from rehearsal.api.volumes import Snapshots
@@ -54,9 +56,12 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     MasterSecrets,
     Members,
     NewHealthChecks,
+    MetricActions,
     NatGateways,
     NewTemplates,
     ParameterGroups,
+    PolicyActions,
+    PolicyEnds,
     PowerActions,
     RefreshActions,
     Registrations,
@@ -65,6 +70,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     RuleTargets,
     Rules,
     ScalingPolicies,
+    ScheduledActions,
     Snapshots,
     SubnetEnds,
     Subnets,

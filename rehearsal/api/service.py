@@ -25,8 +25,10 @@ from rehearsal.api.deliveries import Delivery
 from rehearsal.api.extensions import EXTENSIONS
 from rehearsal.api.fleet import Fleet
 from rehearsal.api.gaps import Gaps
+from rehearsal.api.group_metrics import GroupMetrics
 from rehearsal.api.groups.controller import Controller
 from rehearsal.api.groups.refreshes import replacements
+from rehearsal.api.groups.scaling import Scaling
 from rehearsal.api.health_checks.checker import Checker
 from rehearsal.api.load_balancers import LoadBalancers, Records
 from rehearsal.api.parts import Parts
@@ -79,6 +81,9 @@ class Api:
         """Extend moto, put a fleet, load balancers and databases behind the records, and control them."""
         groups = Controller(groups_of_account, self._lock, clocks.real, clocks.paced)
         alarms = Evaluator(alarm_backends, self._lock, clocks)
+        scaling = Scaling(clocks)
+        alarms.performers['autoscaling'] = scaling.perform
+        groups.observers += [scaling.keep_schedule, GroupMetrics(clocks).record]
         self._parts = Parts(region, fleet, groups, authority, load_balancers or Records(),
                             databases or DatabaseRecords(), alarms, self.deliveries, default_block, clocks)
         self._ended.callback(install(EXTENSIONS, self._parts))

@@ -47,7 +47,7 @@ class Balancer:
 @pytest.fixture
 def checked(aws: EmbeddedRehearsal, monkeypatch: pytest.MonkeyPatch) -> EmbeddedRehearsal:
     """Give a rehearsal whose registered targets are healthy only after a check."""
-    monkeypatch.setattr('rehearsal.api.load_balancers.Records.checks_targets', True)
+    monkeypatch.setattr('rehearsal.api.load_balancers.Records.has_programs', True)
     return aws
 
 

@@ -40,6 +40,8 @@ class Controller:
         self._pace = pace
         self._ended = Event()
         self.changed = Event()
+        # They get each group before each look at it, under the lock.
+        self.observers: list[Callable[[Any], None]] = []
         # The part of a running instance refresh in the acts on a group; no refresh runs by default.
         self.replacements: Callable[[Any, Sequence[Member], float], Replacements | None] = (
             lambda _group, _members, _now: None)
@@ -56,6 +58,8 @@ class Controller:
     def look(self, group: Any) -> None:
         """Take a group one step further towards its rules."""
         with self._lock:
+            for observe in self.observers:
+                observe(group)
             for member in list(group.instance_states):
                 self._step(group, member)
             if group.name in group.autoscaling_backend.autoscaling_groups:
