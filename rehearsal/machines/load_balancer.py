@@ -5,6 +5,7 @@ from dataclasses import replace
 import logging
 import os
 from pathlib import Path
+from queue import SimpleQueue
 import shutil
 import subprocess
 from threading import Thread
@@ -36,7 +37,7 @@ class LoadBalancer:
         self._answered = answered
         self._generation = 0
         self._loaded: Configuration | None = None
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._readers: list[Thread] = []
         self._admin = Admin(folder / 'none')
         self._servers: dict[str, dict[str, Server]] = {}
@@ -97,26 +98,28 @@ class LoadBalancer:
                     present[name] = replace(present[name], receives=server.receives)
                     self._admin.send(backend, present[name])
 
-    def _read(self, process: subprocess.Popen[str], configuration: Configuration) -> None:
+    def _read(self, process: subprocess.Popen[bytes], configuration: Configuration) -> None:
         listeners = {listener.port: listener for listener in configuration.listeners}
         arns = fingerprints(each for listener in configuration.listeners for each in listener.certificates)
-        self._readers = [reader for reader in self._readers if reader.is_alive()]
-        self._readers.append(Thread(target=self._pass_on, args=(process, listeners, arns), daemon=True))
-        self._readers[-1].start()
+        log: SimpleQueue[bytes] = SimpleQueue()
+        new = [Thread(target=read, args=(process, log), daemon=True),
+               Thread(target=self._pass_on, args=(log, listeners, arns), daemon=True)]
+        self._readers = [reader for reader in self._readers if reader.is_alive()] + new
+        for reader in new:
+            reader.start()
 
-    def _pass_on(self, process: subprocess.Popen[str], listeners: Mapping[int, Listener],
-                 arns: Mapping[str, str]) -> None:
-        assert process.stdout
-        with process.stdout as lines:
+    def _pass_on(self, log: SimpleQueue[bytes], listeners: Mapping[int, Listener], arns: Mapping[str, str]) -> None:
+        rest = b''
+        while part := log.get():
+            *lines, rest = (rest + part).split(b'\n')
             for line in lines:
                 try:
-                    request = parse(line, listeners, arns)
+                    request = parse(line.decode(errors='replace'), listeners, arns)
                 except (ValueError, KeyError):
                     logger.exception('haproxy wrote %s', line)
                     continue
                 if request:
                     self._answered(request)
-        process.wait()
 
     def _end(self) -> None:
         if self._process:
@@ -133,14 +136,24 @@ def program() -> str:
     return path
 
 
-def start(command: list[str], errors: Path) -> subprocess.Popen[str]:
+def start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
     """Start a haproxy, whose log is its standard output."""
     with errors.open('w', encoding='utf-8') as file:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file, text=True,
-                                errors='replace', pipesize=PIPE_BYTES, start_new_session=True)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file,
+                                pipesize=PIPE_BYTES, start_new_session=True)
 
 
-def wait_for(process: subprocess.Popen[str], admin: Admin, errors: Path) -> None:
+def read(process: subprocess.Popen[bytes], log: SimpleQueue[bytes]) -> None:
+    """Read the log of a haproxy at once, because it drops the lines for which its pipe has no room."""
+    assert process.stdout
+    with process.stdout as pipe:
+        while part := os.read(pipe.fileno(), PIPE_BYTES):
+            log.put(part)
+    log.put(b'')
+    process.wait()
+
+
+def wait_for(process: subprocess.Popen[bytes], admin: Admin, errors: Path) -> None:
     """Wait until a haproxy answers; raise RehearsalError with its errors if it ends before."""
     until = time.monotonic() + START_SECONDS
     while True:

@@ -105,14 +105,16 @@ class Published:
         requests, book.requests = book.requests, []
         return requests
 
-    def _publish_requests(self, arn: str, book: Book, requests: Iterable[Request]) -> None:
+    def _publish_requests(self, arn: str, book: Book, requests: list[Request]) -> None:
+        if not requests:
+            return
         groups = {group.arn.rpartition('/')[2]: group for group in groups_in(book.region)}
+        targets = {each.arn: len(receiving(states_in(book.region, each))) for each in groups.values()}
         figures: list[Figure] = []
         for request in requests:
             group = groups.get(request.group)
             group_arn = group.arn if group else ''
-            targets = len(receiving(states_in(book.region, group))) if group else 0
-            figures += figures_of(request, suffix_of(arn), suffix_of(group_arn), targets)
+            figures += figures_of(request, suffix_of(arn), suffix_of(group_arn), targets.get(group_arn, 0))
             if book.is_logged:
                 book.lines.append(access_log_line(request, suffix_of(arn), group_arn))
         put(book.region, figures)
