@@ -3,12 +3,16 @@
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+import subprocess
+import sys
 import time
+from typing import Any
 
 import pytest
 
 from rehearsal.client import Rehearsal
 from tests.support.instances import BOOT_SECONDS, Instance, launch, launch_to_build_on
+from tests.support.server import ROOT
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.ami
@@ -259,3 +263,30 @@ def test_a_group_launches_machines_that_know_their_ids_and_replaces_them(rehears
 
 def test_nothing_that_was_asked_for_is_missing(rehearsal: Rehearsal) -> None:
     assert rehearsal.gaps() == []
+
+
+def test_a_machine_reaches_the_database_of_its_vpc_at_the_address_behind_its_name(rehearsal: Rehearsal) -> None:
+    rds = rehearsal.client('rds')
+    rds.create_db_instance(DBInstanceIdentifier='reached', DBInstanceClass='db.t4g.micro', Engine='postgres',
+                           EngineVersion='17', MasterUsername='visitors_owner', ManageMasterUserPassword=True)
+    eventually(lambda: bool(database(rds)['DBInstanceStatus'] == 'available'), 'the database is available')
+    host, port = database(rds)['Endpoint']['Address'], database(rds)['Endpoint']['Port']
+    found = subprocess.run([sys.executable, '-m', 'rehearsal', 'run', '--name', rehearsal.settings.name,
+                            'getent', 'hosts', host], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert found.split() == [rehearsal.gateway, host]
+    # PostgreSQL answers the request for TLS with one letter.
+    # https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
+    asking = (f'#!/bin/bash\nexec 3<> /dev/tcp/{rehearsal.gateway}/{port}\n'
+              r"printf '\0\0\0\10\4\322\26\57' >&3"
+              '\necho "the database answers $(head --bytes 1 <&3)" > /dev/console\n')
+    instance = launch(rehearsal, UserData=asking)
+    instance.wait_for_console('the database answers S')
+    instance.terminate()
+    rds.delete_db_instance(DBInstanceIdentifier='reached', SkipFinalSnapshot=True)
+    eventually(lambda: rds.describe_db_instances()['DBInstances'] == [], 'the database is gone')
+
+
+def database(rds: Any) -> dict[str, Any]:
+    """Return the description of the only database."""
+    (description,) = rds.describe_db_instances()['DBInstances']
+    return dict(description)
