@@ -22,6 +22,7 @@ import pytest
 
 from rehearsal.client import Rehearsal
 from rehearsal.settings import Settings
+from tests.support.alarms import definitions, facts, INSTALLATION
 from tests.support.server import ROOT
 
 pytestmark = pytest.mark.stack
@@ -153,6 +154,24 @@ def test_one_apply_on_an_empty_account_ends_with_the_page_and_instances_in_servi
     assert outputs['launch_template']['version'] == 1
     assert [each['LifecycleState'] for each in group(stack)['Instances']] == ['InService'] * 2
     assert stack.cloud.gaps() == []
+
+
+def test_the_alarms_are_those_whose_data_points_are_tested(stack: Stack) -> None:
+    regions = [stack.cloud.client('cloudwatch', region_name=region) for region in (REGION, 'us-east-1')]
+    described = [alarm for region in regions for alarm in region.describe_alarms()['MetricAlarms']]
+    stacks = [alarm for alarm in described if alarm['AlarmName'].startswith(INSTALLATION)]
+    assert definitions(stacks) == facts()
+
+
+def test_a_failed_refresh_reaches_the_person_on_call_with_its_runbook(stack: Stack) -> None:
+    event = 'EC2 Auto Scaling Instance Refresh'
+    detail = json.dumps({'AutoScalingGroupName': 'visitors-staging', 'InstanceRefreshId': 'r-1'})
+    before = len(stack.cloud.mail())
+    stack.cloud.client('events').put_events(Entries=[
+        {'Source': 'aws.autoscaling', 'DetailType': f'{event} {end}', 'Detail': detail}
+        for end in ('Succeeded', 'Failed')])
+    assert [each['message'] for each in stack.cloud.mail()[before:] if 'refresh' in each['message']] == [
+        f'"{event} Failed: group visitors-staging, refresh r-1. Next: docs/runbooks/refresh-failed.md"']
 
 
 def test_a_second_plan_changes_nothing(stack: Stack) -> None:
