@@ -17,6 +17,7 @@ from rehearsal.api.instances import Consoles, Launches, PowerActions
 from rehearsal.api.launch_templates import NewTemplates, TemplateActions, TemplateVersions
 from rehearsal.api.load_balancer_actions import LoadBalancerActions, LoadBalancerRecords, WebAcls
 from rehearsal.api.master_secrets import MasterSecrets, Rotations
+from rehearsal.api.metric_filters import FilteredLogs, MetricFilterActions
 from rehearsal.api.network_interfaces import NatGateways, SubnetEnds
 from rehearsal.api.networks import Subnets, Vpcs
 from rehearsal.api.notifications import Deliveries
@@ -45,6 +46,7 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     DefaultGroups,
     Deliveries,
     Events,
+    FilteredLogs,
     GroupActions,
     GroupInstances,
     Groups,
@@ -55,9 +57,10 @@ EXTENSIONS: tuple[type[Extension], ...] = (
     LoadBalancerRecords,
     MasterSecrets,
     Members,
-    NewHealthChecks,
     MetricActions,
+    MetricFilterActions,
     NatGateways,
+    NewHealthChecks,
     NewTemplates,
     ParameterGroups,
     PolicyActions,
