@@ -437,6 +437,9 @@ class SimulatedGroup:
             self.require(replaced <= max(0, counted - self.desired), 'a checkpoint stops replacements')
         points = [point for point in preferences.get('checkpoints', ()) if point > max(after.notified, default=0)]
         launches = len(acts) - len(leaving)
+        # The group itself ends an instance beyond the maximum, which would hide one launch too many.
+        after_acts = counted - replaced + launches
+        self.require(not launches or after_acts <= self.most(), f'{after_acts} instances, most {self.most()}')
         if launches and points and after.status == 'InProgress' and self.grown_at < 0:
             new = sum(self._is_new(member) and member.counts for member in self.members.values())
             cap = ceil(self.desired * points[0] / 100 - 1e-9)
