@@ -208,6 +208,14 @@ remove-ami: $(BIN)/.installed-release ## remove a broken AMI, after confirmation
 diff: $(BIN)/.installed-release ## compare the running AMI with the newest, or OPTIONS='A B' (AWS)
 	@$(BIN)/python -m release diff $(OPTIONS)
 
+.PHONY: roll
+roll: $(BIN)/.installed-release ## roll the newest release to the group GROUP, behind URL (AWS)
+	@$(BIN)/python -m release roll $(addprefix --group=,$(GROUP)) $(addprefix --url=,$(URL)) $(OPTIONS)
+
+.PHONY: rollback
+rollback: $(BIN)/.installed-release ## return the group GROUP to the release before, behind URL (AWS)
+	@$(BIN)/python -m release rollback $(addprefix --group=,$(GROUP)) $(addprefix --url=,$(URL)) $(OPTIONS)
+
 .PHONY: status
 status: $(BIN)/.installed-release ## show the group GROUP on one screen; OPTIONS=--watch repeats it (AWS)
 	@$(BIN)/python -m release status $(addprefix --group=,$(GROUP)) $(OPTIONS)

@@ -25,8 +25,12 @@ class Exit(IntEnum):
     NOT_VERIFIED = 6, 'the AMI failed its self-test, or the scan found vulnerabilities'
     TIMED_OUT = 7, 'timed out'
     REFUSED_CHANGE = 8, 'the deny list refuses a change between the two AMIs'
-    INTERRUPTED = 130, 'interrupted by Ctrl-C, and cleaned up'
-    TERMINATED = 143, 'terminated by SIGTERM or a closed terminal, and cleaned up'
+    REFUSED_ROLL = 9, 'a check before the roll failed, and nothing was started'
+    ROLLED_BACK = 10, 'the roll failed, and the group is back at the release before it'
+    NOT_ROLLED_BACK = 11, 'the roll failed or was cancelled, and instances of both releases may run'
+    NOT_SERVED = 12, 'the roll succeeded, but the page does not answer with the new release'
+    INTERRUPTED = 130, 'interrupted by Ctrl-C, and cleaned up; a roll goes on at AWS'
+    TERMINATED = 143, 'terminated by SIGTERM or a closed terminal, and cleaned up; a roll goes on at AWS'
 
 
 class ReleaseError(Exception):
@@ -80,6 +84,12 @@ class TimedOut(ReleaseError):
     """A wait that reached its deadline."""
 
     exit_code = Exit.TIMED_OUT
+
+
+class RollRefused(ReleaseError):
+    """A roll that a check refused; nothing was started."""
+
+    exit_code = Exit.REFUSED_ROLL
 
 
 class Interrupted(KeyboardInterrupt):

@@ -89,6 +89,8 @@ class Group:
     instances: tuple[Instance, ...]
     refreshes: tuple[Refresh, ...]
     alarms: tuple[Alarm, ...]
+    # Whether the group names its version by a number, without which AWS cannot roll back.
+    is_pinned: bool = True
 
     @property
     def active(self) -> Refresh | None:
@@ -110,7 +112,8 @@ def read(aws: Aws, name: str) -> Group:
     return Group(
         name, group['MinSize'], group['DesiredCapacity'], group['MaxSize'], versions.of(group),
         tuple(sorted(instances, key=lambda instance: (instance.version.number, instance.id))),
-        tuple(_refresh(each, versions, group) for each in refreshes), tuple(alarms(aws, f'{name}-')))
+        tuple(_refresh(each, versions, group) for each in refreshes), tuple(alarms(aws, f'{name}-')),
+        str(group.get('LaunchTemplate', {}).get('Version', '')).isdigit())
 
 
 def alarms(aws: Aws, prefix: str) -> list[Alarm]:
@@ -137,6 +140,15 @@ def phase_of(console: str) -> str:
     """Return the last phase that a boot printed, with its seconds and its outcome; empty before the first one."""
     matches = [match for match in map(PHASE.match, lines_of(console)) if match]
     return f'{matches[-1]["phase"]}: {matches[-1]["rest"]}' if matches else ''
+
+
+def versions(aws: Aws, template: str) -> list[Version]:
+    """Return all versions of a launch template with their releases, the newest first."""
+    numbers = [each['VersionNumber'] for each in aws.items(
+        'ec2', 'describe_launch_template_versions', 'LaunchTemplateVersions', LaunchTemplateId=template)]
+    known = _Versions(aws)
+    return [known.of({'LaunchTemplate': {'LaunchTemplateId': template, 'Version': number}})
+            for number in sorted(numbers, reverse=True)]
 
 
 class _Versions:

@@ -73,6 +73,20 @@ def make_parser() -> Parser:
         `package removed *` or `package * machine/openssl*`; a change that matches one ends the call with 8.""",
                     'release diff', 'release diff 1.0.2+build.41 1.0.3+build.45 --json',
                     'release diff --deny deny.txt', environment=ENVIRONMENT))
+    _add_roll(_verb(verbs, 'roll', 'roll a release to the instances of a group', """
+        Check the group, start an instance refresh to a version of its launch template, and follow it to its end.
+        Without a name, roll the template's newest version, which `terraform apply` made. If a refresh to that version
+        already runs, adopt it. When the first new instance serves, ask the page twenty times, and roll back if it
+        fails. The check may only abort, never promote: AWS goes on by itself. A call that ends early leaves the
+        refresh running, and prints how to adopt it and how to undo it.""",
+                    'release roll --group visitors-staging --url https://staging.visitors.example.com',
+                    'release roll 1.0.3+build.45 --alarm visitors-staging-error-ratio', 'release roll --plan',
+                    environment=ENVIRONMENT))
+    _add_roll(_verb(verbs, 'rollback', 'return a group to an earlier release', """
+        Roll the running instance refresh back, and follow that to its end. Without a running refresh, roll to the
+        newest earlier version of the launch template with another release, or to the named AMI or version.""",
+                    'release rollback --group visitors-staging --url https://staging.visitors.example.com',
+                    'release rollback 1.0.2+build.41', environment=ENVIRONMENT))
     _add_status(_verb(verbs, 'status', 'show a group on one screen: refresh, instances, alarms, newest rolls', """
         Print the capacity of an Auto Scaling group, its newest instance refresh, its instances with their release and
         the phase of their boot, its alarms, and the records of its three newest rolls.""",
@@ -158,6 +172,26 @@ def _add_diff(parser: argparse.ArgumentParser) -> None:
     _add_aws(parser, seconds=300)
 
 
+def _add_roll(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('which', metavar='AMI|VERSION', nargs='?', default='', type=_ami_id_or_version, help='id of '
+                        'an AMI, or a version as in 1.0.2+build.41')
+    _add_group(parser)
+    url = os.environ.get('VISITORS_URL', '')
+    parser.add_argument('--url', default=url, required=not url, help='URL of the page behind the load balancer; '
+                        'default: VISITORS_URL')
+    parser.add_argument('--alarm', metavar='NAME', action='append', help='alarm that stops the roll; may be repeated, '
+                        'at most ten times')
+    parser.add_argument('--surge', type=_percentage, default=150, metavar='PERCENT', help='maximum of healthy '
+                        'instances, of the desired capacity; default: 150, and 200 for one instance')
+    parser.add_argument('--canary', type=_pause, default=120, metavar='SECONDS', help='pause after the first new '
+                        'instance; default: 120')
+    parser.add_argument('--bake', type=_pause, default=300, metavar='SECONDS', help='watch of the alarms after the '
+                        'last new instance; default: 300')
+    parser.add_argument('--plan', action='store_true', help='check and print the plan; start nothing')
+    _add_store(parser)
+    _add_aws(parser, seconds=7200)
+
+
 def _add_status(parser: argparse.ArgumentParser) -> None:
     _add_group(parser)
     parser.add_argument('--watch', action='store_true', help='repeat it every five seconds until --timeout or Ctrl-C')
@@ -233,6 +267,18 @@ def _seconds(text: str) -> float:
 def _number(text: str) -> int:
     if not re.fullmatch('[0-9]{1,4}', text) or not int(text):
         raise argparse.ArgumentTypeError(f'{text!r}: use a whole number from 1 to 9999')
+    return int(text)
+
+
+def _percentage(text: str) -> int:
+    if not re.fullmatch('[0-9]{3}', text) or not 101 <= int(text) <= 200:
+        raise argparse.ArgumentTypeError(f'{text!r}: use a whole number from 101 to 200')
+    return int(text)
+
+
+def _pause(text: str) -> int:
+    if not re.fullmatch('[0-9]{1,6}', text) or int(text) > 172800:
+        raise argparse.ArgumentTypeError(f'{text!r}: use a whole number of seconds from 0 to 172800')
     return int(text)
 
 

@@ -21,8 +21,10 @@ from release.container import FromArchive, FromEngine, Source
 from release.errors import Exit, Interrupted, NotReady, ReleaseError, TimedOut
 from release.explain import Difference
 from release.interruption import Interruption
+from release.preflight import Pace
 from release.progress import progress
 from release.retention import Window
+from release.roll import Outcome, Request as RollRequest, Roll
 from release.session import new_run_id, Session
 from release.verify import verify
 from release.version import ROOT
@@ -102,6 +104,24 @@ def _diff(options: Namespace, session: Session) -> Result:
     return Result(str(found), asdict(found), Exit.REFUSED_CHANGE if found.refused else Exit.DONE)
 
 
+def _roll(options: Namespace, session: Session) -> Result:
+    return _rolled(_rolling(options, session).forward())
+
+
+def _rollback(options: Namespace, session: Session) -> Result:
+    return _rolled(_rolling(options, session).back())
+
+
+def _rolling(options: Namespace, session: Session) -> Roll:
+    pace = Pace(options.surge, options.canary, options.bake)
+    request = RollRequest(options.group, options.which, options.url, tuple(options.alarm or ()), pace, options.plan)
+    return Roll(session, _store(options, session), request)
+
+
+def _rolled(outcome: Outcome) -> Result:
+    return Result(str(outcome), asdict(outcome), outcome.exit_code)
+
+
 def _status(options: Namespace, session: Session) -> Result:
     store = _store(options, session)
     if options.watch:
@@ -137,7 +157,7 @@ def _artefacts(options: Namespace, session: Session) -> Result:
 
 VERBS: dict[str, Callable[[Namespace, Session], Result]] = {
     'artefacts': _artefacts, 'bake': _bake, 'diff': _diff, 'list': _list, 'prune': _prune, 'remove': _remove,
-    'status': _status, 'sweep': _sweep, 'verify': _verify}
+    'roll': _roll, 'rollback': _rollback, 'status': _status, 'sweep': _sweep, 'verify': _verify}
 
 
 def _source(options: Namespace) -> Source:

@@ -23,8 +23,8 @@ SIGNED_AS = {'elbv2': 'elasticloadbalancing'}
 PERMISSIONS = {'s3:ListObjectsV2': 's3:ListBucket'}
 ACTION = re.compile(r'"([a-z0-9-]+:[A-Z][A-Za-z0-9]+)"')
 MODULES = {path.stem for path in (ROOT / 'release').glob('*.py')}
-# The modules of `status`, which runs with the role that applies and rolls.
-OF_ROLLING = {'group', 'rolls', 'status'}
+# The modules of `roll`, `rollback` and `status`, which run with the role that applies and rolls.
+OF_ROLLING = {'group', 'page', 'preflight', 'roll', 'rolls', 'status'}
 # The modules of `prune` and `sweep`, which no other verb calls, and those that they share with the others.
 OF_PRUNING = {'prune', 'references', 'retention', 'sweep'}
 CALLED_BY_PRUNING = {'amis', 'artefacts', 'ec2', 'leftovers', 'lock', 'removal', 'uses'}
@@ -97,9 +97,9 @@ def test_the_role_of_the_bake_allows_the_calls_of_the_release_tool_and_of_packer
     assert granted('bake') == called_by_the_release_tool(*MODULES - OF_PRUNING - OF_ROLLING) | CALLED_BY_PACKER
 
 
-def test_the_role_that_applies_allows_the_calls_of_status() -> None:
+def test_the_role_that_applies_allows_the_calls_of_a_roll_and_its_status() -> None:
     called = called_by_the_release_tool(*OF_ROLLING, 'ec2', 'artefacts') - {'s3:DeleteObject'}
-    assert {'cloudwatch:DescribeAlarms', 'elasticloadbalancing:DescribeTargetHealth', 's3:GetObject'} <= called
+    assert {'autoscaling:StartInstanceRefresh', 'cloudwatch:DescribeAlarms', 's3:GetObject'} <= called
     assert called <= granted('read') | granted('write') | {'ec2:DescribeInstances'}  # of other verbs
 
 
