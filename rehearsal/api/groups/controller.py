@@ -207,7 +207,8 @@ class Controller:
                 if member.lifecycle_state != 'InService':
                     activities.end(member.activity, activities.CANCELLED, act.cause)
                     announce(group, LAUNCH, member.activity, member.instance)
-                self.leave(group, member, act.cause)
+                # A machine that boots has nothing to do for a hook yet.
+                self.leave(group, member, act.cause, with_hooks=member.instance.state == 'running')
             elif self._pace() >= group.__dict__.get('rehearsal_next_launch', 0):
                 self._launch(group, act)
 
