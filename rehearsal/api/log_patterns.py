@@ -1,4 +1,4 @@
-"""Filter patterns of CloudWatch Logs for JSON, as far as the filters of this project use them.
+"""The patterns of CloudWatch Logs for JSON, as far as the filters of this project use them.
 
 Modelled: conditions joined by `&&`, each `$.field = value`, another comparison, or `$.field IS TRUE`.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
