@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+PAUSES = Path(__file__).parent / 'sleeping'  # a module that replaces the pauses that libfaketime breaks
+
 
 def library() -> str:
     """Return the file that fakes the calendar time of a program."""
@@ -17,19 +19,28 @@ def library() -> str:
 def starting_at(moment: datetime) -> dict[str, str]:
     """Return an environment for a program whose clock is at a moment when this is called, and goes on from there."""
     seconds = int((moment - datetime.now(timezone.utc)).total_seconds())
-    return {'LD_PRELOAD': library(), 'FAKETIME': f'{seconds:+d}s', 'NO_FAKE_STAT': '1'}
+    return {'FAKETIME': f'{seconds:+d}s', **calendar_alone()}
+
+
+def calendar_alone() -> dict[str, str]:
+    """Return an environment in which only the calendar time of a program is faked.
+
+    Intervals pass as usual: with a faked monotonic clock, a thread that waits with a time limit would wait for ever.
+    Files keep their times, by which gunicorn checks its workers.
+    """
+    return {'LD_PRELOAD': library(), 'FAKETIME_DONT_FAKE_MONOTONIC': '1', 'NO_FAKE_STAT': '1',
+            'PYTHONPATH': str(PAUSES)}
 
 
 class Clock:
-    """The calendar time of programs that run with `variables` and do not sleep; it stands still until it is set."""
+    """The calendar time of programs that run with `variables`; it stands still until it is set."""
 
     def __init__(self, folder: Path, now: datetime | None = None) -> None:
         """Keep the time in a file of a folder; without a time it is the machine's."""
         self._file = folder / 'clock'
         self.set(now or datetime.now(timezone.utc))
         self.variables = {
-            'LD_PRELOAD': library(), 'FAKETIME_TIMESTAMP_FILE': str(self._file), 'FAKETIME_NO_CACHE': '1',
-            'FAKETIME_DONT_FAKE_MONOTONIC': '1', 'NO_FAKE_STAT': '1', 'TZ': 'UTC',
+            'FAKETIME_TIMESTAMP_FILE': str(self._file), 'FAKETIME_NO_CACHE': '1', 'TZ': 'UTC', **calendar_alone(),
         }
 
     def set(self, now: datetime) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import requests
 
+from tests.support.clocks import starting_at
 from tests.support.database import Database
 from tests.support.server import bring_up, flask, Server
 from tests.support.waiting import eventually
@@ -69,17 +70,9 @@ def test_killed_workers_and_servers_lose_no_answered_visit_and_count_none_twice(
 
 
 def clock_before_midnight(seconds: int) -> dict[str, str]:
-    """Return an environment in which midnight (UTC) comes in so many seconds.
-
-    Intervals pass as usual, and files keep their times, because gunicorn uses both to check its workers.
-    """
-    libraries = list(Path('/usr/lib').glob('*/faketime/libfaketime.so.1'))
-    if not libraries:
-        pytest.fail('no libfaketime: apt-get install faketime, or let `make test` do it', pytrace=False)
-    now = datetime.now(timezone.utc)
-    midnight = datetime.combine(now.date() + timedelta(1), time_of_day(), timezone.utc)
-    return {'LD_PRELOAD': str(libraries[0]), 'NO_FAKE_STAT': '1',
-            'FAKETIME': f'+{int((midnight - now).total_seconds()) - seconds}s'}
+    """Return an environment in which midnight (UTC) comes in so many seconds."""
+    midnight = datetime.combine(datetime.now(timezone.utc).date() + timedelta(1), time_of_day(), timezone.utc)
+    return starting_at(midnight - timedelta(seconds=seconds))
 
 
 def day_of(server: Server) -> date:
