@@ -81,7 +81,8 @@ class LaunchedGroup:
         return texts_of(self._aws, COMPLETE)
 
     def detach(self) -> None:
-        """Take the instance out of its group; it stays."""
+        """Take the instance out of its group, whose size may then be 0; it stays."""
+        self._groups.update_auto_scaling_group(AutoScalingGroupName=GROUP, MinSize=0)
         self._groups.detach_instances(
             InstanceIds=[self.instance], AutoScalingGroupName=GROUP, ShouldDecrementDesiredCapacity=True)
 
