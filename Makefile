@@ -264,6 +264,11 @@ requirements: $(BIN)/.installed-tests ## lock the newest versions of the package
 	done
 	@$(LOCK) --output-file requirements.test.txt requirements.test.in
 
+.PHONY: authorities
+authorities: $(BIN)/.installed-tests ## renew the authorities of RDS that the AMI contains (seconds; npm)
+	@$(BIN)/python -m tests.tools.authorities
+	@sha256sum packer/ansible/roles/application/files/etc/visitors/database-ca.pem
+
 .PHONY: clean
 clean: ## remove the files that make writes; the embedded database stays
 	@rm --recursive --force .venv build build.json mutants .mypy_cache .pytest_cache .hypothesis .coverage*

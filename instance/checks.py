@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 import re
+import ssl
 import time
 
 from instance import application, boot_record, container, probe, subprocesses, systemd
@@ -126,6 +127,13 @@ def image(subject: Subject) -> str | None:
     return None
 
 
+def authorities(subject: Subject) -> str | None:
+    """Require at least one authority of the database's certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(subject.machine.authorities)
+    return None if context.cert_store_stats()['x509_ca'] else f'{subject.machine.authorities} holds no authority'
+
+
 def docker(_subject: Subject) -> str | None:
     """Require an engine that runs and answers."""
     if not systemd.is_active('docker.service'):
@@ -234,6 +242,7 @@ CHECKS: dict[str, Check] = {
     'ssh': ssh,
     'docker': docker,
     'image': image,
+    'authorities': authorities,
     'failed-units': failed_units,
     'unit-order': unit_order,
     'phases': phases,

@@ -39,7 +39,7 @@ class Machine:
 
     @property
     def authorities(self) -> Path:
-        """The file with the authorities of the database's certificate, if the AMI was baked with one."""
+        """The file with the authorities of the database's certificate, by default those of RDS."""
         return self.root / 'etc/visitors/database-ca.pem'
 
     @property

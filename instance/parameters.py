@@ -75,7 +75,8 @@ def plan(prefix: str, settings: Mapping[str, str], secrets: Mapping[str, str], i
     if f'{PASSWORD}_FILE' in files:
         files[f'{PASSWORD}_SOCKET'] = str(folders['requests'] / 'password')
     variables = {**identity, **(LOGIN_GROUP if with_token else {}),
-                 **{name: value for name, value in settings.items() if name not in INSTANCE_PARAMETERS}, **files}
+                 **{name: urls.with_authorities(value) if name in URLS else value
+                    for name, value in settings.items() if name not in INSTANCE_PARAMETERS}, **files}
     return Plan(
         variables={
             'application': {name: value for name, value in variables.items() if not name.startswith(MIGRATION)},

@@ -27,7 +27,7 @@ AUTHORITIES = '/etc/visitors/database-ca.pem'
 
 
 def check(parameter: str, url: str, password_parameter: str, has_authorities: bool) -> None:
-    """Raise StepFailed unless containers can use a URL unchanged; the message shows only its scheme."""
+    """Raise StepFailed unless containers can use a URL; the message shows only its scheme."""
     if SQLITE.fullmatch(url):
         return
     form = POSTGRESQL.fullmatch(url)
@@ -48,13 +48,22 @@ def check(parameter: str, url: str, password_parameter: str, has_authorities: bo
                      f'it may contain a password, which belongs {remedy}')
 
 
+def with_authorities(url: str) -> str:
+    """Return a URL that names the AMI's authorities if it verifies the server and names none."""
+    form = POSTGRESQL.fullmatch(url)
+    query = dict(parse_qsl(form['query'] or '')) if form else {}
+    if query.get('sslmode') in VERIFYING and 'sslrootcert' not in query:
+        return f'{url}&sslrootcert={AUTHORITIES}'
+    return url
+
+
 def _check_authorities(parameter: str, query: dict[str, str], has_authorities: bool) -> None:
-    file = query.get('sslrootcert')
-    if file is None and query.get('sslmode') not in VERIFYING:
+    file = query.get('sslrootcert', AUTHORITIES)
+    if 'sslrootcert' not in query and query.get('sslmode') not in VERIFYING:
         return
     if file != AUTHORITIES:
         raise StepFailed(f'parameter {parameter} has no sslrootcert that containers can read; use '
-                         f'sslrootcert={AUTHORITIES}, the file from the bake variable database_ca_file')
+                         f'sslrootcert={AUTHORITIES}, the file from the bake variable database_ca_file, or omit it')
     if not has_authorities:
-        raise StepFailed(f'parameter {parameter}: sslrootcert={file} is not on this instance; bake the AMI with '
-                         'database_ca_file=FILE')
+        raise StepFailed(f'parameter {parameter}: sslrootcert={file} is not on this instance; bake the AMI '
+                         'again')

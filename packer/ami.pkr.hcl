@@ -164,7 +164,7 @@ variable "image_id" {
 
 variable "database_ca_file" {
   type        = string
-  description = "PEM file with certificate authorities for the database, such as RDS's bundle. Empty: Debian's."
+  description = "PEM file with certificate authorities for the database. Empty: those of RDS, which the role has."
   default     = ""
   validation {
     condition     = var.database_ca_file == "" || try(fileexists(var.database_ca_file), false)
@@ -284,8 +284,10 @@ variable "inventory_folder" {
 
 locals {
   ansible = "${abspath(path.root)}/ansible"
-  started = formatdate("YYYYMMDDhhmmss", timestamp())
-  run     = var.run_id == "" ? "visitors-${local.started}" : var.run_id
+  # The role's own default, because a template cannot omit a variable of Ansible.
+  database_ca_file = "${abspath(path.root)}/ansible/roles/application/files/etc/visitors/database-ca.pem"
+  started          = formatdate("YYYYMMDDhhmmss", timestamp())
+  run              = var.run_id == "" ? "visitors-${local.started}" : var.run_id
   # The name of an AMI must not contain a plus sign.
   suffix = "${replace(var.version, "+", "-")}-${var.input_hash}-${local.run}"
 
@@ -425,7 +427,7 @@ build {
       application_version          = var.version
       application_commit           = var.commit
       application_build_time       = var.build_time
-      application_database_ca_file = var.database_ca_file == "" ? "" : abspath(var.database_ca_file)
+      application_database_ca_file = abspath(var.database_ca_file != "" ? var.database_ca_file : local.database_ca_file)
     })}"])
   }
 

@@ -67,11 +67,10 @@ class Folder:
             json.dump(facts, file)
         partial.replace(self.path / 'facts.json')
 
-    def write_authority(self, certificate: bytes) -> str:
-        """Write the certificate of the authority, and return the path of the file."""
-        path = self.path / 'authority.pem'
-        path.write_bytes(certificate)
-        return str(path)
+    @property
+    def authority(self) -> Path:
+        """The file with the certificate of the authority."""
+        return self.path / 'authority.pem'
 
     def facts(self) -> dict[str, Any]:
         """Return the facts about the running server: its process from the start, its endpoint once it answers."""

@@ -56,6 +56,7 @@ def serve(settings: Settings, ended: Event) -> None:
 
         begin('start the API')
         api, authority = Api(), Authority(settings.name)
+        folder.authority.write_bytes(authority.certificate)
         facts = stack.enter_context(machines(settings, api, authority, begin, folder) if settings.machines else
                                     records(settings, api, authority, folder))
         resolver_address = stack.enter_context(resolver(settings.name, address_of))
@@ -64,7 +65,7 @@ def serve(settings: Settings, ended: Event) -> None:
         os.environ['MOTO_PORT'] = str(port)
         stack.callback(answer(Control(api), listener).close)
         folder.write(pid=os.getpid(), region=settings.region, endpoint=f'http://localhost:{port}',
-                     resolver=resolver_address, authority=folder.write_authority(authority.certificate), **facts)
+                     resolver=resolver_address, authority=str(folder.authority), **facts)
         logger.info('rehearsal %s is up at port %s', settings.name, port)
         ended.wait()
         logger.info('rehearsal %s goes down', settings.name)
@@ -97,7 +98,8 @@ def machines(settings: Settings, api: Api, authority: Authority, begin: Callable
             source = make_source_ami(client, names, begin)
             begin('start the API')
             fleet = Machines(client, names, networks, Images(client, names, {source.ami: source.image}), source.image,
-                             settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()), firewall)
+                             settings.shutdown_seconds, api, Archive(debian.mirrors(), debian.proxies()), firewall,
+                             folder.authority)
             with databases(settings, api, authority, folder, networks.gateway_of) as servers:
                 api.extend(fleet, source, settings.region, authority, block, balancers, servers, clocks)
                 yield {'machine_endpoint': f'http://{API}', 'gateway': str(gateway(block)), 'source_ami': source.ami,

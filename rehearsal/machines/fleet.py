@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -22,14 +23,16 @@ from rehearsal.machines.ruleset import ruleset
 from rehearsal.naming import Names
 
 MEBIBYTE = 1024 * 1024
+# The authorities of the database's certificate in the AMI of this project. Here the rehearsal signs that certificate.
+DATABASE_AUTHORITIES = '/etc/visitors/database-ca.pem'
 
 
 class Machines:
     """The machines of one rehearsal, and the disks of its AMIs."""
 
     def __init__(self, client: docker.DockerClient, names: Names, networks: Networks, images: Images, card_image: str,
-                 patience: int, api: Application, archive: Application, firewall: Firewall) -> None:
-        """Make machines from these parts; each has `patience` seconds to shut down."""
+                 patience: int, api: Application, archive: Application, firewall: Firewall, authority: Path) -> None:
+        """Make machines from these parts; each has `patience` seconds to shut down, and trusts the authority."""
         self._client = client
         self._names = names
         self._networks = networks
@@ -40,6 +43,7 @@ class Machines:
         self._api = api
         self._archive = archive
         self._firewall = firewall
+        self._authority = authority
 
     def check(self, ami: str) -> None:
         """Refuse an AMI that no machine can be made from."""
@@ -113,7 +117,9 @@ class Machines:
         return Specification(
             instance=instance.id, image=stored.image, data=stored.data, card_image=self._card_image, block=block,
             address=instance.private_ip, mac=card.mac_address, hostname=instance.private_dns_name.partition('.')[0],
-            memory=memory_of(instance) * MEBIBYTE, hosts={host: ARCHIVE for host in HOSTS if is_built_on(instance)})
+            memory=memory_of(instance) * MEBIBYTE, hosts={host: ARCHIVE for host in HOSTS if is_built_on(instance)},
+            # Not over the file of a machine that a bake changes, because the bake writes that file.
+            overlays={} if is_built_on(instance) else {DATABASE_AUTHORITIES: str(self._authority)})
 
     def _applications(self, instance: Any) -> dict[str, Application]:
         applications: dict[str, Application] = {METADATA: service_of(instance), API: self._api}

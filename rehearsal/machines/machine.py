@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 import subprocess
@@ -64,6 +64,8 @@ class Specification:
     hostname: str
     memory: int
     hosts: Mapping[str, str]
+    # Further files over the machine's own ones, beside OVERLAYS.
+    overlays: Mapping[str, str] = field(default_factory=dict)
 
 
 class DockerMachine:
@@ -166,7 +168,8 @@ class DockerMachine:
         volume = self._client.volumes.create(self._volume, labels=self._names.labels)
         if specification.data:
             copy_folder(self._mountpoint(specification.data), volume.attrs['Mountpoint'])
-        mounts = [Mount(target, source, type='bind', read_only=True) for target, source in OVERLAYS.items()]
+        overlays = {**OVERLAYS, **specification.overlays}
+        mounts = [Mount(target, source, type='bind', read_only=True) for target, source in overlays.items()]
         mounts += [Mount(DATA, self._volume), *(Mount(path, path, type='bind') for path in hierarchies())]
         settings = self._client.api.create_host_config(
             network_mode=f'container:{self._names.card(specification.instance)}', mounts=mounts,

@@ -253,7 +253,7 @@ def test_the_machine_has_the_authorities_of_the_database(builder: Builder, tmp_p
         assert run.code != 0
         assert 'failed to validate' in run.output
     finally:
-        builder.root('rm /etc/visitors/database-ca.pem')
+        builder.must('app', BEFORE_THE_END)
 
 
 @pytest.mark.usefixtures('played')

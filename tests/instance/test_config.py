@@ -382,7 +382,7 @@ def plan_of(settings: Mapping[str, str], secrets: Mapping[str, str] = LEAST_SECR
     ({'DATABASE_URL': PASSWORD}, f'its name into {PREFIX}/secrets/DATABASE_PASSWORD'),
     ({'DATABASE_URL': f'{URL}?{PASSWORD}'}, 'has another name after the ? than application_name, '),
     ({'DATABASE_URL': f'{URL}?passfile=/x'}, 'has another name after the ? than application_name, '),
-    ({'DATABASE_URL': f'{URL}?sslmode=verify-full'}, 'has no sslrootcert that containers can read; use'),
+    ({'DATABASE_URL': f'{URL}?sslmode=verify-full'}, 'is not on this instance; bake the AMI again'),
     ({'DATABASE_URL': f'{URL}?sslmode=verify-ca&sslrootcert=/etc/ssl/x'}, 'has no sslrootcert that'),
     ({'DATABASE_URL': f'{URL}?sslrootcert=/etc/visitors/database-ca.pem'}, 'is not on this instance; bake the AMI'),
     ({'INSTANCE_ID': 'i-1'}, 'is set by each machine itself; delete it'),

@@ -12,6 +12,7 @@ from instance.checks import CHECKS, ENABLED_BY_USER_DATA, find_problems, ORDER, 
 from instance.machine import Machine
 from tests.support.machine_folder import FolderMachine, IMAGE, IMAGE_ID, last_line, version
 from tests.support.made_up_application import Application
+from tests.support.made_up_authority import Authority
 from tests.support.server import bring_up, Server
 
 LONG_AGO = 1_000_000_000
@@ -41,6 +42,7 @@ def booted(machine: FolderMachine, server: Server, monkeypatch: pytest.MonkeyPat
     machine.write('etc/passwd', USERS)
     machine.write('etc/shadow', 'root:*:19000:0:99999:7:::\nadmin:!:19000:0:99999:7:::\n')
     machine.write('etc/machine-id', 'ab' * 16 + '\n')
+    machine.write('etc/visitors/database-ca.pem', Authority('a database').certificate)
     machine.write('etc/ssh/ssh_host_ed25519_key', KEY_TEXT).chmod(0o600)
     link = machine.root / ENABLED_BY_USER_DATA
     link.parent.mkdir(parents=True)
@@ -129,6 +131,16 @@ def test_an_enabled_unit_is_found(booted: FolderMachine, link: str) -> None:
 def test_a_target_that_was_enabled_before_the_user_data_is_found(booted: FolderMachine) -> None:
     age(booted.root / ENABLED_BY_USER_DATA)
     only(booted, 'enabled-units', 'visitors.target was enabled in the AMI')
+
+
+@pytest.mark.parametrize(('content', 'says'), [
+    (None, 'No such file'), ('', 'NO_CERTIFICATE'), ('nonsense', 'NO_CERTIFICATE')])
+def test_a_machine_without_authorities_of_the_database_is_found(
+        booted: FolderMachine, content: str | None, says: str) -> None:
+    path = booted.write('etc/visitors/database-ca.pem', content or '')
+    if content is None:
+        path.unlink()
+    only(booted, 'authorities', says)
 
 
 @pytest.mark.parametrize(('secret', 'able'), [('', True), ('$y$j9T$abc$def', True), ('!', False), ('*', False),

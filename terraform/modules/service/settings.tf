@@ -1,7 +1,7 @@
 # Everything that an instance reads at boot. instance/parameters.py reads it; a test compares the names.
 
 locals {
-  # The bake's database_ca_file puts this file into the AMI, and all containers see it there.
+  # The AMI has this file with RDS's authorities, and all containers see it there.
   database_tls = "sslmode=verify-full&sslrootcert=/etc/visitors/database-ca.pem"
   database_url = "postgresql://%s@${var.database.address}:${var.database.port}/${var.database.database}?${local.database_tls}"
 
