@@ -233,6 +233,40 @@ sweep: $(BIN)/.installed-release ## show the leftovers of dead bakes; OPTIONS=--
 purge:
 	@echo 'make purge: this verb is now called `make remove-ami AMI=ID`; nothing was done' >&2; exit 2
 
+# The environment of the stack, the bucket of its state, and the folder of the plans.
+ENVIRONMENT ?= staging
+STATE_BUCKET ?=
+PLANS ?= build/plan
+PLAN = $(abspath $(PLANS))/$(ENVIRONMENT)
+
+.PHONY: plan
+plan: state ## plan ENVIRONMENT=NAME with AMI=ID and DEPLOY=NUMBER, or those of its last apply (Terraform, AWS)
+	@mkdir --parents '$(PLANS)'
+	@cd terraform && ami='$(AMI)' deploy='$(DEPLOY)' && terraform plan -input=false -no-color -out='$(PLAN).tfplan' \
+		-var-file='environments/$(ENVIRONMENT).tfvars' -var=ami_id="$${ami:-$$(terraform output -raw ami_id)}" \
+		-var=deploy_number="$${deploy:-$$(terraform output -raw deploy_number)}" $(OPTIONS)
+	@cd terraform && terraform show -json '$(PLAN).tfplan' | $(PYTHON) ../release/plan_report.py > '$(PLAN).json'
+
+.PHONY: review
+review: ## plan by the state alone, without lock and secrets, as a merge request does (Terraform, AWS)
+	@$(MAKE) plan OPTIONS='-refresh=false -lock=false'
+
+.PHONY: drift
+drift: ## fail if an environment differs from its last apply (Terraform, AWS)
+	@$(MAKE) plan OPTIONS=-detailed-exitcode || { echo 'the environment $(ENVIRONMENT) differs from its last apply' >&2; exit 1; }
+
+.PHONY: apply
+apply: state ## apply exactly the plan of `make plan`; ENVIRONMENT=NAME (Terraform, AWS)
+	@cd terraform && terraform apply -input=false -no-color '$(PLAN).tfplan'
+
+.PHONY: state
+state:
+	@test -n '$(STATE_BUCKET)' || { echo 'STATE_BUCKET is missing: the output state_bucket of terraform/bootstrap' >&2; exit 1; }
+	@mkdir --parents build
+	@cd terraform && $(TERRAFORM_INIT) -reconfigure -lockfile=readonly -backend-config=bucket='$(STATE_BUCKET)' \
+		-backend-config=key='$(ENVIRONMENT).tfstate' -backend-config=region="$$AWS_REGION" > ../build/terraform-init.log \
+		|| { cat ../build/terraform-init.log >&2; exit 1; }
+
 .PHONY: up
 up: compose .env image ## start the application and a PostgreSQL by compose; make .env with new secrets (Docker)
 	@docker compose up --detach --wait

@@ -23,6 +23,16 @@ output "roll_alarm_names" {
   value       = module.monitoring.roll_alarm_names
 }
 
+output "ami_id" {
+  description = "AMI of the last apply; `make plan` takes it unless another one is named."
+  value       = var.ami_id
+}
+
+output "deploy_number" {
+  description = "Number of the last apply."
+  value       = var.deploy_number
+}
+
 output "kept_after_destroy" {
   description = "Resources that `terraform destroy` keeps; delete them by hand if they are not wanted."
   value = concat(

@@ -55,6 +55,18 @@ class Stack:
                               env={**os.environ, 'TF_DATA_DIR': str(data), 'TF_IN_AUTOMATION': '1',
                                    'TF_CLI_ARGS': '-no-color', 'CHECKPOINT_DISABLE': '1'})
 
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Return the result of a verb of make on the stack, as the pipeline calls it."""
+        command = [sys.executable, '-m', 'rehearsal', 'run', '--name', self.cloud.settings.name, 'make', *arguments,
+                   'ENVIRONMENT=staging', f'STATE_BUCKET={STATE_BUCKET}', f'PLANS={self.folder / "plans"}']
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS,
+                              env={**os.environ, 'TF_DATA_DIR': str(self.folder / 'make'), 'TF_IN_AUTOMATION': '1',
+                                   'AWS_REGION': REGION, 'CHECKPOINT_DISABLE': '1'})
+
+    def report(self) -> dict[str, int]:
+        """Return the numbers of the last plan by make, which GitLab shows."""
+        return dict(json.loads((self.folder / 'plans' / 'staging.json').read_text(encoding='utf-8')))
+
     def run(self, *arguments: str, root: str = 'terraform') -> str:
         """Return the output of a command of Terraform that succeeded."""
         result = self.terraform(*arguments, root=root)
@@ -219,6 +231,37 @@ def test_more_connections_of_the_database_change_one_alarm(stack: Stack) -> None
                 'storage_gib': {'initial': 20, 'maximum': 40}}
     assert stack.plan(database=database) == {
         'module.monitoring.aws_cloudwatch_metric_alarm.this["database-connections"]': ['update']}
+
+
+def test_an_environment_without_a_difference_has_no_drift(stack: Stack) -> None:
+    result = stack.make('drift')
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert stack.report() == {'create': 0, 'update': 0, 'delete': 0}
+
+
+def test_a_change_by_hand_is_a_drift_and_no_part_of_a_review(stack: Stack) -> None:
+    logs = stack.cloud.client('logs')
+    logs.put_retention_policy(logGroupName='/visitors/staging', retentionInDays=7)
+    try:
+        drift = stack.make('drift')
+        assert drift.returncode != 0
+        assert 'the environment staging differs from its last apply' in drift.stderr
+        review = stack.make('review')
+        assert review.returncode == 0, review.stdout + review.stderr
+        assert stack.report() == {'create': 0, 'update': 0, 'delete': 0}
+    finally:
+        logs.put_retention_policy(logGroupName='/visitors/staging', retentionInDays=30)
+
+
+def test_make_applies_exactly_the_plan_that_it_made(stack: Stack) -> None:
+    planned = stack.make('plan', f'AMI={stack.ami}', 'DEPLOY=5')
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert stack.report() == {'create': 0, 'update': 1, 'delete': 0}
+    applied = stack.make('apply')
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    assert stack.plan(deploy_number=5) == {}
+    again = stack.make('apply')
+    assert 'Saved plan is stale' in again.stderr, 'a plan is applied once'
 
 
 def test_the_key_of_the_visitors_is_in_secrets_manager_and_not_in_the_state(stack: Stack) -> None:
