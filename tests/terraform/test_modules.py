@@ -114,6 +114,13 @@ def terms_of(pattern: str) -> dict[str, str]:
     return dict(re.findall(r'\$\.(\w+) = (\S+)', pattern.replace('\\"', '"').replace(' IS TRUE', ' = true')))
 
 
+def test_every_exception_from_a_check_of_security_has_a_reason() -> None:
+    skips = [line for path in TERRAFORM.rglob('*.tf') if '.terraform' not in path.parts
+             for line in path.read_text(encoding='utf-8').splitlines() if 'checkov:skip' in line]
+    assert len(skips) > 20, 'this test looks in the wrong place'
+    assert [line for line in skips if not re.fullmatch(r'  # checkov:skip=CKV2?_AWS_\d+: [a-zA-Z].{10,}', line)] == []
+
+
 def test_port_and_health_check_are_the_applications() -> None:
     assert f'application_port = {parameters.PORT}\n' in text_of('modules/service/launch-template.tf')
     health = (ROOT / 'visitors' / 'health.py').read_text(encoding='utf-8')

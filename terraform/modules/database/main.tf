@@ -48,6 +48,8 @@ resource "aws_db_parameter_group" "this" {
 }
 
 resource "aws_db_instance" "this" {
+  # checkov:skip=CKV_AWS_118: Performance Insights shows the load; enhanced monitoring costs a log group and a role
+  # checkov:skip=CKV_AWS_354: the key of AWS suffices, because a reader needs permission of RDS anyway
   identifier     = var.name
   engine         = "postgres"
   engine_version = var.engine_version

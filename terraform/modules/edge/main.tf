@@ -5,6 +5,8 @@ locals {
 }
 
 resource "aws_route53_zone" "this" {
+  # checkov:skip=CKV2_AWS_38: DNSSEC needs a key in us-east-1 and a record at the registrar, which a person enters
+  # checkov:skip=CKV2_AWS_39: a log of queries would hold addresses
   count = var.create_zone ? 1 : 0
 
   name    = var.zone_name

@@ -22,6 +22,7 @@ locals {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "internet_ipv4" {
+  # checkov:skip=CKV_AWS_260: port 80 redirects to HTTPS, because visitors type the name alone
   for_each = local.public_ports
 
   security_group_id = aws_security_group.load_balancer.id

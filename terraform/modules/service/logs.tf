@@ -1,6 +1,7 @@
 # The log group of the instances' journals, and the bucket of the load balancer's access logs.
 
 resource "aws_cloudwatch_log_group" "instances" {
+  # checkov:skip=CKV_AWS_158: the key of AWS suffices, because the log holds neither addresses nor secrets
   name              = var.parameter_prefix
   retention_in_days = var.log_days
 }
@@ -8,6 +9,11 @@ resource "aws_cloudwatch_log_group" "instances" {
 data "aws_caller_identity" "current" {}
 
 resource "aws_s3_bucket" "access_logs" {
+  # checkov:skip=CKV_AWS_18: it is the bucket of access logs
+  # checkov:skip=CKV_AWS_21: versions would keep the addresses of visitors after the logs expire
+  # checkov:skip=CKV_AWS_144: the logs of one region may end with it
+  # checkov:skip=CKV_AWS_145: the load balancer writes with keys of S3 only
+  # checkov:skip=CKV2_AWS_62: nothing reacts to a new log
   bucket        = "${var.name}-access-logs-${data.aws_caller_identity.current.account_id}"
   force_destroy = !var.deletion_protection
 }
