@@ -38,7 +38,8 @@ def ways_out() -> dict[str, float]:
 @pytest.mark.parametrize('environment', ENVIRONMENTS)
 def test_a_total_is_the_sum_of_its_items(environment: str) -> None:
     place = 1 + ENVIRONMENTS.index(environment)
-    items = sum(float(row[place]) * float(row[3]) * HOURS[row[4]] for row in rows(section(COSTS, 'Without the way out')))
+    items = sum(float(row[place]) * float(row[3]) * HOURS[row[4]]
+                for row in rows(section(COSTS, 'Without the way out')))
     totals = {row[0]: row[1:] for row in rows(section(COSTS, 'Totals'))}
     assert totals[environment] == [f'{items + ways_out()[nat]:.2f}' for nat in ('none', 'one', 'each')]
 
