@@ -64,5 +64,5 @@ def test_the_endpoints_and_the_alarms_are_those_of_the_stack() -> None:
     assert number == len(services) * 3
     alarms = (STACK / 'modules' / 'monitoring' / 'alarms.tf').read_text(encoding='utf-8')
     named = re.findall(r'^    [a-z-]+ = \{$', alarms, re.MULTILINE)
-    # The ratio of errors reads three metrics, and the page's alarm is the edge's.
-    assert number_of('alarm metric', 'staging') == len(named) + 3 + 1
+    # The ratio of errors reads three metrics of the load balancer and one of the log; the page's alarm is the edge's.
+    assert number_of('alarm metric', 'staging') == len(named) + 4 + 1
