@@ -176,7 +176,7 @@ simulate: $(BIN)/.installed-tests ## simulate 10,000 releases of groups of 1 to 
 	@nice $(BIN)/python -m tests.tools.simulate $(OPTIONS)
 
 # The locks: files of pinned packages.
-LOCKS := requirements.txt requirements.test.txt release/requirements.txt packer/ansible/requirements.txt
+LOCKS := requirements.txt requirements.test.txt release/requirements.txt packer/ansible/requirements.txt terraform/requirements.txt
 
 # Text that only looks like a secret, by its form: pinned hashes, names of revisions, URLs that show the place of a
 # password, names of secrets at AWS, and ids that cannot exist. A single place has `pragma: allowlist secret` on its line.

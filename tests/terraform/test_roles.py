@@ -154,8 +154,8 @@ def test_every_action_is_an_operation_of_its_service(service: str) -> None:
 
 
 def test_the_state_of_an_environment_is_where_its_role_may_write_it() -> None:
-    operations = (ROOT / 'docs' / 'operations.md').read_text(encoding='utf-8')
-    assert 'key=staging.tfstate' in operations
+    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    assert "-backend-config=key='$(ENVIRONMENT).tfstate'" in makefile
     assert '/${environment}.tfstate"' in ROLES
     stack = (ROOT / 'terraform' / 'main.tf').read_text(encoding='utf-8')
     assert re.search(r'name += "visitors-\$\{var\.environment}"', stack)
