@@ -17,6 +17,8 @@ SEVERITIES = ('negligible', 'low', 'medium', 'high', 'critical')
 RENAMED = {'purge': 'remove'}
 LONGEST_RUN_HOURS = 24
 EXIT_CODES = 'exit codes:\n' + '\n'.join(f'  {code.value:<4}{code.meaning}' for code in Exit)
+STAGING = '--group visitors-staging'  # in examples
+STAGING_PAGE = f'{STAGING} --url https://staging.visitors.example.com'
 ENVIRONMENT = """
 The usual AWS variables set the region and the credentials: AWS_REGION (or AWS_DEFAULT_REGION), AWS_PROFILE or
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ENDPOINT_URL.
@@ -79,18 +81,18 @@ def make_parser() -> Parser:
         already runs, adopt it. When the first new instance serves, ask the page twenty times, and roll back if it
         fails. The check may only abort, never promote: AWS goes on by itself. A call that ends early leaves the
         refresh running, and prints how to adopt it and how to undo it.""",
-                    'release roll --group visitors-staging --url https://staging.visitors.example.com',
-                    'release roll 1.0.3+build.45 --alarm visitors-staging-error-ratio', 'release roll --plan',
+                    f'release roll {STAGING_PAGE}', f'release roll {STAGING_PAGE} --plan',
+                    f'release roll 1.0.3+build.45 {STAGING_PAGE} --alarm visitors-staging-error-ratio',
                     environment=ENVIRONMENT))
     _add_roll(_verb(verbs, 'rollback', 'return a group to an earlier release', """
         Roll the running instance refresh back, and follow that to its end. Without a running refresh, roll to the
         newest earlier version of the launch template with another release, or to the named AMI or version.""",
-                    'release rollback --group visitors-staging --url https://staging.visitors.example.com',
-                    'release rollback 1.0.2+build.41', environment=ENVIRONMENT))
+                    f'release rollback {STAGING_PAGE}', f'release rollback 1.0.2+build.41 {STAGING_PAGE}',
+                    environment=ENVIRONMENT))
     _add_status(_verb(verbs, 'status', 'show a group on one screen: refresh, instances, alarms, newest rolls', """
         Print the capacity of an Auto Scaling group, its newest instance refresh, its instances with their release and
         the phase of their boot, its alarms, and the records of its three newest rolls.""",
-                      'release status --group visitors-staging', 'release status --watch', environment=ENVIRONMENT))
+                      f'release status {STAGING}', f'release status {STAGING} --watch', environment=ENVIRONMENT))
     _add_prune(_verb(verbs, 'prune', 'remove AMIs, template versions and snapshots that nothing needs', """
         Print a table of all AMIs, versions of launch templates and orphaned snapshots of this project, with reasons
         to keep each. With --yes, remove the others, at most --limit in one call. A resource is removed only if EC2's

@@ -81,10 +81,15 @@ class LaunchedGroup:
         return texts_of(self._aws, COMPLETE)
 
     def detach(self) -> None:
-        """Take the instance out of its group, whose size may then be 0; it stays."""
+        """Take the instance out of its group, whose size may then be 0; return after it leaves, without a drain."""
+        if self.target_group:
+            self._aws.client('elbv2').modify_target_group_attributes(
+                TargetGroupArn=self.target_group,
+                Attributes=[{'Key': 'deregistration_delay.timeout_seconds', 'Value': '0'}])
         self._groups.update_auto_scaling_group(AutoScalingGroupName=GROUP, MinSize=0)
         self._groups.detach_instances(
             InstanceIds=[self.instance], AutoScalingGroupName=GROUP, ShouldDecrementDesiredCapacity=True)
+        eventually(lambda: not self._members(), 'the group has no instance')
 
     def _members(self) -> list[dict[str, Any]]:
         return list(self._groups.describe_auto_scaling_instances()['AutoScalingInstances'])
