@@ -160,7 +160,8 @@ def test_a_failed_check_starts_nothing(rolled: Rolled, check: str, spoil: str) -
     if spoil == 'alarm':
         watch = rolled.account.client('cloudwatch')
         watch.put_metric_alarm(AlarmName='visitors-errors', Namespace='n', MetricName='m', Statistic='Sum', Period=60,
-                               EvaluationPeriods=1, Threshold=1, ComparisonOperator='GreaterThanThreshold')
+                               EvaluationPeriods=1, Threshold=1, ComparisonOperator='GreaterThanThreshold',
+                               TreatMissingData='breaching')
         watch.set_alarm_state(AlarmName='visitors-errors', StateValue='ALARM', StateReason='r')
     if spoil == 'release':
         rolled.account.client('ec2').create_tags(Resources=[rolled.amis[1]],

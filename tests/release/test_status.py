@@ -26,9 +26,11 @@ def group(account: Account) -> str:
 
 
 def alarm(account: Account, name: str, state: str) -> None:
+    """Make an alarm that stays in a state, because its metric has no data."""
     watch = account.client('cloudwatch')
     watch.put_metric_alarm(AlarmName=name, Namespace='visitors', MetricName='Errors', Statistic='Sum', Period=60,
-                           EvaluationPeriods=1, Threshold=1, ComparisonOperator='GreaterThanThreshold')
+                           EvaluationPeriods=1, Threshold=1, ComparisonOperator='GreaterThanThreshold',
+                           TreatMissingData='breaching' if state == 'ALARM' else 'notBreaching')
     watch.set_alarm_state(AlarmName=name, StateValue=state, StateReason='3 errors', StateReasonData='{}')
 
 
