@@ -129,7 +129,8 @@ def test_an_ami_that_cannot_be_launched_fails_the_refresh_after_an_hour(refreshe
 def test_an_alarm_rolls_a_refresh_back(refreshed: Refreshed) -> None:
     alarms = refreshed.aws.client('cloudwatch')
     alarms.put_metric_alarm(AlarmName='errors', Namespace='n', MetricName='m', Statistic='Sum', Period=60,
-                            EvaluationPeriods=1, Threshold=1, ComparisonOperator='GreaterThanThreshold')
+                            EvaluationPeriods=1, Threshold=1, ComparisonOperator='GreaterThanThreshold',
+                            TreatMissingData='ignore')
     refreshed.start(MinHealthyPercentage=0, BakeTime=600, AutoRollback=True,
                     AlarmSpecification={'Alarms': ['errors']})
     refreshed.wait_for('Baking')
