@@ -30,7 +30,8 @@ START_SECONDS, STOP_SECONDS = 60, 60
 ROLES = ('rds_superuser', 'rds_iam', 'rds_password', 'rds_replication')
 # A loss of power costs nothing here; the end of the process loses no commit all the same.
 SETTINGS = {'fsync': 'off', 'full_page_writes': 'off', 'timezone': 'UTC', 'log_timezone': 'UTC', 'ssl': 'on',
-            'password_encryption': 'scram-sha-256', 'unix_socket_permissions': '0700',
+            'password_encryption': 'scram-sha-256',  # pragma: allowlist secret
+            'unix_socket_permissions': '0700',
             'log_line_prefix': '%t:%r:%u@%d:[%p]:'}  # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/
 USAGE = """SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> %s),
     (SELECT sum(pg_database_size(oid)) FROM pg_database)"""

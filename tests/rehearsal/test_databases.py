@@ -233,7 +233,8 @@ def test_a_rotation_changes_the_password_in_the_database_and_in_the_secret(
 def test_a_password_that_the_client_chooses_is_changed_by_the_client(rehearsal: Rehearsal) -> None:
     made = create(rehearsal, 'chosen', ManageMasterUserPassword=False, MasterUserPassword='first-one').wait()
     made.connect(MASTER, 'first-one').close()
-    made.rds.modify_db_instance(DBInstanceIdentifier='chosen', MasterUserPassword='second-one', ApplyImmediately=True)
+    made.rds.modify_db_instance(DBInstanceIdentifier='chosen', ApplyImmediately=True,
+                                MasterUserPassword='second-one')  # pragma: allowlist secret
     made.wait().connect(MASTER, 'second-one').close()
     refused(lambda: made.connect(MASTER, 'first-one'))
 
