@@ -67,6 +67,13 @@ def test_commands_that_are_there_are_not_installed_and_need_no_right(tmp_path: P
     assert machine.calls == []
 
 
+def test_a_shared_library_is_there_if_a_program_can_load_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    assert machine.install('libc.so.6 absent').returncode == 0
+    missing = machine.install('libnever.so.9 libnever9')
+    assert (missing.returncode, 'missing: libnever.so.9.' in missing.stderr) == (1, True), missing.stderr
+
+
 def test_the_newest_of_several_versions_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(tmp_path)
     for version in ('9.6', '17', '15'):

@@ -1,13 +1,15 @@
 """python -m tests.tools.packages FILE...: install the programs that lists name and this machine lacks.
 
-A line is `COMMAND PACKAGE`: the command that is needed, and the Debian package that holds it. Both may be a choice, as
-in `docker docker-cli|docker.io`: one of the commands will do, and the first package counts that this release has.
+A line is `COMMAND PACKAGE`: the command or shared library that is needed, and the Debian package that holds it. Both
+may be a choice, as in `docker docker-cli|docker.io`: one of the commands will do, and the first package counts that
+this release has.
 `>=VERSION` behind a command asks for so new a one. `else ADVICE` says where to get it where no package has it.
 With apt, missing packages are installed, as root or with sudo; elsewhere they are only named.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+import ctypes
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -47,7 +49,19 @@ class Wanted:
     def is_met(self) -> bool:
         """Whether one of the commands is installed, and new enough."""
         paths = filter(None, map(program, self.commands))
-        return any(not self.least or _version(path) >= self.least for path in paths)
+        is_met = any(not self.least or _version(path) >= self.least for path in paths)
+        return is_met or any(map(_is_library, self.commands))
+
+
+def _is_library(name: str) -> bool:
+    """Return whether a name is that of a shared library that a program can load here."""
+    if '.so' not in name:
+        return False
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def program(name: str) -> Path | None:
