@@ -82,7 +82,8 @@ def request(endpoint: Endpoint, connected: socket.socket) -> HTTPResponse:
 def beginning(response: HTTPResponse, connected: socket.socket) -> bytes:
     """Return the beginning of a body, as far as it arrives in time."""
     until, body = time.monotonic() + BODY_SECONDS, b''
-    while len(body) < SEARCHED_BYTES and (remaining := until - time.monotonic()) > 0:
+    # The response closes itself, and with it the socket, at the end of the body.
+    while len(body) < SEARCHED_BYTES and not response.isclosed() and (remaining := until - time.monotonic()) > 0:
         connected.settimeout(remaining)
         part = response.read1(SEARCHED_BYTES - len(body))
         if not part:
