@@ -18,7 +18,7 @@ from moto.rds.responses import RDSResponse
 
 from rehearsal.api.database_records import AVAILABLE, FAILED, password_of, require, STOPPED
 from rehearsal.api.patching import Extension
-from rehearsal.errors import RehearsalError
+from rehearsal.errors import NotModelled, RehearsalError
 
 # Attributes of a database that moto drops, by the argument of its creation and the name under which it shows them.
 DROPPED = {'engine_lifecycle_support': 'engine_lifecycle_support',
@@ -103,7 +103,7 @@ class DatabaseActions(Extension, extends=RDSBackend):
         """Make a database and order its server."""
         servers = self.rehearsal.databases
         if servers.are_real and (db_kwargs.get('engine') != 'postgres' or db_kwargs.get('db_cluster_identifier')):
-            raise NotImplementedError('only single databases of the engine postgres have servers')
+            raise NotModelled('only single databases of the engine postgres have servers')
         if servers.are_real:
             check_master(db_kwargs)
         database = self.moto_create_db_instance(db_kwargs)
@@ -124,7 +124,7 @@ class DatabaseActions(Extension, extends=RDSBackend):
         servers = self.rehearsal.databases
         (database,) = self.describe_db_instances(db_instance_identifier)
         if servers.are_real and any(db_kwargs.get(name) for name in UNSUPPORTED):
-            raise NotImplementedError('a server here keeps its name and port')
+            raise NotModelled('a server here keeps its name and port')
         require(database, 'modified', AVAILABLE)
         was_managed = database.manage_master_user_password
         self.moto_modify_db_instance(db_instance_identifier, db_kwargs)
@@ -200,20 +200,20 @@ class DatabaseActions(Extension, extends=RDSBackend):
         """
         place = place_of(self, from_snapshot_id.rpartition(':')[2])
         if not self.rehearsal.databases.has_snapshot(place):
-            raise NotImplementedError(f'{from_snapshot_id} has no data: only manual and final snapshots have')
+            raise NotModelled(f'{from_snapshot_id} has no data: only manual and final snapshots have')
         return self.moto_restore_db_instance_from_db_snapshot(from_snapshot_id,
                                                               {**overrides, 'rehearsal_snapshot': place})
 
     def restore_db_instance_to_point_in_time(self, *arguments: Any, **options: Any) -> Any:
         """Make a database with the data of a moment, which real servers do not keep."""
         if self.rehearsal.databases.are_real:
-            raise NotImplementedError('a server here cannot be restored to a point in time')
+            raise NotModelled('a server here cannot be restored to a point in time')
         return self.moto_restore_db_instance_to_point_in_time(*arguments, **options)
 
     def create_db_instance_read_replica(self, db_kwargs: dict[str, Any]) -> Any:
         """Make a replica, which real servers do not have."""
         if self.rehearsal.databases.are_real:
-            raise NotImplementedError('a server here has no replicas')
+            raise NotModelled('a server here has no replicas')
         return self.moto_create_db_instance_read_replica(db_kwargs)
 
 

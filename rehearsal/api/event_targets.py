@@ -14,6 +14,7 @@ from moto.events.utils import EventTemplateParser
 from moto.sns.models import sns_backends
 
 from rehearsal.api.patching import Extension
+from rehearsal.errors import NotModelled
 
 TARGETS = ('sns', 'sqs', 'logs', 'events')
 
@@ -26,7 +27,7 @@ class TargetActions(Extension, extends=EventsBackend):
         for target in targets:
             service = target['Arn'].split(':')[2]
             if service not in TARGETS:
-                raise NotImplementedError(f'a target of the service {service}')
+                raise NotModelled(f'a target of the service {service}')
         self.moto_put_targets(name=name, event_bus_arn=event_bus_arn, targets=targets)
 
 

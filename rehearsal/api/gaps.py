@@ -26,7 +26,7 @@ class Gaps:
         call = read_call(environ)
         try:
             return self._application(environ, start_response)
-        except NotImplementedError as error:  # moto raises it for an action that it lacks
+        except NotImplementedError as error:  # an action that moto lacks, or NotModelled
             gap, code = call.name, 'UnknownOperationException' if call.is_json else 'InvalidAction'
             message = f'{call.name} is no part of this rehearsal: {error}'
         except Exception as error:  # moto has the action, but cannot perform this call

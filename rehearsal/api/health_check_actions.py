@@ -13,6 +13,7 @@ from moto.route53.responses import Route53
 from rehearsal.api.health_checks.checker import answer_of
 from rehearsal.api.health_checks.endpoint import DEFAULT_PORTS
 from rehearsal.api.patching import Extension
+from rehearsal.errors import NotModelled
 
 TYPES = ('HTTP', 'HTTPS', 'HTTP_STR_MATCH', 'HTTPS_STR_MATCH', 'TCP', 'CALCULATED')
 REGIONS = ('us-east-1', 'us-west-1', 'us-west-2', 'eu-west-1', 'ap-southeast-1', 'ap-southeast-2', 'ap-northeast-1',
@@ -26,7 +27,7 @@ class NewHealthChecks(Extension, extends=Route53Backend):
         """Create a check, whose port is that of its protocol by default."""
         kind = health_check_args['type']
         if kind not in TYPES:
-            raise NotImplementedError(f'a health check of the type {kind}')
+            raise NotModelled(f'a health check of the type {kind}')
         port = health_check_args.get('port') or DEFAULT_PORTS.get(kind.partition('_')[0])
         return self.moto_create_health_check(caller_reference, {**health_check_args, 'port': port})
 

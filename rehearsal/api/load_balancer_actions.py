@@ -15,7 +15,8 @@ from moto.wafv2.models import WAFV2Backend
 from rehearsal.api.patching import Extension
 from rehearsal.api.routing import (
     action_in, BALANCER_ATTRIBUTES, check_attributes, check_listener_attributes, conditions_in, GROUP_ATTRIBUTES,
-    limit_in, NotModelled, oldest_tls_in)
+    limit_in, oldest_tls_in)
+from rehearsal.errors import NotModelled
 from rehearsal.settings import ACCOUNT
 
 TEST_FILE = 'ELBAccessLogTestFile'

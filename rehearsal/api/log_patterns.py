@@ -12,6 +12,8 @@ import operator
 import re
 from typing import Any
 
+from rehearsal.errors import NotModelled
+
 CONDITION = re.compile(r'\$((?:\.\w+)+)\s*(?:(!=|<=|>=|=|<|>)\s*("[^"]*"|-?\d+(?:\.\d+)?|[\w*.-]+)'
                        r'|IS\s+(TRUE|FALSE|NULL))')
 NUMBERS: dict[str, Callable[[float, float], bool]] = {
@@ -48,15 +50,15 @@ def is_number(text: str) -> bool:
 
 
 def conditions_of(pattern: str) -> list[Condition]:
-    """Return the conditions of a pattern; raise NotImplementedError for any other pattern."""
+    """Return the conditions of a pattern; raise NotModelled for any other pattern."""
     inner = re.fullmatch(r'\s*\{(.*)\}\s*', pattern, re.DOTALL)
     if not inner:
-        raise NotImplementedError(f'the filter pattern {pattern!r}')
+        raise NotModelled(f'the filter pattern {pattern!r}')
     found = []
     for part in inner[1].split('&&'):
         match = CONDITION.fullmatch(part.strip().strip('()').strip())
         if not match or match[2] not in (None, '=', '!=') and not is_number(match[3]):
-            raise NotImplementedError(f'{part.strip()!r} in the filter pattern {pattern!r}')
+            raise NotModelled(f'{part.strip()!r} in the filter pattern {pattern!r}')
         found.append(Condition(tuple(match[1].strip('.').split('.')), match[2] or '', match[3] or '', match[4] or ''))
     return found
 

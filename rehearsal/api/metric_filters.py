@@ -11,6 +11,7 @@ from moto.logs.models import LogGroup, logs_backends, LogsBackend
 from rehearsal.api.log_patterns import conditions_of, matches
 from rehearsal.api.metrics import record
 from rehearsal.api.patching import Extension
+from rehearsal.errors import NotModelled
 
 
 class MetricFilterActions(Extension, extends=LogsBackend):
@@ -23,7 +24,7 @@ class MetricFilterActions(Extension, extends=LogsBackend):
         for each in metric_transformations:
             float(each['metricValue'])
             if each.get('dimensions'):
-                raise NotImplementedError('dimensions of a metric filter')
+                raise NotModelled('dimensions of a metric filter')
         self.filters.metric_filters[:] = [
             each for each in self.filters.metric_filters
             if (each['filterName'], each['logGroupName']) != (filter_name, log_group_name)]

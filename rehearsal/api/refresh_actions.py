@@ -20,6 +20,7 @@ from rehearsal.api.groups.refresh import (
 from rehearsal.api.groups.refreshes import active_record, change, Record, records_of
 from rehearsal.api.launch_templates import ALIAS
 from rehearsal.api.patching import Extension
+from rehearsal.errors import NotModelled
 
 LONGEST_PAUSE, MOST_ALARMS, MOST_RECORDS = 172_800, 10, 100
 # The values that a preference may have.
@@ -39,7 +40,7 @@ class RefreshActions(Extension, extends=AutoScalingResponse):
                                                                       'blocks the execution of this Instance Refresh.')
         desired, given = self._get_param('DesiredConfiguration') or None, self._get_param('Preferences', {})
         if self._get_param('Strategy', 'Rolling') != 'Rolling' or (desired and 'LaunchTemplate' not in desired):
-            raise NotImplementedError('another strategy than Rolling, or a mixed instances policy')
+            raise NotModelled('another strategy than Rolling, or a mixed instances policy')
         shown = with_defaults(given, group)
         check(shown)
         target = target_of(self, group, desired)

@@ -11,6 +11,7 @@ from moto.acm.models import acm_backends
 from moto.wafv2.models import wafv2_backends
 
 from rehearsal.api.target_health import DRAINING, health_of, INITIAL, receiving, targets_of, UNHEALTHY
+from rehearsal.errors import NotModelled
 
 # The defaults of a redirect are those of the request.
 SAME_PROTOCOL, SAME_HOST, SAME_PORT, SAME_PATH, SAME_QUERY = (
@@ -52,10 +53,6 @@ GROUP_ATTRIBUTES: Mapping[str, tuple[str, ...] | None] = {
     'target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage': ('off',)}
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/header-modification.html
 HSTS, SERVER = ('routing.http.response.strict_transport_security.header_value', 'routing.http.response.server.enabled')
-
-
-class NotModelled(NotImplementedError):
-    """The refusal of an attribute, a rule or an action that load balancers here do not have; it counts as a gap."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def developers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def somebody() -> dict[str, str]:
+def newcomer() -> dict[str, str]:
     """Give the header of a visitor who has never come before."""
     return {'X_Forwarded_For': next(ADDRESSES)}
 
@@ -55,17 +55,17 @@ def total(server: Server) -> int:
     return int(match[1])
 
 
-def test_each_visit_is_counted_and_worded_in_the_right_number(server: Server, somebody: dict[str, str]) -> None:
-    first, second, third = (server.get('/', **somebody).text for _ in range(3))
+def test_each_visit_is_counted_and_worded_in_the_right_number(server: Server, newcomer: dict[str, str]) -> None:
+    first, second, third = (server.get('/', **newcomer).text for _ in range(3))
     assert 'You have visited this page 1 time.' in first
     assert 'You have visited this page 2 times.' in second
     assert 'You have visited this page 3 times.' in third
 
 
 def test_a_script_finds_each_of_the_two_sentences_once_and_its_number_whole(
-        server: Server, somebody: dict[str, str]) -> None:
+        server: Server, newcomer: dict[str, str]) -> None:
     for _ in range(2):
-        page = server.get('/', **somebody).text
+        page = server.get('/', **newcomer).text
         assert len(re.findall(r'You have visited this page \d+ times?', page)) == 1
         assert len(re.findall(r'Total visitors: \d+', page)) == 1
 
@@ -81,9 +81,9 @@ def test_the_total_rises_by_one_with_a_visitor_and_not_with_a_visit(server: Serv
     assert totals == [start, start, start + 1, start + 1]
 
 
-def test_tiles_and_chart_tell_a_new_visitor(server: Server, somebody: dict[str, str]) -> None:
+def test_tiles_and_chart_tell_a_new_visitor(server: Server, newcomer: dict[str, str]) -> None:
     before = server.statistics()
-    server.visits(**somebody)
+    server.visits(**newcomer)
     after = server.statistics()
     for key in ('today', 'last_7_days', 'last_30_days', 'total'):
         assert after[key] == before[key] + 1, key
@@ -102,14 +102,14 @@ def test_tiles_and_chart_tell_a_new_visitor(server: Server, somebody: dict[str, 
     ({'User_Agent': ''}, 'a program'),
 ])
 def test_who_is_not_a_visitor_is_served_the_totals_and_told_why(
-        server: Server, somebody: dict[str, str], headers: dict[str, str], says: str) -> None:
-    server.visits(**somebody)
-    answer = server.get('/', **somebody, **headers)
+        server: Server, newcomer: dict[str, str], headers: dict[str, str], says: str) -> None:
+    server.visits(**newcomer)
+    answer = server.get('/', **newcomer, **headers)
     assert answer.status_code == 200
     assert 'This visit is not counted' in answer.text
     assert says in answer.text
     assert re.search(r'Total visitors: [1-9]', answer.text)
-    assert server.visits(**somebody) == 2
+    assert server.visits(**newcomer) == 2
 
 
 @pytest.mark.parametrize('headers', [
@@ -124,20 +124,20 @@ def test_who_is_not_a_visitor_is_served_the_totals_and_told_why(
     {'X_Moz': 'prefetch'},
 ])
 def test_a_request_in_advance_is_refused_so_that_no_person_reads_its_answer(
-        server: Server, somebody: dict[str, str], headers: dict[str, str]) -> None:
-    server.visits(**somebody)
-    server.get('/', **somebody)  # now the shortcut has all it needs to answer by itself
-    answer = server.get('/', **somebody, **headers)
+        server: Server, newcomer: dict[str, str], headers: dict[str, str]) -> None:
+    server.visits(**newcomer)
+    server.get('/', **newcomer)  # now the shortcut has all it needs to answer by itself
+    answer = server.get('/', **newcomer, **headers)
     assert (answer.status_code, answer.headers['Cache-Control']) == (503, 'no-store')
     assert 'not served in advance' in answer.text
     assert 'not counted' not in answer.text
-    assert server.visits(**somebody) == 3
+    assert server.visits(**newcomer) == 3
 
 
 @pytest.mark.parametrize('headers', [{'DNT': '0'}, {'Sec_GPC': '0'}, {'Purpose': 'navigate'}, {'Sec_Purpose': ''}])
 def test_a_header_that_asks_for_nothing_does_not_keep_a_visit_from_counting(
-        server: Server, somebody: dict[str, str], headers: dict[str, str]) -> None:
-    assert [server.visits(**somebody, **headers) for _ in range(2)] == [1, 2]
+        server: Server, newcomer: dict[str, str], headers: dict[str, str]) -> None:
+    assert [server.visits(**newcomer, **headers) for _ in range(2)] == [1, 2]
 
 
 @pytest.mark.parametrize('agent', [
@@ -148,23 +148,23 @@ def test_a_header_that_asks_for_nothing_does_not_keep_a_visit_from_counting(
     'Mozilla/5.0 (compatible; MSIE 10.0; Windows NT 6.2; Trident/6.0)',
     'Opera/9.80 (Windows NT 6.1; U; en) Presto/2.8.131 Version/11.11',
 ])
-def test_a_browser_is_a_visitor(server: Server, somebody: dict[str, str], agent: str) -> None:
-    assert server.visits(**somebody, User_Agent=agent) == 1
+def test_a_browser_is_a_visitor(server: Server, newcomer: dict[str, str], agent: str) -> None:
+    assert server.visits(**newcomer, User_Agent=agent) == 1
 
 
-def test_a_head_request_is_answered_and_not_counted(server: Server, somebody: dict[str, str]) -> None:
-    headers = {'X-Forwarded-For': somebody['X_Forwarded_For'], 'User-Agent': BROWSER}
+def test_a_head_request_is_answered_and_not_counted(server: Server, newcomer: dict[str, str]) -> None:
+    headers = {'X-Forwarded-For': newcomer['X_Forwarded_For'], 'User-Agent': BROWSER}
     for _ in range(2):
         answer = server.http.head(server.address, headers=headers, timeout=60)
         assert (answer.status_code, answer.content) == (200, b'')
-    assert server.visits(**somebody) == 1
+    assert server.visits(**newcomer) == 1
 
 
 @pytest.mark.parametrize('path', PATHS[1:])
-def test_other_addresses_count_nothing(server: Server, somebody: dict[str, str], path: str) -> None:
-    server.visits(**somebody)
-    server.get(path, **somebody)
-    assert server.visits(**somebody) == 2
+def test_other_addresses_count_nothing(server: Server, newcomer: dict[str, str], path: str) -> None:
+    server.visits(**newcomer)
+    server.get(path, **newcomer)
+    assert server.visits(**newcomer) == 2
 
 
 def test_all_addresses_of_an_ipv6_64_are_one_visitor(server: Server) -> None:
@@ -335,8 +335,8 @@ def test_a_cache_keeps_what_is_compressed_apart(server: Server, path: str, accep
         assert encoded(server, path, accepts)[1]['Vary'] == 'Accept-Encoding'
 
 
-def test_a_compressed_page_holds_the_numbers_of_its_own_view(server: Server, somebody: dict[str, str]) -> None:
-    headers = {'X-Forwarded-For': somebody['X_Forwarded_For'], 'Accept-Encoding': 'gzip'}
+def test_a_compressed_page_holds_the_numbers_of_its_own_view(server: Server, newcomer: dict[str, str]) -> None:
+    headers = {'X-Forwarded-For': newcomer['X_Forwarded_For'], 'Accept-Encoding': 'gzip'}
     for visit in range(1, 4):
         with server.http.get(server.address, headers=headers, stream=True, timeout=60) as answer:
             page = gzip.decompress(answer.raw.read(decode_content=False)).decode()
@@ -510,10 +510,10 @@ def test_page_and_logs_show_no_visitors_address_and_no_database(server: Server) 
     assert mine not in server.stdout() + server.stderr()
 
 
-def test_the_access_log_marks_a_request_in_advance_and_no_other(server: Server, somebody: dict[str, str]) -> None:
+def test_only_a_request_in_advance_is_marked_in_the_access_log(server: Server, newcomer: dict[str, str]) -> None:
     before = len(server.access_log('/'))
-    server.get('/', **somebody, Sec_Purpose='prefetch')
-    server.get('/', **somebody)
+    server.get('/', **newcomer, Sec_Purpose='prefetch')
+    server.get('/', **newcomer)
     lines = server.access_log('/', least=before + 2)[before:]
     assert [(line['status'], line.get('in_advance')) for line in lines] == [(503, True), (200, None)]
 

@@ -11,6 +11,7 @@ from rehearsal.api.alarms.evaluation import (
     BREACHING, COMPARISONS, Definition, IGNORE, MISSING, NOT_BREACHING, Series)
 from rehearsal.api.alarms.expressions import Expression
 from rehearsal.api.alarms.samples import Metric, PERCENTILE, STATISTICS
+from rehearsal.errors import NotModelled
 
 TREATMENTS = (MISSING, IGNORE, BREACHING, NOT_BREACHING)
 SHORT_PERIODS = (10, 20, 30)
@@ -20,9 +21,9 @@ ACTIONS = ('sns', 'autoscaling')
 
 
 def definition_of(alarm: Any) -> Definition:
-    """Return the definition of moto's alarm; raise ValidationError or NotImplementedError for an impossible one."""
+    """Return the definition of moto's alarm; raise ValidationError or NotModelled for an impossible one."""
     if alarm.rule or alarm.threshold_metric_id:
-        raise NotImplementedError('composite alarms and anomaly detection')
+        raise NotModelled('composite alarms and anomaly detection')
     if alarm.comparison_operator not in COMPARISONS:
         raise ValidationError(f'Unsupported comparison operator {alarm.comparison_operator}')
     periods = int(alarm.evaluation_periods)
@@ -37,7 +38,7 @@ def definition_of(alarm: Any) -> Definition:
     check_period(period, periods)
     for each in series.values():
         if each.statistic not in STATISTICS and not PERCENTILE.fullmatch(each.statistic):
-            raise NotImplementedError(f'the statistic {each.statistic}')
+            raise NotModelled(f'the statistic {each.statistic}')
     return Definition(series, period, periods, datapoints, alarm.comparison_operator, float(alarm.threshold), missing,
                       expression, alarm.evaluate_low_sample_count_percentile == IGNORE)
 
@@ -55,14 +56,14 @@ def contents(alarm: Any) -> tuple[dict[str, Series], int, Expression | None]:
     stats = {name: query.metric_stat for name, query in queries.items() if query.metric_stat}
     expressions = [query for query in queries.values() if query.expression]
     if len(expressions) > 1 or expressions and expressions != returned:
-        raise NotImplementedError('an expression over other expressions')
+        raise NotModelled('an expression over other expressions')
     expression = Expression(expressions[0].expression if expressions else returned[0].id)
     unknown = expression.names - stats.keys()
     if unknown:
         raise ValidationError(f'Invalid metrics list: unknown ids {", ".join(sorted(unknown))}')
     lengths = {int(stat.period) for stat in stats.values()}
     if len(lengths) != 1:
-        raise NotImplementedError('metrics of different periods, or none, in one alarm')
+        raise NotModelled('metrics of different periods, or none, in one alarm')
     series = {name: Series(Metric(stat.metric.namespace, stat.metric.metric_name,
                                   dimensions_of(stat.metric.dimensions)), stat.stat, stat.unit)
               for name, stat in stats.items() if name in expression.names}
@@ -83,7 +84,7 @@ def check_actions(alarm: Any) -> None:
     for arn in [*alarm.alarm_actions, *alarm.ok_actions, *alarm.insufficient_data_actions]:
         service, region = arn.split(':')[2:4]
         if service not in ACTIONS:
-            raise NotImplementedError(f'an alarm action of the service {service}')
+            raise NotModelled(f'an alarm action of the service {service}')
         if region != alarm.region_name:
             raise ValidationError(f'Invalid region {region} specified. Only {alarm.region_name} is supported.')
 

@@ -8,6 +8,8 @@ import ast
 from collections.abc import Callable, Mapping
 import operator
 
+from rehearsal.errors import NotModelled
+
 Value = float | None
 OPERATORS: dict[type[ast.AST], Callable[[float, float], float]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -20,12 +22,12 @@ class Expression:
     """An expression, whose value a period of each metric decides."""
 
     def __init__(self, text: str) -> None:
-        """Read the text; raise NotImplementedError for any other part of metric math."""
+        """Read the text; raise NotModelled for any other part of metric math."""
         self._text = text
         try:
             self._root = ast.parse(text.strip(), mode='eval').body
         except SyntaxError:
-            raise NotImplementedError(f'the metric math {text!r}') from None
+            raise NotModelled(f'the metric math {text!r}') from None
         self.names = frozenset(self._names(self._root))
 
     def value(self, values: Mapping[str, Value]) -> Value:
@@ -46,9 +48,9 @@ class Expression:
                 return [*self._names(node.left), *self._names(node.comparators[0])]
             case ast.Call(func=ast.Name(id=function), keywords=[]) if len(node.args) == FUNCTIONS.get(function):
                 if function == 'FILL' and not isinstance(node.args[1], ast.Constant):
-                    raise NotImplementedError(f'FILL with anything but a number, in the metric math {self._text!r}')
+                    raise NotModelled(f'FILL with anything but a number, in the metric math {self._text!r}')
                 return [name for argument in node.args for name in self._names(argument)]
-        raise NotImplementedError(f'{ast.unparse(node)!r} in the metric math {self._text!r}')
+        raise NotModelled(f'{ast.unparse(node)!r} in the metric math {self._text!r}')
 
     def _value(self, node: ast.AST, values: Mapping[str, Value]) -> Value:
         match node:
@@ -66,10 +68,9 @@ class Expression:
             case ast.Call(func=ast.Name(id='FILL')):
                 filled = self._value(node.args[0], values)
                 return self._value(node.args[1], values) if filled is None else filled
-            case ast.Call():
-                condition = self._value(node.args[0], values)
-                return None if condition is None else self._value(node.args[1 if condition else 2], values)
-        raise NotImplementedError(ast.dump(node))
+        assert isinstance(node, ast.Call), 'the constructor refuses all other parts'
+        condition = self._value(node.args[0], values)
+        return None if condition is None else self._value(node.args[1 if condition else 2], values)
 
 
 def combine(operation: ast.AST, left: Value, right: Value) -> Value:

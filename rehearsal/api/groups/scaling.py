@@ -19,6 +19,7 @@ from rehearsal.api.groups.records import as_member, is_suspended
 from rehearsal.api.groups.schedule import Schedule
 from rehearsal.api.groups.tracking import Capacity, capacity_for, Tracking
 from rehearsal.clocks import Clocks
+from rehearsal.errors import NotModelled
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Scaling:
         if not policy or not group or not policy.enabled or is_suspended(group, 'AlarmNotification'):
             return
         if policy.policy_type != TRACKS:
-            raise NotImplementedError(f'a scaling policy of the type {policy.policy_type}')
+            raise NotModelled(f'a scaling policy of the type {policy.policy_type}')
         policies = [policy]
         if is_low(alarm):
             own = [each for each in backend.policies.values() if each.auto_scaling_group_name == group.name]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from rehearsal.errors import NotModelled
+
 # The alarm for scale-in rings below this share of the target.
 LOW = 0.9
 # Of one minute each.
@@ -75,7 +77,7 @@ def metric_of(configuration: Mapping[str, Any], group: str) -> Metric:
     custom = configuration.get('CustomizedMetricSpecification')
     if custom:
         if custom.get('Metrics'):
-            raise NotImplementedError('target tracking of metric math')
+            raise NotModelled('target tracking of metric math')
         dimensions = {each['Name']: each['Value'] for each in custom.get('Dimensions') or []}
         return Metric(custom['Namespace'], custom['MetricName'], dimensions, custom['Statistic'], custom.get('Unit'))
     predefined = configuration['PredefinedMetricSpecification']
