@@ -30,9 +30,11 @@ CONNECT_SECONDS = 10
 LONGEST_END = '1h'
 ADMIN_SECONDS = 10
 LIMIT, NO_TARGET = 'requests-per-address', 'no-target'
-# Without the retries of haproxy, which would hide errors that visitors see on AWS.
+# One thread, because of several that write to the log at once, one may drop its line. No retries, because they would
+# hide errors that visitors see on AWS.
 DEFAULTS = """\
 global
+  nbthread 1
   stats socket {admin} mode 600 level admin expose-fd listeners
   log stdout len 65535 format raw local0
   hard-stop-after {longest_end}
@@ -238,7 +240,9 @@ def performed(folder: Path, listener: Listener, rule: Rule) -> list[str]:
     action = rule.action
     if isinstance(action, Forward):
         name = backend_of(action.target_group)
-        return [f'use_backend {NO_TARGET} if {applies} {{ nbsrv({name}) eq 0 }}', f'use_backend {name} if {applies}']
+        # A process that a newer one replaces counts no server as usable, and still answers by them.
+        return [f'use_backend {NO_TARGET} if {applies} {{ nbsrv({name}) eq 0 }} !{{ stopping }}',
+                f'use_backend {name} if {applies}']
     if isinstance(action, FixedResponse):
         return [fixed(folder, f'{listener.port}-{rule.priority}', action, applies)]
     return redirected(folder, listener, action, applies)
