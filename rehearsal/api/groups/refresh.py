@@ -14,7 +14,6 @@ ROLLING_BACK = 'RollbackInProgress'
 SUCCESSFUL, FAILED, CANCELLED = 'Successful', 'Failed', 'Cancelled'
 ROLLED_BACK, ROLLBACK_FAILED = 'RollbackSuccessful', 'RollbackFailed'
 ENDED = (SUCCESSFUL, FAILED, CANCELLED, ROLLED_BACK, ROLLBACK_FAILED)
-REPLACING = (IN_PROGRESS, ROLLING_BACK)
 # The statuses in which a new instance gets the desired configuration.
 FORWARD = (PENDING, IN_PROGRESS, BAKING)
 
