@@ -7,7 +7,7 @@
         aws.faults.refuse('GetParameter', times=2)      # rehearsal/faults.py lists all faults
         aws.records.state_of_new_amis = 'pending'       # of CreateImage and CopyImage from now on
         aws.permissions.uses                            # the decisions of IAM about calls of roles and users
-    aws.say('SELFTEST PASSED {Version}')            # on all consoles; {TAG} is a tag of the instance's AMI
+        aws.say('SELFTEST PASSED {Version}')            # on all consoles; {TAG} is a tag of the instance's AMI
         with aws.metadata('i-0123456789abcdef0') as service:     # the metadata service of an instance
             service.endpoint, service.faults    # its URL, and faults of operations such as 'PUT /latest/api/token'
         aws.skip(3600)                          # an hour passes at once, by both clocks

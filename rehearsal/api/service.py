@@ -63,7 +63,7 @@ class Api:
         for name, value in SETTINGS.items():
             replace(settings, name, value, self._ended)
         replace(models, 'load_iam_aws_managed_policies', lambda: with_managed_policies, self._ended)
-        self._lock = self.lock = RLock()
+        self.lock = RLock()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._source: SourceAmi | None = None
         self.deliveries: deque[Delivery] = deque(maxlen=KEPT)
@@ -79,8 +79,8 @@ class Api:
                default_block: IPv4Network | None = None, load_balancers: LoadBalancers | None = None,
                databases: DatabaseServers | None = None, clocks: Clocks = Clocks()) -> None:
         """Extend moto, put a fleet, load balancers and databases behind the records, and control them."""
-        groups = Controller(groups_of_account, self._lock, clocks.real, clocks.paced)
-        alarms = Evaluator(alarm_backends, self._lock, clocks)
+        groups = Controller(groups_of_account, self.lock, clocks.real, clocks.paced)
+        alarms = Evaluator(alarm_backends, self.lock, clocks)
         scaling = Scaling(clocks)
         alarms.performers['autoscaling'] = scaling.perform
         groups.observers += [scaling.keep_schedule, GroupMetrics(clocks).record]
@@ -90,7 +90,7 @@ class Api:
         self._source, self._region = source, region
         register(ec2_backends[ACCOUNT][region], source)
         groups.replacements = replacements
-        checker = Checker(health_checks, self._lock, clocks, address_of)
+        checker = Checker(health_checks, self.lock, clocks, address_of)
         for controller in (groups, alarms, checker):
             controller.start()
             self._ended.callback(controller.stop)
@@ -105,7 +105,7 @@ class Api:
 
     def when_alone(self, change: Callable[[], None]) -> None:
         """Change moto's records while no call reads or changes them."""
-        with self._lock:
+        with self.lock:
             change()
 
     @property
@@ -130,7 +130,7 @@ class Api:
     def reset(self) -> None:
         """Forget all records but the source AMI, all faults, calls, gaps and deliveries; machines keep running."""
         self.faults.clear()
-        with self._lock:
+        with self.lock:
             BackendDict.reset()
             reset_model_data()
             self.gaps.calls.clear()
@@ -140,7 +140,7 @@ class Api:
                 register(ec2_backends[ACCOUNT][self._region], self._source)
 
     def _one_at_a_time(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        with self._lock:
+        with self.lock:
             return self._moto(environ, start_response)
 
 
