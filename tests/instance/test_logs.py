@@ -102,8 +102,8 @@ def test_a_sent_entry_is_not_sent_again(machine: FolderMachine, aws: EmbeddedReh
 
 def test_nothing_is_lost_while_the_api_is_unavailable(
         machine: FolderMachine, aws: EmbeddedRehearsal, journal: WrittenJournal, group: str) -> None:
+    journal.write('before')
     with sending(machine) as process:
-        journal.write('before')
         wait_until_sent(aws, 'before')
         aws.stop()
         messages = [f'during the outage {number}' for number in range(300)]
@@ -122,8 +122,8 @@ def test_nothing_is_lost_while_the_api_is_unavailable(
 
 def test_nothing_is_lost_when_it_is_killed_while_the_api_is_unavailable(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                                         journal: WrittenJournal, group: str) -> None:
+    journal.write('before')
     with sending(machine):
-        journal.write('before')
         wait_until_sent(aws, 'before')
         aws.stop()
         journal.write('during the outage')
@@ -137,8 +137,8 @@ def test_nothing_is_lost_when_it_is_killed_while_the_api_is_unavailable(machine:
 
 def test_at_its_end_it_sends_the_last_entries_of_the_others(machine: FolderMachine, aws: EmbeddedRehearsal,
                                                             journal: WrittenJournal, group: str) -> None:
+    journal.write('before')
     with sending(machine) as process:
-        journal.write('before')
         wait_until_sent(aws, 'before')
         # Frozen until the entry is in the journal, because it would wait for one second only.
         process.send_signal(signal.SIGSTOP)
@@ -175,10 +175,10 @@ def test_a_group_that_is_made_later_is_waited_for(machine: FolderMachine, aws: E
         end(process)
 
 
-def test_a_stream_that_somebody_has_deleted_is_made_anew(machine: FolderMachine, aws: EmbeddedRehearsal,
-                                                         journal: WrittenJournal, group: str) -> None:
+def test_a_deleted_stream_is_created_again(machine: FolderMachine, aws: EmbeddedRehearsal,
+                                           journal: WrittenJournal, group: str) -> None:
+    journal.write('one')
     with sending(machine) as process:
-        journal.write('one')
         wait_until_sent(aws, 'one')
         aws.client('logs').delete_log_stream(logGroupName=group, logStreamName=machine.instance)
         journal.write('two')

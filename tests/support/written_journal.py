@@ -7,6 +7,7 @@ from types import TracebackType
 
 import pytest
 
+from tests.support.waiting import eventually
 from tests.tools.packages import program
 
 BOOT = '0' * 31 + '1'
@@ -39,8 +40,12 @@ class WrittenJournal:
         self._writer.wait(60)
 
     def write(self, *messages: str | bytes, seconds_ago: float = 0, unit: str = 'visitors.service') -> None:
-        """Write an entry for each message."""
+        """Write an entry for each message; the first is in the file when this returns.
+
+        journalctl ends at once for a folder whose journal has no entry yet.
+        """
         assert self._writer.stdin
+        is_first = not self._number
         for message in messages:
             self._number += 1
             moment = int((time.time() - seconds_ago) * 1e6) + self._number
@@ -51,3 +56,9 @@ class WrittenJournal:
                     f'_SYSTEMD_UNIT={unit}\nPRIORITY=6\n')
             self._writer.stdin.write(head.encode() + field + b'\n\n')
         self._writer.stdin.flush()
+        if is_first:
+            eventually(self._has_entries, 'the journal has an entry')
+
+    def _has_entries(self) -> bool:
+        command = ['journalctl', f'--directory={self.folder}', '--quiet', '--lines=1', '--output=export']
+        return bool(subprocess.run(command, capture_output=True, check=False).stdout)
